@@ -1,0 +1,166 @@
+"""What can go wrong on the other side or on the road.
+
+    RegistryError
+     |- InvalidReferenceError(text, reason)
+     |- InvalidDigestError(text, reason)
+     |- InvalidDocumentError(what, reason)        a manifest, index or config that breaks its specification
+     |- NotFoundError(what, where)
+     |- DigestMismatchError(expected, got, what)
+     |- SizeMismatchError(expected, got, what)
+     |- TooLargeError(what, limit)
+     |- UnauthorizedError(host, scope, reason)
+     |- UnreachableError(host, reason)            no answer: name, connection, TLS or time
+     |- ProtocolError(request, status, codes)     an answer that the specification does not allow for
+     |- StoreError(path, reason)                  the file system below a local store
+
+Fields first; the message is derived from them and is one line.
+"""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """Any failure of this package."""
+
+    exit_status = 1
+
+
+class InvalidReferenceError(RegistryError):
+    """A name that no registry could hold."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+        self.text = text
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'invalid reference "{self.text}": {self.reason}'
+
+
+class InvalidDigestError(RegistryError):
+    """A digest whose algorithm or hexadecimal part is not allowed."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+        self.text = text
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'invalid digest "{self.text[:100]}": {self.reason}'
+
+
+class InvalidDocumentError(RegistryError):
+    """A manifest, index, config or descriptor that breaks its specification."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+class NotFoundError(RegistryError):
+    """The place answered, and does not have it."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(what, where)
+        self.what = what
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.what}: not found in {self.where}"
+
+
+class DigestMismatchError(RegistryError):
+    """The bytes are not those that were asked for."""
+
+    def __init__(self, expected: str, got: str, what: str) -> None:
+        super().__init__(expected, got, what)
+        self.expected = expected
+        self.got = got
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected digest {self.expected}, received {self.got}"
+
+
+class SizeMismatchError(RegistryError):
+    """More or fewer bytes (sizes in bytes) than the descriptor says."""
+
+    def __init__(self, expected: int, got: int, what: str) -> None:
+        super().__init__(expected, got, what)
+        self.expected = expected
+        self.got = got
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected} bytes, received {self.got}"
+
+
+class TooLargeError(RegistryError):
+    """Untrusted input beyond its named limit (bytes)."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(what, limit)
+        self.what = what
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.what}: larger than the limit of {self.limit} bytes"
+
+
+class UnauthorizedError(RegistryError):
+    """The registry refused the credentials, or the want of them."""
+
+    def __init__(self, host: str, scope: str, reason: str) -> None:
+        super().__init__(host, scope, reason)
+        self.host = host
+        self.scope = scope
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.host}: access to {self.scope} was refused: {self.reason}"
+
+
+class UnreachableError(RegistryError):
+    """No usable answer came: name resolution, connection, TLS or a time limit."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host = host
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.reason}"
+
+
+class ProtocolError(RegistryError):
+    """An answer that the distribution specification does not allow for."""
+
+    def __init__(
+        self, request: str, status: int, codes: tuple[str, ...] = (), detail: str = ""
+    ) -> None:
+        super().__init__(request, status, codes, detail)
+        self.request = request
+        self.status = status
+        self.codes = codes
+        self.detail = detail
+
+    def __str__(self) -> str:
+        codes = f" {', '.join(self.codes)}" if self.codes else ""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.request}: the registry answered {self.status}{codes}{detail}"
+
+
+class StoreError(RegistryError):
+    """The file system below a local store refused."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

@@ -1,0 +1,131 @@
+"""Platforms: `os[(version)]/architecture[/variant]`.
+
+Spelling and normalisation follow containerd's `platforms` package, which docker uses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import InvalidDocumentError
+
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+    "i386": ("386", ""),
+    "i486": ("386", ""),
+    "i586": ("386", ""),
+    "i686": ("386", ""),
+}
+_KNOWN_OS = frozenset(
+    (
+        *("aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux"),
+        *("netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
+    )
+)
+_OS_PART = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?", re.ASCII)
+_PART = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What an image runs on.
+
+    Spec: https://github.com/opencontainers/image-spec/blob/main/image-index.md
+    """
+
+    os: str
+    architecture: str
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Parse `linux/arm/v7`, `arm64`, `windows(10.0.20348)/amd64`; a lone part is an os or a machine.
+
+        Raises:
+            InvalidDocumentError: not a platform.
+        """
+        parts = text.split("/")
+        if not text or len(parts) > 3:  # noqa: PLR2004 - os, architecture, variant
+            raise InvalidDocumentError(f'platform "{text}"', "expected os/architecture[/variant]")
+        head = _OS_PART.fullmatch(parts[0])
+        if head is None or not all(_PART.fullmatch(part) for part in parts[1:]):
+            raise InvalidDocumentError(f'platform "{text}"', "has a part that is not a plain word")
+        name = head[1].lower()
+        if len(parts) == 1 and name not in _KNOWN_OS:
+            return cls(os="linux", architecture=name).normalized()
+        architecture = parts[1] if len(parts) > 1 else "amd64"
+        variant = parts[2] if len(parts) > 2 else ""  # noqa: PLR2004
+        return cls(
+            os={"macos": "darwin"}.get(name, name),
+            architecture=architecture.lower(),
+            variant=variant.lower(),
+            os_version=head[2] or "",
+        ).normalized()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Platform:
+        """Read the `platform` object of an index entry, or the same keys of an image config."""
+        return cls(
+            os=str(data.get("os", "")),
+            architecture=str(data.get("architecture", "")),
+            variant=str(data.get("variant", "")),
+            os_version=str(data.get("os.version", "")),
+            os_features=tuple(str(feature) for feature in data.get("os.features") or ()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `platform` object in the specification's order, empty fields left out."""
+        data: dict[str, Any] = {"architecture": self.architecture, "os": self.os}
+        if self.os_version:
+            data["os.version"] = self.os_version
+        if self.os_features:
+            data["os.features"] = list(self.os_features)
+        if self.variant:
+            data["variant"] = self.variant
+        return data
+
+    def normalized(self) -> Platform:
+        """Return the platform with aliases resolved and default variants in their usual place."""
+        architecture, implied = _ARCHITECTURES.get(self.architecture, (self.architecture, ""))
+        variant = self.variant or implied
+        if architecture == "arm64" and variant in ("8", "v8", "v8.0"):
+            variant = ""
+        if architecture == "arm":
+            variant = {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"}.get(variant, variant)
+        if architecture == "amd64" and variant == "v1":
+            variant = ""
+        return Platform(
+            os=self.os,
+            architecture=architecture,
+            variant=variant,
+            os_version=self.os_version,
+            os_features=self.os_features,
+        )
+
+    def accepts(self, candidate: Platform) -> bool:
+        """Say whether an image for ``candidate`` is what somebody asking for this platform wants."""
+        mine, theirs = self.normalized(), candidate.normalized()
+        if (mine.os, mine.architecture) != (theirs.os, theirs.architecture):
+            return False
+        if mine.variant != theirs.variant:
+            return False
+        return not mine.os_version or _same_build(mine.os_version, theirs.os_version)
+
+    def __str__(self) -> str:
+        version = f"({self.os_version})" if self.os_version else ""
+        variant = f"/{self.variant}" if self.variant else ""
+        return f"{self.os}{version}/{self.architecture}{variant}"
+
+
+def _same_build(wanted: str, offered: str) -> bool:
+    """Compare the first three parts, `10.0.20348`; the revision does not matter to Windows."""
+    return wanted.split(".")[:3] == offered.split(".")[:3]

@@ -1,0 +1,141 @@
+"""What a store can do, in one-method protocols, and the reader that verifies what it hands out.
+
+Powers that only some backends have (mount, delete, referrers) are extra protocols beside their users.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import BinaryIO, Protocol
+
+from registry.errors import DigestMismatchError, SizeMismatchError
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
+
+
+class BlobSource(Protocol):
+    """Hands out blobs and manifests by descriptor."""
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a stream that raises at its end if the bytes are not the descriptor's.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+        """
+        ...
+
+
+class BlobSink(Protocol):
+    """Takes blobs and manifests. Idempotent: what it holds already is not written twice."""
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Say whether the store holds these bytes."""
+        ...
+
+    def put(self, stream: BinaryIO, expected: Descriptor) -> None:
+        """Store all of ``stream``, which must have the digest and size of ``expected``.
+
+        Raises:
+            DigestMismatchError, SizeMismatchError: nothing was stored.
+        """
+        ...
+
+
+class TagReader(Protocol):
+    """Turns names into descriptors."""
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """Return the descriptor of a manifest or index.
+
+        Raises:
+            NotFoundError: no such tag or digest.
+        """
+        ...
+
+
+class TagWriter(Protocol):
+    """Names descriptors."""
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Point ``tag`` at a manifest or index that the store holds already."""
+        ...
+
+
+class BlobStore(BlobSource, BlobSink, Protocol):
+    """Both directions."""
+
+
+class Source(BlobSource, TagReader, Protocol):
+    """Where `copy` can read from."""
+
+
+class Target(BlobSink, TagWriter, Protocol):
+    """Where `copy` can write to."""
+
+
+class VerifyingReader(io.RawIOBase):
+    """Reads ``stream`` through and raises at its end, or at the first byte too many.
+
+    Raises (from read):
+        SizeMismatchError: shorter or longer than ``descriptor.size``.
+        DigestMismatchError: other bytes.
+    """
+
+    def __init__(self, stream: BinaryIO, descriptor: Descriptor, what: str = "") -> None:
+        self._stream = stream
+        self._descriptor = descriptor
+        self._hash = hashlib.new(descriptor.digest.algorithm)
+        self._received = 0
+        self._what = what or f"blob {descriptor.digest}"
+
+    def readable(self) -> bool:
+        """Say yes, as `io` asks."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 means that all bytes came and were the right ones."""
+        # Not `readinto` of the stream: an HTTP body or a decompressor need not have it.
+        data = self._stream.read(len(buffer))
+        if data:
+            self._received += len(data)
+            if self._received > self._descriptor.size:
+                raise SizeMismatchError(self._descriptor.size, self._received, self._what)
+            self._hash.update(data)
+            buffer[: len(data)] = data
+            return len(data)
+        if self._received != self._descriptor.size:
+            raise SizeMismatchError(self._descriptor.size, self._received, self._what)
+        got = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
+        if got != self._descriptor.digest:
+            raise DigestMismatchError(self._descriptor.digest, got, self._what)
+        return 0
+
+    def close(self) -> None:
+        """Close the stream below."""
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def verifying(stream: BinaryIO, descriptor: Descriptor, what: str = "") -> BinaryIO:
+    """Return ``stream`` wrapped so that wrong bytes raise, buffered for small reads."""
+    return io.BufferedReader(VerifyingReader(stream, descriptor, what), buffer_size=1024 * 1024)
+
+
+def read_all(source: BlobSource, descriptor: Descriptor) -> bytes:
+    """Return a small blob (a manifest or config) whole and verified; at most its stated size."""
+    with source.open(descriptor) as stream:
+        return stream.read()
+
+
+def check_bytes(raw: bytes, digest: Digest, what: str) -> bytes:
+    """Return ``raw`` if it has ``digest``.
+
+    Raises:
+        DigestMismatchError: it has another.
+    """
+    got = f"{digest.algorithm}:{hashlib.new(digest.algorithm, raw).hexdigest()}"
+    if got != digest:
+        raise DigestMismatchError(digest, got, what)
+    return raw

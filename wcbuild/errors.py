@@ -1,0 +1,146 @@
+"""What can go wrong with your text, your step or your machine.
+
+    WcbuildError
+     |- SourceError(message, spans, hint)       a place in a Dockerfile is to blame
+     |    |- DockerfileSyntaxError              ... and it could not be read at all
+     |- ContextError(path, reason)              the build context is not there or not readable
+     |- UnsafeArchiveError(entry, reason)       a tar that tries to leave its root, or is damaged
+     |- LayerError(what, reason)                a layer that is not what its image says
+     |- SandboxError(operation, reason, hint)   the kernel refused what a RUN needs
+     |- StepFailedError(label, status, tail)    a command of yours ended with a status that is not 0
+     |- StoreInUseError(path, holders)          another process holds the local store
+     |- UsageError(message)                     an option or argument that makes no sense
+
+Fields first; the message is derived from them and is one line. `registry.errors` has the other family.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wcbuild.dockerfile.source import Span
+
+
+class WcbuildError(Exception):
+    """Any failure of this package."""
+
+    exit_status = 1
+
+
+class SourceError(WcbuildError):
+    """A place in a Dockerfile is to blame.
+
+    ``spans`` name the place, first the one to show. ``word`` is the text to underline in it, if any.
+    """
+
+    def __init__(
+        self, message: str, spans: tuple[Span, ...] = (), *, word: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message, spans)
+        self.message = message
+        self.spans = spans
+        self.word = word
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.spans[0]}: " if self.spans else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}{self.message}{hint}"
+
+
+class DockerfileSyntaxError(SourceError):
+    """The text is not a Dockerfile."""
+
+
+class ContextError(WcbuildError):
+    """The build context is not there, is not a folder, or cannot be read."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'build context "{self.path}": {self.reason}'
+
+
+class UnsafeArchiveError(WcbuildError):
+    """An archive entry that points outside the root, or an archive that is damaged."""
+
+    def __init__(self, entry: str, reason: str) -> None:
+        super().__init__(entry, reason)
+        self.entry = entry
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'entry "{self.entry}" {self.reason}; nothing was written outside the image root'
+
+
+class LayerError(WcbuildError):
+    """A layer that is not what its image says."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+class SandboxError(WcbuildError):
+    """The kernel refused what a RUN needs; ``hint`` says which setting allows it."""
+
+    def __init__(self, operation: str, reason: str, hint: str = "") -> None:
+        super().__init__(operation, reason, hint)
+        self.operation = operation
+        self.reason = reason
+        self.hint = hint
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"sandbox: {self.operation}: {self.reason}{hint}"
+
+
+class StepFailedError(WcbuildError):
+    """A command ended with a status that is not 0.
+
+    ``tail`` is its last output, decoded; ``spans`` the Dockerfile's lines.
+    """
+
+    def __init__(
+        self, label: str, command: str, status: int, tail: str, spans: tuple[Span, ...] = ()
+    ) -> None:
+        super().__init__(label, command, status, tail, spans)
+        self.label = label
+        self.command = command
+        self.status = status
+        self.tail = tail
+        self.spans = spans
+
+    def __str__(self) -> str:
+        place = f"{self.spans[0]}: " if self.spans else ""
+        return (
+            f'{place}process "{self.command}" did not complete successfully: '
+            f"exit code: {self.status}"
+        )
+
+
+class StoreInUseError(WcbuildError):
+    """Another process holds the local store."""
+
+    def __init__(self, path: str, holders: tuple[int, ...]) -> None:
+        super().__init__(path, holders)
+        self.path = path
+        self.holders = holders
+
+    def __str__(self) -> str:
+        who = ", ".join(f"process {pid}" for pid in self.holders) or "another process"
+        return f"the store {self.path} is in use by {who}; try again when it has ended"
+
+
+class UsageError(WcbuildError):
+    """An option or argument that makes no sense."""
+
+    exit_status = 2

@@ -1,0 +1,1 @@
+"""The form that front end and solver share: steps as plain, JSON-able values."""

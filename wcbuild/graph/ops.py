@@ -1,0 +1,166 @@
+"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from registry.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from wcbuild.dockerfile.source import Span
+
+
+class Network(StrEnum):
+    """What a RUN can reach."""
+
+    DEFAULT = "default"
+    NONE = "none"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOp:
+    """A base image. No inputs."""
+
+    reference: str
+    """As written, for labels and errors."""
+    digest: str
+    """The manifest's; the solver asks the resolver for the image by it."""
+    platform: Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchOp:
+    """An empty file system. No inputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextOp:
+    """Files offered from outside: the main build context or a named one. No inputs."""
+
+    name: str
+    """`context` for the main one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineFile:
+    """A heredoc: content that stands in the Dockerfile itself."""
+
+    name: str
+    data: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOp:
+    """COPY and ADD of files. Inputs: the file system copied into, then the one copied from.
+
+    With no source paths (heredocs only) there is no second input.
+    """
+
+    sources: tuple[str, ...]
+    """Paths below the source's root, cleaned, no leading slash; may hold wildcards."""
+    dest: str
+    """Absolute; a trailing slash says that it is a directory."""
+    inline: tuple[InlineFile, ...] = ()
+    """Written after the sources."""
+    chown: str = ""
+    """`user[:group]`, names or numbers, looked up in the file system copied into; empty keeps owners."""
+    chmod: str = ""
+    """Octal or symbolic; empty keeps modes."""
+    unpack: bool = False
+    """Unpack sources that are tar archives (ADD)."""
+    link: bool = False
+    parents: bool = False
+    exclude: tuple[str, ...] = ()
+    keep_owner: bool = False
+    """Owners come from the source (a stage or an image); from a build context all is 0:0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MkdirOp:
+    """WORKDIR: a directory and its parents, 0755, owned by ``owner``. Input: the file system."""
+
+    path: str
+    owner: str = ""
+    """The USER in force; empty is root."""
+
+
+class MountKind(StrEnum):
+    """Kinds of `RUN --mount`."""
+
+    BIND = "bind"
+    CACHE = "cache"
+    TMPFS = "tmpfs"
+    SECRET = "secret"  # noqa: S105 - the kind's name
+    SSH = "ssh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One `RUN --mount`."""
+
+    kind: MountKind
+    target: str = ""
+    source: str = ""
+    """Path below the input, or a secret's id."""
+    input: int | None = None
+    """Index into the step's inputs, for bind and cache mounts with a source."""
+    id: str = ""
+    sharing: str = "shared"
+    read_only: bool = False
+    required: bool = False
+    env: str = ""
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOp:
+    """RUN. Inputs: the file system, then what mounts refer to."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    """`NAME=value`, image env and ARGs, in order."""
+    cwd: str
+    user: str = ""
+    network: Network = Network.DEFAULT
+    insecure: bool = False
+    mounts: tuple[Mount, ...] = ()
+    inline: tuple[InlineFile, ...] = ()
+    """Scripts (heredocs with a shebang), read-only below `/dev/pipes`."""
+    hosts: tuple[tuple[str, str], ...] = ()
+    """`--add-host`: name and address."""
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    """Name without `RLIMIT_`, soft and hard limit."""
+    shm_size: int = 64 * 1024 * 1024
+    """Bytes."""
+    proxy_env: tuple[str, ...] = field(default=(), compare=False)
+    """Predefined proxy arguments: given to the command, never part of a key or the history."""
+
+
+Op = ImageOp | ScratchOp | ContextOp | CopyOp | MkdirOp | RunOp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An operation and the steps whose results it takes."""
+
+    op: Op
+    inputs: tuple[int, ...] = ()
+    """Indexes into `Graph.steps`; always smaller than the step's own."""
+    label: str = ""
+    """What a person sees: `[build 2/4] RUN make`."""
+    spans: tuple[Span, ...] = ()
+    no_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Steps in an order in which they can be executed."""
+
+    steps: tuple[Step, ...]

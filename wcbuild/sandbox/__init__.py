@@ -1,0 +1,1 @@
+"""Where a RUN runs: namespaces, overlay, capabilities and system-call filters, without other tools."""

@@ -1,0 +1,1 @@
+"""Solving a graph: keys, cache, execution, events."""

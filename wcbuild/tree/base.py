@@ -1,0 +1,42 @@
+"""What COPY and ADD need to know about a set of files, wherever it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from wcbuild.layer.changes import Content, Meta
+
+
+class Node(NamedTuple):
+    """One path of a tree. Hard links are resolved: a node is a file with content, never a link to one."""
+
+    meta: Meta
+    content: Content | None = None
+    identity: object = None
+    """Equal for two paths that are hard links to the same file; None where that is not known."""
+
+
+class FileTree(Protocol):
+    """A build context folder, a stage's file system, an image's: read by path, never followed by itself.
+
+    Paths are as in `wcbuild.layer.changes`. No method follows a symlink: `wcbuild.tree.paths` does.
+    """
+
+    def find(self, path: str) -> Node | None:
+        """Return what is at ``path``, or None; ``""`` is always a directory."""
+        ...
+
+    def children(self, path: str) -> Iterator[tuple[str, Node]]:
+        """Yield name and node of what lies directly in a directory, names in byte order."""
+        ...
+
+    def digest(self, path: str, node: Node) -> str:
+        """Return the sha256 (hexadecimal) of a file's content, reading it only if nobody has yet.
+
+        ``node`` is what `find` or `children` gave for ``path``.
+
+        Raises:
+            ContextError: the file changed or vanished while it was read.
+        """
+        ...
