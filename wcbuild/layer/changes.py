@@ -65,3 +65,16 @@ class Change(NamedTuple):
     """For files with a size; None for everything else."""
     opaque: bool = False
     """A directory that hides what lower layers have in it."""
+
+
+class Entry(NamedTuple):
+    """One path as it stands in a layer tar. ``meta`` None says that the path is deleted."""
+
+    path: str
+    meta: Meta | None
+    offset: int = 0
+    """Where the content begins in the uncompressed tar, in bytes; files only."""
+    digest: str = ""
+    """sha256 of the content in hexadecimal; files only."""
+    opaque: bool = False
+    """A directory that hides what lower layers have in it."""
