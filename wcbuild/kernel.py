@@ -66,7 +66,7 @@ def openat2(directory: int, path: str, flags: int, *, resolve: int, mode: int = 
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """See mount(2); empty strings become NULL."""
+    """Attach a file system; empty strings become NULL. See mount(2)."""
     result = _libc.mount(
         os.fsencode(source) or None,
         os.fsencode(target),
@@ -78,10 +78,10 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """See umount2(2)."""
+    """Unmount as umount2(2) does."""
     _check(_libc.umount2(os.fsencode(target), flags), target)
 
 
 def unshare(flags: int) -> None:
-    """See unshare(2)."""
+    """Leave the namespaces that ``flags`` names for new ones. See unshare(2)."""
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
