@@ -8,6 +8,7 @@
      |- DigestMismatchError(expected, got, what)
      |- SizeMismatchError(expected, got, what)
      |- TooLargeError(what, limit)
+     |- DamagedDataError(what, reason)            compressed bytes that cannot be decompressed
      |- UnauthorizedError(host, scope, reason)
      |- UnreachableError(host, reason)            no answer: name, connection, TLS or time
      |- ProtocolError(request, status, codes)     an answer that the specification does not allow for
@@ -109,6 +110,18 @@ class TooLargeError(RegistryError):
 
     def __str__(self) -> str:
         return f"{self.what}: larger than the limit of {self.limit} bytes"
+
+
+class DamagedDataError(RegistryError):
+    """Compressed bytes that are truncated, fail their checksum or are not what they claim."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
 
 
 class UnauthorizedError(RegistryError):

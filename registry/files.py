@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +37,14 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def create_temporary(directory: Path, prefix: str) -> tuple[int, str]:
+    """Create a new file (mode 0600) in ``directory``; return its descriptor and its path."""
+    # Not `tempfile`, whose import costs more than a cached build can spare.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    path = os.path.join(directory, prefix + os.urandom(12).hex())
+    return os.open(path, flags, 0o600), path
+
+
 def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
     """Replace ``path`` with ``data`` in one step: readers see the old bytes or the new ones.
 
@@ -46,7 +53,7 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
     Raises:
         OSError: nothing was changed.
     """
-    fd, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    fd, temporary = create_temporary(path.parent, ".new-")
     try:
         with open(fd, "wb", closefd=True) as file:
             file.write(data)

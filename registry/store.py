@@ -62,6 +62,22 @@ class TagWriter(Protocol):
         ...
 
 
+class StreamSink(Protocol):
+    """A sink that also takes bytes whose digest nobody knows before they have all been written."""
+
+    def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
+        """Store all of ``stream`` and describe it. What ``stream`` raises leaves nothing stored."""
+        ...
+
+
+class Mounter(Protocol):
+    """A sink that can take a blob from its neighbour without moving bytes."""
+
+    def mount(self, descriptor: Descriptor, source: BlobSource) -> bool:
+        """Take the blob straight from ``source``; False if that is not possible, which is no error."""
+        ...
+
+
 class BlobStore(BlobSource, BlobSink, Protocol):
     """Both directions."""
 
@@ -77,17 +93,20 @@ class Target(BlobSink, TagWriter, Protocol):
 class VerifyingReader(io.RawIOBase):
     """Reads ``stream`` through and raises at its end, or at the first byte too many.
 
+    ``size`` None checks the digest alone.
+
     Raises (from read):
-        SizeMismatchError: shorter or longer than ``descriptor.size``.
+        SizeMismatchError: shorter or longer than ``size`` bytes.
         DigestMismatchError: other bytes.
     """
 
-    def __init__(self, stream: BinaryIO, descriptor: Descriptor, what: str = "") -> None:
+    def __init__(self, stream: BinaryIO, digest: Digest, size: int | None, what: str) -> None:
         self._stream = stream
-        self._descriptor = descriptor
-        self._hash = hashlib.new(descriptor.digest.algorithm)
+        self._digest = digest
+        self._size = size
+        self._hash = hashlib.new(digest.algorithm)
         self._received = 0
-        self._what = what or f"blob {descriptor.digest}"
+        self._what = what
 
     def readable(self) -> bool:
         """Say yes, as `io` asks."""
@@ -99,16 +118,16 @@ class VerifyingReader(io.RawIOBase):
         data = self._stream.read(len(buffer))
         if data:
             self._received += len(data)
-            if self._received > self._descriptor.size:
-                raise SizeMismatchError(self._descriptor.size, self._received, self._what)
+            if self._size is not None and self._received > self._size:
+                raise SizeMismatchError(self._size, self._received, self._what)
             self._hash.update(data)
             buffer[: len(data)] = data
             return len(data)
-        if self._received != self._descriptor.size:
-            raise SizeMismatchError(self._descriptor.size, self._received, self._what)
-        got = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
-        if got != self._descriptor.digest:
-            raise DigestMismatchError(self._descriptor.digest, got, self._what)
+        if self._size is not None and self._received != self._size:
+            raise SizeMismatchError(self._size, self._received, self._what)
+        got = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
+        if got != self._digest:
+            raise DigestMismatchError(self._digest, got, self._what)
         return 0
 
     def close(self) -> None:
@@ -120,7 +139,16 @@ class VerifyingReader(io.RawIOBase):
 
 def verifying(stream: BinaryIO, descriptor: Descriptor, what: str = "") -> BinaryIO:
     """Return ``stream`` wrapped so that wrong bytes raise, buffered for small reads."""
-    return io.BufferedReader(VerifyingReader(stream, descriptor, what), buffer_size=1024 * 1024)
+    return verifying_digest(
+        stream, descriptor.digest, what or f"blob {descriptor.digest}", size=descriptor.size
+    )
+
+
+def verifying_digest(
+    stream: BinaryIO, digest: Digest, what: str, *, size: int | None = None
+) -> BinaryIO:
+    """Return ``stream`` wrapped as by `verifying`, its size checked only where it is known."""
+    return io.BufferedReader(VerifyingReader(stream, digest, size, what), buffer_size=1024 * 1024)
 
 
 def read_all(source: BlobSource, descriptor: Descriptor) -> bytes:

@@ -21,6 +21,7 @@ DOCKER_FOREIGN_LAYER_GZIP = "application/vnd.docker.image.rootfs.foreign.diff.ta
 
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
+CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 
 
 def is_manifest(media_type: str) -> bool:
