@@ -1,0 +1,135 @@
+"""What a person sees when something went wrong, and the exit status that scripts see.
+
+Dockerfile:12: COPY --from=biulder: no stage or image named "biulder"
+  12 | COPY --from=biulder /out /app
+                   ^^^^^^^ did you mean "builder"?
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from registry.errors import RegistryError
+from wcbuild.cli.render.text import clean, paint, width
+from wcbuild.dockerfile.source import Span
+from wcbuild.errors import SourceError, StepFailedError, WcbuildError
+
+FAILED, INTERNAL, INTERRUPTED = 1, 125, 130
+MAX_EXCERPT = 10
+"""Lines of one place of a Dockerfile that are shown."""
+MAX_SOURCE_BYTES = 4 * 1024 * 1024
+"""A longer file is not read again to show a line of it."""
+
+SourceReader = Callable[[str], str | None]
+"""Gives the text of a file that a span names, or None."""
+
+
+def read_file(name: str) -> str | None:
+    """Return the text of a Dockerfile that lies where its spans say, else None."""
+    try:
+        with open(name, "rb") as file:
+            return file.read(MAX_SOURCE_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def guarded(
+    action: Callable[[], int],
+    *,
+    stream: TextIO,
+    colour: bool = False,
+    debug: bool = False,
+    read_source: SourceReader = read_file,
+) -> int:
+    """Run ``action`` and return its exit status, or that of the error it ends with, after telling it.
+
+    ``debug`` lets the exception through instead, so that its traceback is seen.
+    """
+    try:
+        return action()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left. Nobody is there to be told, and the interpreter must not
+        # trip over what is still buffered when it ends.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if debug:
+            raise
+        with contextlib.suppress(OSError):
+            stream.write(describe(error, colour=colour, read_source=read_source))
+            stream.flush()
+        return exit_status(error)
+
+
+def exit_status(error: Exception) -> int:
+    """Return the exit status that ``error`` stands for."""
+    if isinstance(error, WcbuildError | RegistryError):
+        return error.exit_status
+    return FAILED if isinstance(error, OSError) else INTERNAL
+
+
+def describe(
+    error: Exception, *, colour: bool = False, read_source: SourceReader = read_file
+) -> str:
+    """Return the lines, each ended, that tell a person of ``error``; none acts on a terminal."""
+    prefix = paint("ERROR:", "red", on=colour)
+    match error:
+        case SourceError():
+            place = f"{error.spans[0]}: " if error.spans else ""
+            excerpt = _excerpt(error.spans, error.word, error.hint, read_source)
+            # Without a line to show, the hint stands in the message itself.
+            message = f"{place}{error.message}" if excerpt else str(error)
+            lines = [f"{prefix} {clean(message)}", *excerpt]
+        case StepFailedError():
+            rule = "-" * 6
+            tail = [clean(line) for line in error.tail.splitlines()]
+            lines = [rule, f" > {clean(error.label)}:", *tail, rule] if tail else []
+            lines += [
+                f"{prefix} {clean(str(error))}",
+                *_excerpt(error.spans, "", "", read_source),
+            ]
+        case WcbuildError() | RegistryError():
+            lines = [f"{prefix} {clean(str(error))}"]
+        case OSError():
+            names = (error.filename, error.filename2)
+            files = " -> ".join(
+                os.fsdecode(name) for name in names if isinstance(name, str | bytes)
+            )
+            reason = error.strerror or str(error)
+            lines = [f"{prefix} {clean(f'{files}: {reason}' if files else reason)}"]
+        case _:
+            what = clean(f"{type(error).__name__}: {error}")
+            lines = [f"{prefix} internal error: {what} (--debug shows where)"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceReader) -> list[str]:
+    """Return the first span's lines with ``word`` underlined; nothing if they cannot be read."""
+    text = read_source(spans[0].file) if spans else None
+    if text is None:
+        return []
+    span = spans[0]
+    source = [line.rstrip("\r") for line in text.split("\n")]
+    numbered = list(enumerate(source[span.first - 1 : span.last], span.first))
+    shown: list[str] = []
+    marked = False
+    for number, line in numbered[:MAX_EXCERPT]:
+        row = clean(line).expandtabs(4)
+        shown.append(f"  {number:>3} | {row}".rstrip())
+        at = row.find(word) if word and not marked else -1
+        if at >= 0:
+            marked = True
+            carets = " " * (8 + width(row[:at])) + "^" * width(word)
+            shown.append(f"{carets} {hint}".rstrip())
+    if len(numbered) > MAX_EXCERPT:
+        shown.append("      | …")
+    if shown and hint and not marked:
+        shown.append(f"        {hint}")
+    return shown
