@@ -1,0 +1,157 @@
+"""Base images and named contexts: where each name of a Dockerfile leads, and bringing it here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.errors import NotFoundError
+from registry.image import Image, read_image
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
+from registry.oci.platform import Platform
+from registry.reference import Reference
+from registry.store import Source
+from wcbuild.dockerfile.lower import ResolvedImage
+from wcbuild.errors import UsageError
+from wcbuild.solve.results import BuiltLayer
+from wcbuild.store import LocalStore
+
+if TYPE_CHECKING:
+    from registry.remote.client import Client
+
+_OCI_LAYOUT = "oci-layout://"
+_DOCKER_IMAGE = "docker-image://"
+_NOT_YET = ("http://", "https://", "git://", "git@", "ssh://", "target:", "input:")
+
+FetchBlobs = Callable[[Source, tuple[Descriptor, ...]], None]
+"""Copies blobs from a source into the local store, in parallel, with progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    image: Image
+    source: Source
+    """Where its layers are, if not here."""
+
+
+class Bases:
+    """The images that a build stands on or copies from."""
+
+    def __init__(
+        self,
+        *,
+        store: LocalStore,
+        named: Mapping[str, str],
+        client: Callable[[], Client],
+        fetch: FetchBlobs,
+        pull: bool,
+    ) -> None:
+        """``named`` are named contexts as given on the command line; ``pull`` asks the registry first."""
+        self._store = store
+        self._named = {name.lower(): value for name, value in named.items()}
+        self._client = client
+        self._fetch = fetch
+        self._pull = pull
+        self._bases: dict[str, _Base] = {}
+        self._resolved: dict[tuple[str, Platform], ResolvedImage] = {}
+
+    # -- wcbuild.dockerfile.lower.Outside
+
+    def has_context(self, name: str) -> bool:
+        """Say whether a named context of this name was given."""
+        return self._context(name) is not None
+
+    def is_folder(self, name: str) -> bool:
+        """Say whether the named context is a folder."""
+        value = self._context(name)
+        return value is not None and not value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE))
+
+    def folders(self) -> dict[str, Path]:
+        """Return the named contexts that are folders.
+
+        Raises:
+            UsageError: a named context is of a kind that is not supported.
+        """
+        folders = {}
+        for name, value in self._named.items():
+            if value.startswith(_NOT_YET):
+                raise UsageError(f"--build-context {name}={value}: not supported; give a folder")
+            if self.is_folder(name):
+                folders[name] = Path(value)
+        return folders
+
+    def image(self, name: str, platform: Platform) -> ResolvedImage:
+        """Return the image that ``name`` means: a named context, an image here, a registry's."""
+        key = (name, platform)
+        if key not in self._resolved:
+            source, descriptor = self._find(name)
+            image = read_image(source, descriptor, platform)
+            self._keep_documents(image)
+            self._bases[image.descriptor.digest] = _Base(image=image, source=source)
+            self._resolved[key] = ResolvedImage(digest=image.descriptor.digest, config=image.config)
+        return self._resolved[key]
+
+    # -- wcbuild.solve.executor.BaseImages
+
+    def layers(self, digest: str) -> tuple[BuiltLayer, ...]:
+        """Return an image's layers, lowest first, whether their bytes are here or not."""
+        return tuple(
+            BuiltLayer(diff_id=layer.diff_id, descriptor=layer.descriptor)
+            for layer in self._bases[digest].image.layers
+        )
+
+    def is_here(self, digest: str) -> bool:
+        """Say whether all bytes of the image are in the local store."""
+        return not self._missing(digest)
+
+    def fetch(self, digest: str) -> None:
+        """Bring the image's bytes into the local store."""
+        self._fetch(self._bases[digest].source, self._missing(digest))
+
+    def _missing(self, digest: str) -> tuple[Descriptor, ...]:
+        layers = self._bases[digest].image.layers
+        return tuple(layer.descriptor for layer in layers if not self._store.has(layer.descriptor))
+
+    def _keep_documents(self, image: Image) -> None:
+        """Store manifest and config: a few kilobytes, exactly as they came."""
+        self._store.put(io.BytesIO(image.config_raw), image.manifest.config)
+        self._store.put(io.BytesIO(image.manifest.raw), image.descriptor)
+
+    # -- finding
+
+    def _context(self, name: str) -> str | None:
+        """Return a named context's value; `name:latest` is `name`, as BuildKit has it."""
+        lowered = name.lower()
+        return self._named.get(lowered, self._named.get(lowered.removesuffix(":latest")))
+
+    def _find(self, name: str) -> tuple[Source, Descriptor]:
+        value = self._context(name)
+        if value is not None and value.startswith(_OCI_LAYOUT):
+            return _in_layout(value.removeprefix(_OCI_LAYOUT))
+        if value is not None and value.startswith(_DOCKER_IMAGE):
+            name = value.removeprefix(_DOCKER_IMAGE)
+        if not self._pull:
+            try:
+                return self._store, self._store.find(name).descriptor
+            except NotFoundError:
+                pass
+        reference = Reference.parse(name).with_default_tag()
+        repository = self._client().repository(reference)
+        return repository, repository.resolve(str(reference.digest or reference.tag))
+
+
+def _in_layout(text: str) -> tuple[Source, Descriptor]:
+    """Find `DIR[:TAG][@DIGEST]` in an OCI image layout."""
+    from registry.layout import OciLayout  # noqa: PLC0415 - most builds have none
+
+    rest, at, digest = text.partition("@")
+    folder, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        folder, tag = rest, ""
+    layout = OciLayout(Path(folder))
+    return layout, layout.resolve(str(Digest(digest)) if at else tag)
+

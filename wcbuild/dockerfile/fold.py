@@ -1,0 +1,165 @@
+"""Config instructions, folded: each takes a config and gives a new one and its line of history.
+
+Nothing here touches a file, so a late LABEL invalidates nothing. The lines of history are the ones
+BuildKit writes; other tools compare them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from registry.oci.config import ContainerConfig
+from wcbuild.dockerfile import gotext
+from wcbuild.dockerfile.instructions import (
+    Cmd,
+    CommandLine,
+    Entrypoint,
+    Env,
+    Expose,
+    HealthCheck,
+    Label,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+)
+from wcbuild.dockerfile.ports import expand_ports
+from wcbuild.errors import SourceError
+
+Expand = Callable[[str], str]
+ExpandWords = Callable[[str], Sequence[str]]
+Folded = tuple[ContainerConfig, str]
+
+_DEFAULT_SHELL = ("/bin/sh", "-c")
+_SIGNAL_NAME = re.compile(r"(?:SIG)?(?:RTM(?:IN|AX)(?:[+-]\d{1,2})?|[A-Z]+\d?)", re.ASCII)
+_SIGNALS = frozenset(
+    (
+        *("ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT"),
+        *("KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM"),
+        *("TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ"),
+    )
+)
+_MAX_SIGNAL = 64
+_MAX_REAL_TIME_OFFSET = 30
+
+
+def shell_args(config: ContainerConfig, command: CommandLine) -> tuple[str, ...]:
+    """Return what is executed: the list of the exec form, or the text handed to the shell."""
+    if not command.shell:
+        return command.args
+    return (*(config.shell or _DEFAULT_SHELL), *command.args)
+
+
+def set_env(env: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
+    """Return ``env`` with one variable set; one that is there already keeps its place."""
+    entry = f"{name}={value}"
+    for position, old in enumerate(env):
+        if old.partition("=")[0] == name:
+            return (*env[:position], entry, *env[position + 1 :])
+    return (*env, entry)
+
+
+def fold_env(config: ContainerConfig, instruction: Env, expand: Expand) -> Folded:
+    """ENV: every pair of the line is expanded with the environment before the line."""
+    pairs = [(expand(name), expand(value)) for name, value in instruction.pairs]
+    env = config.env
+    for name, value in pairs:
+        env = set_env(env, name, value)
+    return replace(config, env=env), "ENV " + _pairs_text(pairs)
+
+
+def fold_label(config: ContainerConfig, instruction: Label, expand: Expand) -> Folded:
+    """LABEL: names are expanded too."""
+    pairs = [(expand(name), expand(value)) for name, value in instruction.pairs]
+    return replace(config, labels={**config.labels, **dict(pairs)}), "LABEL " + _pairs_text(pairs)
+
+
+def _pairs_text(pairs: list[tuple[str, str]]) -> str:
+    return " ".join(f"{name}={value}" for name, value in pairs)
+
+
+def fold_cmd(config: ContainerConfig, instruction: Cmd) -> Folded:
+    """CMD."""
+    args = shell_args(config, instruction.command)
+    changed = replace(config, cmd=args, args_escaped=True)
+    return changed, f"CMD {gotext.quoted_list(args)}"
+
+
+def fold_entrypoint(
+    config: ContainerConfig, instruction: Entrypoint, *, cmd_is_set: bool
+) -> Folded:
+    """ENTRYPOINT: a CMD that comes from the base, not from this stage, is dropped."""
+    args = shell_args(config, instruction.command)
+    changed = replace(config, entrypoint=args, cmd=config.cmd if cmd_is_set else None)
+    return changed, f"ENTRYPOINT {gotext.quoted_list(args)}"
+
+
+def fold_expose(config: ContainerConfig, instruction: Expose, expand: ExpandWords) -> Folded:
+    """EXPOSE: words are expanded, split again, sorted, and ranges become single ports."""
+    words = sorted(word for text in instruction.ports for word in expand(text))
+    ports: list[str] = []
+    for word in words:
+        try:
+            ports += expand_ports(word)
+        except ValueError as error:
+            raise SourceError(str(error), (instruction.span,), word=word) from error
+    changed = replace(config, exposed_ports=tuple(dict.fromkeys((*config.exposed_ports, *ports))))
+    return changed, f"EXPOSE {gotext.plain_list(ports)}"
+
+
+def fold_user(config: ContainerConfig, instruction: User, expand: Expand) -> Folded:
+    """USER: stored as it is; a later step that needs it looks it up."""
+    user = expand(instruction.user)
+    return replace(config, user=user), f"USER {user}"
+
+
+def fold_volume(config: ContainerConfig, instruction: Volume, expand: Expand) -> Folded:
+    """VOLUME: config only; later steps may still write there."""
+    volumes = [expand(volume) for volume in instruction.volumes]
+    if not all(volumes):
+        raise SourceError("VOLUME specified can not be an empty string", (instruction.span,))
+    changed = replace(config, volumes=tuple(dict.fromkeys((*config.volumes, *volumes))))
+    return changed, f"VOLUME {gotext.plain_list(volumes)}"
+
+
+def fold_shell(config: ContainerConfig, instruction: Shell) -> Folded:
+    """SHELL."""
+    changed = replace(config, shell=instruction.args)
+    return changed, f"SHELL {gotext.plain_list(instruction.args)}"
+
+
+def fold_stop_signal(config: ContainerConfig, instruction: StopSignal, expand: Expand) -> Folded:
+    """STOPSIGNAL: checked, then stored as it is."""
+    signal = expand(instruction.signal)
+    if not _is_signal(signal):
+        raise SourceError(f"invalid signal: {signal}", (instruction.span,), word=signal)
+    return replace(config, stop_signal=signal), f"STOPSIGNAL {signal}"
+
+
+def _is_signal(text: str) -> bool:
+    if text.isascii() and text.isdigit():
+        return 0 < int(text) <= _MAX_SIGNAL
+    name = text.upper()
+    if not _SIGNAL_NAME.fullmatch(name):
+        return False
+    name = name.removeprefix("SIG")
+    if name.startswith("RT"):
+        offset = name[5:]
+        return not offset or abs(int(offset)) <= _MAX_REAL_TIME_OFFSET
+    return name in _SIGNALS
+
+
+def fold_health_check(config: ContainerConfig, instruction: HealthCheck) -> Folded:
+    """HEALTHCHECK."""
+    changed = replace(config, healthcheck=instruction.check)
+    return changed, f"HEALTHCHECK {gotext.healthcheck(instruction.check)}"
+
+
+def arguments_text(args: list[tuple[str, str | None]], scope: Mapping[str, str]) -> str:
+    """Return the `|2 A=1 B=2 ` that history writes before a RUN's command; empty without ARGs."""
+    values = {name: scope.get(name, default or "") for name, default in args}
+    if not values:
+        return ""
+    return f"|{len(values)} " + "".join(f"{name}={value} " for name, value in values.items())

@@ -1,0 +1,364 @@
+"""Doing one step: base images, contexts, file steps computed on headers, and RUN in a sandbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from registry.oci import chain
+from wcbuild.context.local import LocalTree
+from wcbuild.errors import SourceError, StepFailedError, WcbuildError
+from wcbuild.graph.keys import CacheKey, digest, step_key
+from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, RunOp, ScratchOp, Step
+from wcbuild.layer.changes import Change, Entry
+from wcbuild.sandbox.base import RunSpec, Sandbox
+from wcbuild.snapshot.base import Snapshot, Snapshotter
+from wcbuild.solve.cache import Cache, Record, timestamp
+from wcbuild.solve.layers import Layers, uncompressed
+from wcbuild.solve.results import BuiltLayer, ContextFiles, FileSystem, Result
+from wcbuild.tree import place
+from wcbuild.tree.base import FileTree
+from wcbuild.tree.layers import EmptyTree
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+_TAIL_BYTES = 16 * 1024
+_TAIL_LINES = 20
+
+LayerOp = RunOp | MkdirOp | CopyOp
+
+
+class CancelledError(WcbuildError):
+    """The step was ended because another failed or because the person asked to stop."""
+
+    def __str__(self) -> str:
+        return "canceled"
+
+
+class BaseImages(Protocol):
+    """The base images that lowering resolved."""
+
+    def layers(self, digest: str) -> tuple[BuiltLayer, ...]:
+        """Return an image's layers, lowest first, whether their bytes are here or not."""
+        ...
+
+    def is_here(self, digest: str) -> bool:
+        """Say whether all bytes of the image are in the local store."""
+        ...
+
+    def fetch(self, digest: str) -> None:
+        """Bring the image's bytes into the local store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds for each RUN; 0 is none."""
+
+    memory: int = 0
+    """Bytes."""
+    cpus: float = 0.0
+    pids: int = 0
+
+
+class StepExecutor:
+    """Executes steps; what they give lies in the local store. Safe to use from several threads.
+
+    ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
+    1970) is the latest time that anything may carry.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Layers,
+        cache: Cache,
+        images: BaseImages,
+        contexts: Mapping[str, LocalTree],
+        snapshotter: Snapshotter,
+        sandbox: Sandbox,
+        scratch: Callable[[], Path],
+        cancel: Event,
+        epoch: int | None,
+        salt: str,
+        limits: Limits,
+    ) -> None:
+        self._layers = layers
+        self._cache = cache
+        self._images = images
+        self._contexts = contexts
+        self._snapshotter = snapshotter
+        self._sandbox = sandbox
+        self._scratch = scratch
+        self._cancel = cancel
+        self._epoch = epoch
+        self._salt = salt
+        self._limits = limits
+        self._contents: dict[tuple[CopyOp, int], str] = {}
+        self._packer: ThreadPoolExecutor | None = None
+        self._unnamed: set[Snapshot] = set()
+        self._lock = Lock()
+
+    # -- what is known
+
+    def find(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
+        """Return the step's result if it can be had without doing it."""
+        op = step.op
+        match op:
+            case ScratchOp():
+                return FileSystem(key=digest("scratch"))
+            case ContextOp():
+                return ContextFiles(name=op.name, tree=self._contexts[op.name])
+            case ImageOp():
+                return self._image(op) if self._images.is_here(op.digest) else None
+            case RunOp() | MkdirOp() | CopyOp():
+                return None if step.no_cache else self._find_layer(op, inputs)
+            case _:
+                assert_never(op)
+
+    def _find_layer(self, op: LayerOp, inputs: tuple[Result, ...]) -> FileSystem | None:
+        for key in self._keys(op, inputs):
+            record = self._cache.find(key)
+            if record is not None:
+                return self._from_record(record, _file_system(inputs[0]))
+        return None
+
+    def _keys(self, op: LayerOp, inputs: tuple[Result, ...]) -> Iterator[CacheKey]:
+        """Yield the keys under which the result may be known, the cheapest to compute first."""
+        if not isinstance(op, CopyOp) or len(inputs) == 1:
+            yield step_key(op, [_file_system(each).key for each in inputs], self._salt)
+            return
+        parent, source = _file_system(inputs[0]), inputs[1]
+        if isinstance(source, FileSystem):
+            yield step_key(op, [parent.key, source.key], self._salt)
+        elif source.tree.is_cold():
+            # Nothing is known of these files: `_copy` packs them first, so that each is read once.
+            return
+        yield self._content_key(op, parent, source)
+
+    def _content_key(self, op: CopyOp, parent: FileSystem, source: Result) -> CacheKey:
+        """Return the key by what is copied, wherever it comes from."""
+        memo = (op, id(source))
+        if memo not in self._contents:
+            self._contents[memo] = place.content_key(op, self._source_tree(source))
+        return digest("content", step_key(op, [parent.key], self._salt), self._contents[memo])
+
+    def _from_record(self, record: Record, parent: FileSystem) -> FileSystem:
+        layer = uncompressed(record.diff_id, record.size, record.created)
+        return FileSystem(key=record.identity, parent=parent, layer=lambda: layer)
+
+    def _image(self, op: ImageOp) -> FileSystem:
+        files = FileSystem(key=digest("scratch"))
+        chain_id = None
+        for layer in self._images.layers(op.digest):
+            chain_id = chain.extend(chain_id, layer.diff_id)
+            files = FileSystem(
+                key=digest("chain", chain_id), parent=files, layer=partial(_same, layer)
+            )
+        return files
+
+    def _source_tree(self, source: Result) -> FileTree:
+        return source.tree if isinstance(source, ContextFiles) else self._layers.tree(source)
+
+    # -- doing it
+
+    def execute(
+        self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
+    ) -> tuple[Result, bool]:
+        """Return the step's result, and whether it turned out to be known after all."""
+        if self._cancel.is_set():
+            raise CancelledError
+        op = step.op
+        match op:
+            case ScratchOp() | ContextOp():
+                raise AssertionError(op)  # always found
+            case ImageOp():
+                self._images.fetch(op.digest)
+                return self._image(op), False
+            case RunOp() | MkdirOp() | CopyOp():
+                found = self.find(step, inputs)
+                if found is not None:
+                    return found, True
+                return self._make(step, op, inputs, output)
+            case _:
+                assert_never(op)
+
+    def _make(
+        self,
+        step: Step,
+        op: LayerOp,
+        inputs: tuple[Result, ...],
+        output: Callable[[int, bytes], None],
+    ) -> tuple[FileSystem, bool]:
+        parent = _file_system(inputs[0])
+        match op:
+            case RunOp():
+                return self._run(step, op, parent, output), False
+            case MkdirOp():
+                changes = place.mkdir(op, self._layers.tree(parent), mtime=self._now())
+                layer, _ = self._pack(changes)
+                return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
+            case CopyOp():
+                return self._copy(step, op, parent, inputs)
+            case _:
+                assert_never(op)
+
+    def _copy(
+        self, step: Step, op: CopyOp, parent: FileSystem, inputs: tuple[Result, ...]
+    ) -> tuple[FileSystem, bool]:
+        source = inputs[1] if len(inputs) > 1 else None
+        below: FileTree = EmptyTree() if op.link else self._layers.tree(parent)
+        try:
+            changes = place.copy(
+                op,
+                below,
+                None if source is None else self._source_tree(source),
+                mtime=self._now(),
+                scratch=self._scratch,
+            )
+        except place.PlaceError as error:
+            raise SourceError(str(error), step.spans, word=error.word) from error
+        layer, entries = self._pack(changes)
+        if isinstance(source, ContextFiles):
+            # Packing read every file, so now their digests are known and the key costs nothing.
+            source.tree.learn(changes, entries)
+            if not step.no_cache:
+                found = self._find_layer(op, inputs)
+                if found is not None:
+                    return found, True
+        return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
+
+    def _pack(self, changes: Iterable[Change]) -> tuple[BuiltLayer, tuple[Entry, ...]]:
+        created = timestamp(self._epoch)
+        return self._layers.pack(changes, created=created, epoch=self._epoch)
+
+    def _remember(
+        self, keys: tuple[CacheKey, ...], parent: FileSystem, layer: BuiltLayer
+    ) -> FileSystem:
+        """Keep a result under all its keys. The last one, by content, is what later steps build on."""
+        identity = keys[-1]
+        record = Record(
+            diff_id=layer.diff_id,
+            size=layer.descriptor.size,
+            identity=identity,
+            created=layer.created,
+        )
+        for key in keys:
+            self._cache.remember(key, record)
+        return FileSystem(key=identity, parent=parent, layer=partial(_same, layer))
+
+    def _run(
+        self, step: Step, op: RunOp, parent: FileSystem, output: Callable[[int, bytes], None]
+    ) -> FileSystem:
+        tail = _Tail()
+
+        def both(stream: int, data: bytes) -> None:
+            tail.add(data)
+            output(stream, data)
+
+        snapshot = self._snapshotter.prepare(self._layers.snapshot(parent))
+        self._unnamed.add(snapshot)
+        root = self._snapshotter.root(snapshot)
+        status = self._sandbox.run(root, self._spec(op), both, cancel=self._cancel)
+        if self._cancel.is_set():
+            raise CancelledError
+        if status.code:
+            self._discard(snapshot)
+            raise StepFailedError(
+                step.label, " ".join(op.args), status.code, tail.text(), step.spans
+            )
+        [key] = self._keys(op, (parent,))
+        packed = self._pack_later(snapshot, key, parent)
+        return FileSystem(key=key, parent=parent, layer=packed.result, snapshot=snapshot)
+
+    def _spec(self, op: RunOp) -> RunSpec:
+        return RunSpec(
+            args=op.args,
+            env=(*op.env, *op.proxy_env),
+            cwd=op.cwd,
+            user=op.user,
+            network=op.network,
+            insecure=op.insecure,
+            files=tuple(
+                (f"/dev/pipes/{file.name}", file.data.encode("utf-8", "surrogateescape"), file.mode)
+                for file in op.inline
+            ),
+            hosts=op.hosts,
+            ulimits=op.ulimits,
+            shm_size=op.shm_size,
+            memory=self._limits.memory,
+            cpus=self._limits.cpus,
+            pids=self._limits.pids,
+        )
+
+    def _pack_later(
+        self, snapshot: Snapshot, key: CacheKey, parent: FileSystem
+    ) -> Future[BuiltLayer]:
+        """Pack what a RUN changed while the next step runs; its tree no longer changes."""
+        with self._lock:
+            if self._packer is None:
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as in the solver
+
+                # One thread: layers are packed in the order in which they were made, so a layer's
+                # parent always has its diff_id by then.
+                self._packer = ThreadPoolExecutor(1, "pack")
+            return self._packer.submit(self._pack_snapshot, snapshot, key, parent)
+
+    def _pack_snapshot(
+        self, snapshot: Snapshot, key: CacheKey, parent: FileSystem
+    ) -> BuiltLayer:
+        layer, _ = self._pack(self._snapshotter.changes(snapshot))
+        chain_id = chain.extend(parent.chain_id(), layer.diff_id)
+        self._snapshotter.commit(snapshot, chain_id)
+        self._unnamed.discard(snapshot)
+        # Last: a key must never lead to a layer that is not there.
+        self._remember((key,), parent, layer)
+        return layer
+
+    def _discard(self, snapshot: Snapshot) -> None:
+        self._snapshotter.remove(snapshot)
+        self._unnamed.discard(snapshot)
+
+    def _now(self) -> int:
+        return int(time.time()) if self._epoch is None else self._epoch
+
+    def close(self) -> None:
+        """Wait for what is being packed, and remove the trees that no result stands on."""
+        if self._packer is not None:
+            self._packer.shutdown(wait=True)
+        for snapshot in tuple(self._unnamed):
+            self._discard(snapshot)
+
+
+class _Tail:
+    """The last lines of a command's output."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Append, and forget what is too old."""
+        self._data += data[-_TAIL_BYTES:]
+        if len(self._data) > 2 * _TAIL_BYTES:
+            del self._data[:-_TAIL_BYTES]
+
+    def text(self) -> str:
+        """Return the last lines."""
+        lines = self._data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _file_system(result: Result) -> FileSystem:
+    if not isinstance(result, FileSystem):
+        raise TypeError(result)
+    return result
+
+
+def _same(layer: BuiltLayer) -> BuiltLayer:
+    return layer

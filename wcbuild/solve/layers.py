@@ -1,0 +1,137 @@
+"""Layers of the store as trees of headers and as unpacked snapshots, each made when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.blobs import CHUNK
+from registry.compress import decompressing
+from registry.oci import chain, mediatypes
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import ChainId, DiffId
+from registry.store import verifying_digest
+from wcbuild.layer.changes import Change, Entry
+from wcbuild.snapshot.base import Snapshot, Snapshotter
+from wcbuild.solve.results import BuiltLayer, FileSystem
+from wcbuild.store import LocalStore
+from wcbuild.tree.base import FileTree
+from wcbuild.tree.index import DamagedIndexError, LayerIndex, write_index
+from wcbuild.tree.layers import EmptyTree, LayerTree
+
+
+class Layers:
+    """The layers of one store, for one build; safe to use from several threads."""
+
+    def __init__(
+        self, store: LocalStore, snapshotter: Snapshotter, *, ownership: bool, devices: bool
+    ) -> None:
+        self._store = store
+        self._snapshotter = snapshotter
+        self._ownership = ownership
+        self._devices = devices
+        # One thread at a time decompresses or unpacks: a second one that wants the same layer waits
+        # for it, and two different ones would only share the same disk.
+        self._lock = threading.RLock()
+        self._indexes: dict[DiffId, LayerIndex] = {}
+
+    def pack(
+        self, changes: Iterable[Change], *, created: str, epoch: int | None
+    ) -> tuple[BuiltLayer, tuple[Entry, ...]]:
+        """Write changes as a layer into the store, uncompressed, with its index."""
+        from wcbuild.layer.pack import pack  # noqa: PLC0415 - a cached build packs nothing
+
+        with self._store.blobs.create(hashing=False) as writer:
+            packed = pack(changes, writer, epoch=epoch)
+            writer.commit(packed.diff_id, packed.size)
+        write_index(self._store.layer_index_path(packed.diff_id), packed.entries)
+        return uncompressed(packed.diff_id, packed.size, created), packed.entries
+
+    def tree(self, files: FileSystem) -> FileTree:
+        """Return the merged view of a file system, from its layers' headers."""
+        layers = files.layers()
+        if not layers:
+            return EmptyTree()
+        return LayerTree([(self._index(layer), partial(self.tar, layer)) for layer in layers])
+
+    def tar(self, layer: BuiltLayer) -> Path:
+        """Return the path of a layer's uncompressed tar, decompressing it now if need be."""
+        with self._lock:
+            path = self._store.blobs.path(layer.diff_id)
+            if not path.exists():
+                self._decompress(layer)
+            return path
+
+    def snapshot(self, files: FileSystem) -> Snapshot | None:
+        """Return the unpacked tree of a file system, unpacking what is not; None is an empty one."""
+        if files.snapshot is not None:
+            return files.snapshot
+        with self._lock:
+            snapshot: Snapshot | None = None
+            chain_id: ChainId | None = None
+            for each in files.stack():
+                if each.layer is None:
+                    continue
+                layer = each.layer()
+                chain_id = chain.extend(chain_id, layer.diff_id)
+                found = each.snapshot or self._snapshotter.find(chain_id)
+                snapshot = found or self._unpack(layer, snapshot, chain_id)
+            return snapshot
+
+    def _unpack(
+        self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId
+    ) -> Snapshot:
+        from wcbuild.layer.apply import apply  # noqa: PLC0415 - a cached build unpacks nothing
+
+        snapshot = self._snapshotter.prepare(parent)
+        try:
+            with self._snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
+                apply(stream, root, ownership=self._ownership, devices=self._devices)
+            self._snapshotter.commit(snapshot, chain_id)
+        except BaseException:
+            self._snapshotter.remove(snapshot)
+            raise
+        return snapshot
+
+    def _index(self, layer: BuiltLayer) -> LayerIndex:
+        with self._lock:
+            if layer.diff_id not in self._indexes:
+                self._indexes[layer.diff_id] = self._load_index(layer)
+            return self._indexes[layer.diff_id]
+
+    def _load_index(self, layer: BuiltLayer) -> LayerIndex:
+        from wcbuild.layer.scan import scan  # noqa: PLC0415 - a cached build scans nothing
+
+        path = self._store.layer_index_path(layer.diff_id)
+        try:
+            return LayerIndex(path)
+        except (FileNotFoundError, DamagedIndexError):
+            with self._open_tar(layer) as stream:
+                write_index(path, scan(stream))
+            return LayerIndex(path)
+
+    def _open_tar(self, layer: BuiltLayer) -> BinaryIO:
+        """Return a layer's tar, verified against its diff_id while it is read."""
+        what = f"layer {layer.descriptor.digest}"
+        path = self._store.blobs.path(layer.diff_id)
+        if path.exists():
+            return verifying_digest(open(path, "rb", buffering=0), layer.diff_id, what)
+        compression = mediatypes.compression(layer.descriptor.media_type)
+        stream = decompressing(self._store.open(layer.descriptor), compression, what)
+        return verifying_digest(stream, layer.diff_id, f"{what}, uncompressed")
+
+    def _decompress(self, layer: BuiltLayer) -> None:
+        with self._open_tar(layer) as stream, self._store.blobs.create(hashing=False) as writer:
+            size = 0
+            while data := stream.read(CHUNK):
+                size += writer.write(data)
+            writer.commit(layer.diff_id, size)
+
+
+def uncompressed(diff_id: DiffId, size: int, created: str = "") -> BuiltLayer:
+    """Describe a layer whose tar lies in the store as it is; ``size`` in bytes."""
+    descriptor = Descriptor(media_type=mediatypes.OCI_LAYER, digest=diff_id, size=size)
+    return BuiltLayer(diff_id=diff_id, descriptor=descriptor, created=created)

@@ -1,0 +1,66 @@
+"""What steps give: a file system as a stack of layers, or files offered from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from registry.oci import chain
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import ChainId, DiffId
+from wcbuild.context.local import LocalTree
+from wcbuild.graph.keys import CacheKey
+from wcbuild.snapshot.base import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltLayer:
+    """A layer whose bytes are in the store, or can be fetched (a base image's)."""
+
+    diff_id: DiffId
+    descriptor: Descriptor
+    """As it lies in the store: compressed as pulled, or the uncompressed tar."""
+    created: str = ""
+    """RFC 3339; empty for a base image's, whose history tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FileSystem:
+    """A layer on top of another file system; without a layer, the empty one.
+
+    ``layer`` may wait: a RUN's layer is packed while the next step runs.
+    """
+
+    key: CacheKey
+    parent: FileSystem | None = None
+    layer: Callable[[], BuiltLayer] | None = None
+    snapshot: Snapshot | None = None
+    """The unpacked tree, where a RUN made one in this build."""
+
+    def layers(self) -> tuple[BuiltLayer, ...]:
+        """Return the layers, lowest first, waiting for those that are being packed."""
+        return tuple(each.layer() for each in self.stack() if each.layer)
+
+    def chain_id(self) -> ChainId | None:
+        """Return the name of the stack; None for the empty one."""
+        return chain.chain_id(layer.diff_id for layer in self.layers())
+
+    def stack(self) -> tuple[FileSystem, ...]:
+        """Return this file system and all below it, the lowest first."""
+        below: list[FileSystem] = []
+        each: FileSystem | None = self
+        while each is not None:
+            below.append(each)
+            each = each.parent
+        return tuple(reversed(below))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextFiles:
+    """A build context."""
+
+    name: str
+    tree: LocalTree
+
+
+Result = FileSystem | ContextFiles

@@ -1,0 +1,126 @@
+"""The solver: finds what is known, executes what is not, several steps at a time where they allow it.
+
+First everything is looked up on the calling thread, in order; a build whose every step is known ends
+there and starts no thread. What remains is executed as its inputs become ready.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from wcbuild.graph.ops import Graph, Step
+from wcbuild.solve.events import Emit, StepDone, StepFailed, StepOutput, StepStarted
+from wcbuild.solve.results import Result
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+MAX_PARALLEL_STEPS = 4
+
+
+class Executor(Protocol):
+    """Does one step."""
+
+    def find(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
+        """Return the step's result if it can be had without doing it."""
+        ...
+
+    def execute(
+        self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
+    ) -> tuple[Result, bool]:
+        """Return the step's result, and whether it turned out to be known after all.
+
+        ``output`` takes 1 or 2 (stdout, stderr) and bytes.
+        """
+        ...
+
+
+class Solver:
+    """Solves one graph. ``cancel`` is set when a step fails; the executor gives up when it is set."""
+
+    def __init__(self, executor: Executor, emit: Emit, cancel: threading.Event) -> None:
+        self._executor = executor
+        self._emit = emit
+        self._cancel = cancel
+
+    def solve(self, graph: Graph) -> list[Result]:
+        """Return the results of all steps, in the graph's order.
+
+        Raises:
+            WcbuildError, RegistryError: of the first step that failed; all others have ended.
+        """
+        results: dict[int, Result] = {}
+        for index, step in enumerate(graph.steps):
+            if not all(each in results for each in step.inputs):
+                continue
+            started = time.monotonic()
+            found = self._executor.find(step, tuple(results[each] for each in step.inputs))
+            if found is not None:
+                results[index] = found
+                self._emit(StepStarted(number=index + 1, label=step.label, time=started))
+                self._done(index, step, started, cached=True)
+        if len(results) < len(graph.steps):
+            self._execute(graph, results)
+        return [results[index] for index in range(len(graph.steps))]
+
+    def _execute(self, graph: Graph, results: dict[int, Result]) -> None:
+        """Execute the steps that have no result yet, each when its inputs have theirs."""
+        # Imported here: a build whose every step is known pays for no threads.
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # noqa: PLC0415
+
+        waiting = [index for index in range(len(graph.steps)) if index not in results]
+        running: dict[Future[Result], int] = {}
+        with ThreadPoolExecutor(MAX_PARALLEL_STEPS, "step") as pool:
+            try:
+                while waiting or running:
+                    for index in tuple(waiting):
+                        step = graph.steps[index]
+                        if all(each in results for each in step.inputs):
+                            waiting.remove(index)
+                            inputs = tuple(results[each] for each in step.inputs)
+                            running[pool.submit(self._run, index, step, inputs)] = index
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        results[running.pop(future)] = future.result()
+            except BaseException:
+                # Leaving the pool waits for the others, and they are told to end now.
+                self._cancel.set()
+                raise
+
+    def _run(self, index: int, step: Step, inputs: tuple[Result, ...]) -> Result:
+        number, started = index + 1, time.monotonic()
+        self._emit(StepStarted(number=number, label=step.label, time=started))
+
+        def output(stream: int, data: bytes) -> None:
+            self._emit(StepOutput(number=number, stream=stream, data=data, time=time.monotonic()))
+
+        try:
+            result, cached = self._executor.execute(step, inputs, output)
+        except BaseException as error:
+            now = time.monotonic()
+            self._emit(
+                StepFailed(
+                    number=number,
+                    label=step.label,
+                    time=now,
+                    seconds=now - started,
+                    reason=str(error),
+                )
+            )
+            raise
+        self._done(index, step, started, cached=cached)
+        return result
+
+    def _done(self, index: int, step: Step, started: float, *, cached: bool) -> None:
+        now = time.monotonic()
+        self._emit(
+            StepDone(
+                number=index + 1,
+                label=step.label,
+                time=now,
+                seconds=now - started,
+                cached=cached,
+            )
+        )

@@ -1,0 +1,353 @@
+"""The local store: blobs, names of images, layer indexes, build cache; one directory, one lock.
+
+Layout, below a directory of mode 0700 (docs/formats.md has the details):
+
+    blobs/sha256/…   immutable bytes: manifests, configs, layers as pulled, uncompressed layers as built
+    images/…         one record a name (or, for images without one, a digest): what the name points to
+    compressed/…     for a layer, codec and level: the descriptor it had when it was last compressed
+    indexes/…        a layer's headers, sorted, by diff_id
+    cache/…          build results by key
+    contexts/…       what is known of the files of build contexts
+    snapshots/…      unpacked trees (`wcbuild.snapshot`)
+    ingest/          blobs on their way in
+    tmp/             scratch files of running processes
+    store.lock       held shared by every command, exclusively by those that delete
+
+A locally built image is a valid OCI image whose new layers are not compressed; pushing compresses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.blobs import BlobDirectory
+from registry.errors import InvalidDocumentError, NotFoundError, RegistryError
+from registry.files import FileLock, atomic_write, create_temporary, store_errors
+from registry.oci import chain, manifest, mediatypes
+from registry.oci.config import ImageConfig
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import ChainId, DiffId, Digest, sha256
+from registry.oci.manifest import Index, Manifest
+from registry.reference import Reference
+from registry.store import read_all
+from wcbuild.errors import StoreInUseError
+
+VERSION = "1"
+_MIN_ID_PREFIX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """A name of the store, or an image without one, and what it points to."""
+
+    reference: Reference | None
+    descriptor: Descriptor
+    """Of a manifest or an index."""
+    image_id: Digest
+    """The config's digest; for an index the index's own."""
+
+
+class LocalStore:
+    """Everything below one root directory.
+
+    Use `open_store`, which takes the lock. Blobs and images may be written by several processes at
+    once; deleting needs `exclusively`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = BlobDirectory(root / "blobs")
+        self._images = root / "images"
+        self._lock = FileLock(root / "store.lock")
+
+    # -- registry.store protocols
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a verifying stream of a blob."""
+        return self.blobs.open(descriptor)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Say whether a blob is here."""
+        return self.blobs.has(descriptor.digest)
+
+    def put(self, stream: BinaryIO, expected: Descriptor) -> None:
+        """Store a blob."""
+        self.blobs.put(stream, expected)
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """Return what a name or an image id points to, as `find` does.
+
+        Raises:
+            NotFoundError: nothing of that name.
+        """
+        return self.find(tag_or_digest).descriptor
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Point a reference, in any spelling, at a manifest or index that the store holds."""
+        self.name_image(descriptor, Reference.parse(tag).with_default_tag())
+
+    # -- images
+
+    def name_image(self, descriptor: Descriptor, reference: Reference | None) -> ImageRecord:
+        """Record an image; without a reference it stays until `prune`, as docker's dangling ones do."""
+        image_id = descriptor.digest
+        if mediatypes.is_manifest(descriptor.media_type):
+            image_id = self.manifest(descriptor).config.digest
+        record = ImageRecord(reference=reference, descriptor=descriptor, image_id=image_id)
+        name = str(reference) if reference else str(descriptor.digest)
+        data = {
+            "reference": str(reference) if reference else "",
+            "descriptor": descriptor.to_json(),
+            "imageId": image_id,
+        }
+        with store_errors(self._images):
+            # Written last of all: a name that can be read leads to whole images only.
+            atomic_write(self._images / _file_name(name), json.dumps(data).encode())
+        return record
+
+    def images(self) -> list[ImageRecord]:
+        """Return all records, by name, those without a name last."""
+        records = [self._read_record(path) for path in self._images.iterdir() if path.name[0] != "."]
+        known = [record for record in records if record is not None]
+        return sorted(known, key=lambda record: (record.reference is None, str(record.reference)))
+
+    def find(self, name: str) -> ImageRecord:
+        """Find an image by reference, digest, image id or the beginning of one.
+
+        Raises:
+            NotFoundError: nothing of that name, or more than one thing.
+            InvalidReferenceError: not a name at all.
+        """
+        by_id = self._find_id(name)
+        if by_id is not None:
+            return by_id
+        reference = Reference.parse(name).with_default_tag()
+        record = self._read_record(self._images / _file_name(str(reference)))
+        if record is None and reference.digest is not None:
+            for each in self.images():
+                if each.descriptor.digest == reference.digest:
+                    return each
+        if record is None:
+            raise NotFoundError(f"image {reference.familiar}", "the local store")
+        return record
+
+    def _find_id(self, name: str) -> ImageRecord | None:
+        text = name.removeprefix("sha256:")
+        if len(text) < _MIN_ID_PREFIX or not set(text) <= set("0123456789abcdef"):
+            return None
+        found = [
+            record
+            for record in self.images()
+            if record.image_id.hex.startswith(text) or record.descriptor.digest.hex.startswith(text)
+        ]
+        if len({record.image_id for record in found}) > 1:
+            raise NotFoundError(f"one image whose id begins with {name}", "the local store")
+        return found[0] if found else None
+
+    def remove_name(self, record: ImageRecord) -> None:
+        """Forget a record; its blobs go with the next `collect`."""
+        name = str(record.reference) if record.reference else str(record.descriptor.digest)
+        with store_errors(self._images), contextlib.suppress(FileNotFoundError):
+            (self._images / _file_name(name)).unlink()
+
+    def _read_record(self, path: Path) -> ImageRecord | None:
+        try:
+            data = json.loads(path.read_bytes())
+            reference = data["reference"]
+            return ImageRecord(
+                reference=Reference.parse(reference) if reference else None,
+                descriptor=Descriptor.from_json(data["descriptor"]),
+                image_id=Digest(data["imageId"]),
+            )
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, RegistryError) as error:
+            raise InvalidDocumentError(str(path), f"is not an image record ({error})") from error
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read one image's manifest."""
+        return manifest.parse_manifest(read_all(self, descriptor), descriptor.media_type)
+
+    def index(self, descriptor: Descriptor) -> Index:
+        """Read an index."""
+        return manifest.parse_index(read_all(self, descriptor), descriptor.media_type)
+
+    # -- layers
+
+    def layer_index_path(self, diff_id: DiffId) -> Path:
+        """Return where a layer's headers are kept, whether they are there or not."""
+        return self.root / "indexes" / diff_id.hex
+
+    def snapshots_root(self) -> Path:
+        """Return the directory that the snapshotter gets."""
+        return self.root
+
+    def context_index_path(self, name: str) -> Path:
+        """Return where what is known of a build context is kept; ``name`` is any text."""
+        return self.root / "contexts" / sha256(os.fsencode(name)).hex
+
+    def scratch_file(self) -> Path:
+        """Return a new empty file that goes when the store is next alone, if not before."""
+        with store_errors(self.root):
+            fd, path = create_temporary(self.root / "tmp", "")
+        os.close(fd)
+        return Path(path)
+
+    # -- registry.copy's memory of compressed layers
+
+    def find_compressed(self, layer: Descriptor, codec: str, level: int) -> Descriptor | None:
+        """Return the descriptor that an uncompressed layer had when it was last compressed so."""
+        try:
+            return Descriptor.from_json(json.loads(self._memo(layer, codec, level).read_bytes()))
+        except (OSError, ValueError, RegistryError):
+            return None
+
+    def remember_compressed(
+        self, layer: Descriptor, codec: str, level: int, compressed: Descriptor
+    ) -> None:
+        """Remember what `find_compressed` returns."""
+        data = json.dumps(compressed.to_json()).encode()
+        atomic_write(self._memo(layer, codec, level), data, durable=False)
+
+    def _memo(self, layer: Descriptor, codec: str, level: int) -> Path:
+        return self.root / "compressed" / f"{layer.digest.hex}.{codec}-{level}"
+
+    # -- deleting
+
+    @contextlib.contextmanager
+    def exclusively(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the store alone for the `with` block.
+
+        Raises:
+            StoreInUseError: another process uses it, and ``wait`` is false.
+        """
+        if not self._lock.acquire(shared=False, wait=wait):
+            # The kernel gives up the old lock before it tries for the new one.
+            self._lock.acquire(shared=True, wait=True)
+            raise StoreInUseError(str(self.root), _holders(self.root / "store.lock"))
+        try:
+            yield
+        finally:
+            self._lock.acquire(shared=True, wait=True)
+
+    def collect(self, keep_cache: Callable[[DiffId], bool]) -> tuple[int, frozenset[ChainId]]:
+        """Delete blobs and indexes that no image needs; return bytes freed and the chain ids in use.
+
+        ``keep_cache`` says whether a layer is kept for the build cache's sake. The caller holds the
+        store exclusively, and prunes snapshots to the returned chain ids.
+        """
+        blobs: set[Digest] = set()
+        layers: set[DiffId] = set()
+        chains: set[ChainId] = set()
+        for record in self.images():
+            self._mark(record.descriptor, blobs, layers, chains)
+        freed = 0
+        for digest in list(self.blobs):
+            if digest in blobs or digest in layers or keep_cache(DiffId(digest)):
+                continue
+            freed += self.blobs.path(digest).stat().st_size
+            self.blobs.remove(digest)
+        for folder in ("indexes", "compressed"):
+            for path in (self.root / folder).iterdir():
+                diff_id = DiffId(Digest(f"sha256:{path.name.partition('.')[0]}"))
+                if diff_id not in layers and not keep_cache(diff_id):
+                    freed += path.stat().st_size
+                    path.unlink()
+        return freed, frozenset(chains)
+
+    def _mark(
+        self,
+        descriptor: Descriptor,
+        blobs: set[Digest],
+        layers: set[DiffId],
+        chains: set[ChainId],
+    ) -> None:
+        if descriptor.digest in blobs or not self.has(descriptor):
+            return
+        blobs.add(descriptor.digest)
+        if mediatypes.is_index(descriptor.media_type):
+            for child in self.index(descriptor).manifests:
+                self._mark(child, blobs, layers, chains)
+        elif mediatypes.is_manifest(descriptor.media_type):
+            image = self.manifest(descriptor)
+            blobs.update((image.config.digest, *(layer.digest for layer in image.layers)))
+            config = ImageConfig.parse(read_all(self, image.config))
+            layers.update(config.diff_ids)
+            parent: ChainId | None = None
+            for diff_id in config.diff_ids:
+                parent = chain.extend(parent, diff_id)
+                chains.add(parent)
+
+    def close(self) -> None:
+        """Give back the lock."""
+        self._lock.release()
+
+
+def open_store(root: Path) -> LocalStore:
+    """Open, or make, the store below ``root`` and take its lock, shared.
+
+    A process that finds itself alone clears away what others, killed, left behind.
+
+    Raises:
+        StoreError: the directory cannot be made or written.
+        InvalidDocumentError: a newer wcbuild wrote it.
+    """
+    with store_errors(root):
+        if not (root / "version").exists():
+            _create(root)
+        version = (root / "version").read_text().strip()
+    if version != VERSION:
+        raise InvalidDocumentError(
+            f"store {root}", f"has version {version}; this wcbuild reads version {VERSION}"
+        )
+    store = LocalStore(root)
+    with store_errors(root):
+        store._lock.acquire(shared=True, wait=True)  # noqa: SLF001 - this is its constructor
+    return store
+
+
+def _create(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    os.chmod(root, 0o700)
+    for name in ("blobs", "images", "compressed", "indexes", "cache", "contexts", "snapshots", "tmp"):
+        (root / name).mkdir(exist_ok=True)
+    # Last: its presence says that the rest is there.
+    atomic_write(root / "version", f"{VERSION}\n".encode())
+
+
+def sweep(store: LocalStore, clean_snapshots: Callable[[], None]) -> None:
+    """Remove what killed processes left behind, if no other process uses the store now."""
+    try:
+        with store.exclusively():
+            store.blobs.sweep()
+            for path in (store.root / "tmp").iterdir():
+                path.unlink(missing_ok=True)
+            clean_snapshots()
+    except StoreInUseError:
+        return
+
+
+def _file_name(text: str) -> str:
+    """Return a name for a file of its own; different texts give different names."""
+    return text.replace("%", "%25").replace("/", "%2F")
+
+
+def _holders(lock: Path) -> tuple[int, ...]:
+    """Return the processes that hold a flock on ``lock``, as the kernel lists them."""
+    try:
+        inode = lock.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return ()
+    found = []
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):  # noqa: PLR2004
+            found.append(int(fields[4]))
+    return tuple(sorted({pid for pid in found if pid != os.getpid()}))
