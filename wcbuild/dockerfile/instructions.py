@@ -13,12 +13,22 @@ class Heredoc:
     """A here-document of COPY, ADD or RUN."""
 
     name: str
-    content: str
-    """Chomped of leading tabs already where `<<-` asks for it (COPY, ADD and simple RUN)."""
-    expand: bool
+    """What ends it, without quotes."""
+    raw: str
+    """The lines exactly as they stand, for a shell that reads the heredoc itself."""
+    expand: bool = True
     """Variables in the content are expanded (the name was not quoted)."""
     chomp: bool = False
+    """`<<-`: leading tabs do not count."""
     fd: int = 0
+    """The digits before `<<`."""
+
+    @property
+    def content(self) -> str:
+        """The lines, without their leading tabs where `<<-` asks for it."""
+        if not self.chomp:
+            return self.raw
+        return "".join(line.lstrip("\t") for line in self.raw.splitlines(keepends=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +110,8 @@ class Run(_Instruction):
 
     command: CommandLine
     heredocs: tuple[Heredoc, ...] = ()
+    heredoc_only: bool = False
+    """The command is a heredoc and nothing else: its content is the script."""
     mounts: tuple[str, ...] = ()
     """Values of `--mount`, as written."""
     network: str = "default"

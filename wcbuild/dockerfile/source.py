@@ -1,8 +1,15 @@
-"""Places in a Dockerfile."""
+"""Places in a Dockerfile, and how to show them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from wcbuild.errors import SourceError
+
+MAX_EXCERPT_LINES = 12
+"""A heredoc may be hundreds of lines long; its first ones tell which it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +22,37 @@ class Span:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.first}"
+
+
+@contextmanager
+def blame(span: Span) -> Iterator[None]:
+    """Let a SourceError from within that names no place name ``span``."""
+    try:
+        yield
+    except SourceError as error:
+        if not error.spans:
+            error.spans = (span,)
+        raise
+
+
+def excerpt(text: str, span: Span, word: str = "", hint: str = "") -> str:
+    """Return the lines of ``span`` in ``text``, numbered, with carets and ``hint`` under ``word``.
+
+    The first line that contains the word is underlined. Without such a line the hint stands alone.
+    """
+    lines = text.split("\n")[span.first - 1 : span.last]
+    shown: list[str] = []
+    for number, line in enumerate(lines[:MAX_EXCERPT_LINES], span.first):
+        line = line.rstrip("\r")  # noqa: PLW2901 - the same line, cleaned
+        shown.append(f"{number:5} | {line}".rstrip())
+        if word and word in line:
+            before = line[: line.index(word)]
+            # A tab before the word stays a tab, whatever its width on the reader's terminal.
+            indent = "".join("\t" if character == "\t" else " " for character in before)
+            shown.append(f"{'':8}{indent}{'^' * len(word)} {hint}".rstrip())
+            word = hint = ""
+    if len(lines) > MAX_EXCERPT_LINES:
+        shown.append(f"{'':5} | ({len(lines) - MAX_EXCERPT_LINES} more lines)")
+    if hint:
+        shown.append(f"{'':8}{hint}")
+    return "\n".join(shown)

@@ -1,0 +1,58 @@
+"""Here-documents: finding `<<NAME` in a line, and what the word says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from wcbuild.dockerfile.words import WordError, expand
+
+_WORD = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeredocStart:
+    """The word that begins a heredoc."""
+
+    name: str
+    expand: bool
+    chomp: bool
+    fd: int
+
+
+def parse_start(word: str) -> HeredocStart | None:
+    """Read `<<NAME`, `<<-NAME`, `<<"NAME"` or `3<<NAME`; anything else is None.
+
+    Quotes anywhere in the name mean that the content is not expanded. They and their escape
+    character, here always the backslash, are not part of the name.
+
+    Raises:
+        WordError: a quote is not closed.
+    """
+    if "<<" not in word:
+        return None
+    match = _WORD.fullmatch(word)
+    if match is None or not match[3]:
+        return None
+    names = expand(match[3], {}, keep_unset=True).words
+    if len(names) != 1:
+        return None
+    raw = expand(match[3], {}, keep_unset=True, raw_quotes=True, raw_escapes=True).words
+    return HeredocStart(
+        name=names[0], expand=names == raw, chomp=match[2] == "-", fd=int(match[1] or "0")
+    )
+
+
+def find_starts(line: str) -> list[HeredocStart]:
+    """Return the heredocs that a line begins, in order. A line with a quote left open begins none.
+
+    Raises:
+        WordError: the name of a heredoc is not readable.
+    """
+    if "<<" not in line:
+        return []
+    try:
+        words = expand(line, {}, keep_unset=True, raw_quotes=True, raw_escapes=True).words
+    except WordError:
+        return []
+    return [start for word in words if (start := parse_start(word))]
