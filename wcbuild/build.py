@@ -37,7 +37,7 @@ from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
-from wcbuild.store import LocalStore, open_store, sweep
+from wcbuild.store import LocalStore, default_root, open_store, sweep
 
 MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024
 """Far above any real one; a device or a stray image given as Dockerfile must not fill the memory."""
@@ -89,19 +89,6 @@ class BuildResult:
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float
-
-
-def default_root(environment: Mapping[str, str]) -> Path:
-    """Return where state lives: `$WCBUILD_ROOT`, the system's place for root, or the user's own.
-
-    To be asked before the process becomes root in a user namespace.
-    """
-    if environment.get("WCBUILD_ROOT"):
-        return Path(environment["WCBUILD_ROOT"])
-    if os.geteuid() == 0:
-        return Path("/var/lib/wcbuild")
-    data = environment.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(data) / "wcbuild"
 
 
 def host_platform() -> Platform:

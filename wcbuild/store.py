@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -287,6 +287,19 @@ class LocalStore:
     def close(self) -> None:
         """Give back the lock."""
         self._lock.release()
+
+
+def default_root(environment: Mapping[str, str]) -> Path:
+    """Return where state lives: `$WCBUILD_ROOT`, the system's place for root, or the user's own.
+
+    To be asked before the process becomes root in a user namespace.
+    """
+    if environment.get("WCBUILD_ROOT"):
+        return Path(environment["WCBUILD_ROOT"])
+    if os.geteuid() == 0:
+        return Path("/var/lib/wcbuild")
+    data = environment.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(data) / "wcbuild"
 
 
 def open_store(root: Path) -> LocalStore:

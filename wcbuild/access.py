@@ -1,0 +1,29 @@
+"""How registries are reached: what a caller decides, and the client made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry.remote.client import Client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryAccess:
+    """How registries are reached."""
+
+    insecure: tuple[str, ...] = ()
+    """Hosts that may speak plain HTTP or show any certificate."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that say where credentials and proxies are (`DOCKER_CONFIG`, `HOME`, ...)."""
+
+
+def open_client(access: RegistryAccess) -> Client:
+    """Return a client; made only when a registry is needed, because HTTP takes long to import."""
+    from registry.remote.client import Client, Settings  # noqa: PLC0415 - see above
+    from registry.remote.credentials import Credentials  # noqa: PLC0415
+
+    settings = Settings(insecure=frozenset(access.insecure), environment=access.environment)
+    return Client(settings, Credentials.from_environment(access.environment))

@@ -1,0 +1,168 @@
+"""`wcbuild build`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.files import atomic_write, store_errors
+from wcbuild.build import BuildRequest, BuildResult, run_build
+from wcbuild.cli.errors import SourceReader, read_file
+from wcbuild.cli.main import Invocation
+from wcbuild.cli.render import choose, rendering
+from wcbuild.errors import UsageError
+from wcbuild.export import Output
+from wcbuild.machine import Machine
+from wcbuild.sizes import parse_size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare flags and arguments."""
+    add = parser.add_argument
+    add("context", metavar="PATH", help="the build context: a folder")
+    add("-f", "--file", metavar="FILE", help="the Dockerfile (default: PATH/Dockerfile)")
+    add("-t", "--tag", action="append", default=[], metavar="REF", help="a name for the image")
+    add("--target", default="", metavar="STAGE", help="the stage to build (default: the last)")
+    add("--build-arg", action="append", default=[], metavar="K[=V]", help="set an ARG")
+    add("--build-context", action="append", default=[], metavar="NAME=VALUE",
+        help="a folder, oci-layout://DIR or docker-image://REF to use as NAME")
+    add("--label", action="append", default=[], metavar="K=V", help="add a label")
+    add("--annotation", action="append", default=[], metavar="K=V", help="annotate the manifest")
+    add("--platform", default="", metavar="OS/ARCH", help="build for another platform")
+    add("-o", "--output", action="append", default=[], metavar="SPEC",
+        help="type=oci|docker|local|tar[,dest=PATH], or a folder")
+    add("--push", action="store_true", help="push the image under its names")
+    add("--load", action="store_true", help="accepted for docker's sake: images always land here")
+    add("--pull", action="store_true", help="ask registries for newer base images")
+    add("--no-cache", action="store_true", help="build every step again")
+    add("--network", default="default", choices=("default", "host", "none"))
+    add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")
+    add("--ulimit", action="append", default=[], metavar="TYPE=SOFT[:HARD]")
+    add("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm in RUN")
+    add("-m", "--memory", default="0", metavar="SIZE", help="memory that a RUN may use")
+    add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
+    add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
+    add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
+    add("-q", "--quiet", action="store_true", help="print only the image id")
+    add("--iidfile", metavar="FILE", help="write the image id to FILE")
+    add("--metadata-file", metavar="FILE", help="write digests and names to FILE as JSON")
+
+
+def run(invocation: Invocation) -> int:
+    """Build; print the image id if asked to be quiet."""
+    args = invocation.args
+    request = make_request(invocation)
+    progress = "quiet" if args.quiet else args.progress
+    with Machine.start() as machine:
+        renderer = choose(progress, invocation.stderr, invocation.environment)
+        with rendering(renderer) as emit:
+            result = run_build(request, machine, emit)
+    if args.iidfile:
+        _write(args.iidfile, result.image_id.encode())
+    if args.metadata_file:
+        _write(args.metadata_file, json.dumps(metadata(result), indent=2).encode() + b"\n")
+    if args.quiet:
+        invocation.stdout.write(f"{result.image_id}\n")
+    return 0
+
+
+def read_source(args: argparse.Namespace) -> SourceReader:
+    """Return a reader for the file that an error's place names."""
+    path = args.file or os.path.join(args.context, "Dockerfile")
+    return lambda name: read_file(path) if name == os.path.basename(path) else read_file(name)
+
+
+def make_request(invocation: Invocation) -> BuildRequest:
+    """Read the words of the command line.
+
+    Raises:
+        UsageError: one of them makes no sense.
+    """
+    args = invocation.args
+    return BuildRequest(
+        context=args.context,
+        file=args.file,
+        tags=tuple(args.tag),
+        target=args.target,
+        build_args=_build_args(args.build_arg, invocation),
+        labels=_pairs("--label", args.label),
+        annotations=_pairs("--annotation", args.annotation),
+        platform=args.platform,
+        build_contexts=_pairs("--build-context", args.build_context),
+        outputs=tuple(Output.parse(text) for text in args.output),
+        push=args.push,
+        pull=args.pull,
+        no_cache=args.no_cache,
+        network=args.network,
+        add_hosts=tuple(_host(text) for text in args.add_host),
+        ulimits=tuple(_ulimit(text) for text in args.ulimit),
+        shm_size=parse_size(args.shm_size),
+        memory=parse_size(args.memory),
+        cpus=args.cpus,
+        pids_limit=args.pids_limit,
+        root=invocation.root,
+        registries=invocation.registries,
+    )
+
+
+def metadata(result: BuildResult) -> dict[str, object]:
+    """Return what `--metadata-file` writes, in buildx's words."""
+    return {
+        "containerimage.config.digest": result.image_id,
+        "containerimage.descriptor": result.descriptor.to_json(),
+        "containerimage.digest": result.descriptor.digest,
+        "image.name": ",".join(result.names),
+    }
+
+
+def _write(path: str, data: bytes) -> None:
+    target = Path(path).absolute()
+    with store_errors(target):
+        atomic_write(target, data, mode=0o644)
+
+
+def _build_args(texts: Sequence[str], invocation: Invocation) -> dict[str, str]:
+    """Read `K=V`; `K` alone takes the value from the environment, and is nothing if it has none."""
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f'--build-arg "{text}": has no name')
+        if equals:
+            values[name] = value
+        elif name in invocation.environment:
+            values[name] = invocation.environment[name]
+    epoch = invocation.environment.get("SOURCE_DATE_EPOCH")
+    return ({"SOURCE_DATE_EPOCH": epoch} if epoch else {}) | values
+
+
+def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and flag == "--build-context"):
+            raise UsageError(f'{flag} "{text}": expected NAME=VALUE')
+        pairs[name] = value
+    return pairs
+
+
+def _host(text: str) -> tuple[str, str]:
+    for separator in ("=", ":"):
+        name, found, address = text.partition(separator)
+        if found and name and address:
+            return name, address.strip("[]")
+    raise UsageError(f'--add-host "{text}": expected NAME:IP')
+
+
+def _ulimit(text: str) -> tuple[str, int, int]:
+    name, equals, limits = text.partition("=")
+    soft, _, hard = limits.partition(":")
+    try:
+        if not equals:
+            raise ValueError
+        return name.lower(), int(soft), int(hard or soft)
+    except ValueError:
+        raise UsageError(f'--ulimit "{text}": expected TYPE=SOFT[:HARD]') from None
