@@ -7,6 +7,7 @@ layer has tens of thousands of them and they are made five times as fast.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,8 @@ class HostFile(NamedTuple):
 class BlobRange(NamedTuple):
     """Content that lies in part of a file on this machine, such as an uncompressed layer tar."""
 
-    path: Path | str
+    path: os.PathLike[str] | str
+    """May be found out only when it is opened, by decompressing a layer."""
     offset: int
 
 

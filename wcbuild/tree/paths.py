@@ -1,0 +1,57 @@
+"""Finding what a path means in a tree: symlinks are followed, and none leads out of the root."""
+
+from __future__ import annotations
+
+from wcbuild.layer.changes import SYMLINK
+from wcbuild.tree.base import FileTree
+from wcbuild.tree.errors import TooManyLinksError
+
+MAX_LINKS = 255
+"""Symlinks followed for one path before it counts as a circle."""
+
+
+def resolve(tree: FileTree, path: str, *, follow_last: bool = True) -> str:
+    """Return the real path of ``path``: no component of it is a symlink, `.` or `..`.
+
+    Absolute links start again at the tree's root, and `..` stops there. What does not exist yet is
+    kept as it is written, so that it can be created. ``follow_last`` says whether a symlink at the
+    very end is followed, too.
+
+    Raises:
+        TooManyLinksError: more than `MAX_LINKS` links.
+    """
+    real = ""
+    todo = _components(path)
+    followed = 0
+    while todo:
+        name = todo.pop()
+        if name == "..":
+            real = parent(real)
+            continue
+        here = join(real, name)
+        node = tree.find(here) if todo or follow_last else None
+        if node is None or node.meta.kind != SYMLINK:
+            real = here
+            continue
+        followed += 1
+        if followed > MAX_LINKS:
+            raise TooManyLinksError(path.strip("/"))
+        if node.meta.link.startswith("/"):
+            real = ""
+        todo += _components(node.meta.link)
+    return real
+
+
+def join(parent: str, name: str) -> str:
+    """Return the path of ``name`` in directory ``parent``."""
+    return f"{parent}/{name}" if parent else name
+
+
+def parent(path: str) -> str:
+    """Return the directory that ``path`` lies in; the root lies in itself."""
+    return path.rpartition("/")[0]
+
+
+def _components(path: str) -> list[str]:
+    """Return the path's components, the last one first."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
