@@ -422,7 +422,7 @@ def _no_constant(name: str) -> None:
 
 
 def _whole(item: str) -> str:
-    """Replace halves of surrogate pairs, which `\\ud800` may leave and UTF-8 cannot say."""
+    """Replace halves of surrogate pairs, which a JSON escape may leave and UTF-8 cannot say."""
     return (
         item
         if _is_utf8(item)

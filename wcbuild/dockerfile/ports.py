@@ -19,7 +19,7 @@ def expand_ports(word: str) -> list[str]:
     """
     host, _, container = word.rpartition(":")
     address, _, host_port = host.rpartition(":")
-    container, slash, protocol = container.partition("/")
+    container, _, protocol = container.partition("/")
     protocol = protocol.lower() or "tcp"
     if not container:
         raise ValueError(f'invalid port: "{word}": no port specified')
