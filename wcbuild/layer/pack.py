@@ -1,0 +1,323 @@
+"""Changes to a layer tar: the same changes give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from registry.oci.digest import DiffId, Digest
+from wcbuild.errors import LayerError
+from wcbuild.layer import tar, whiteout
+from wcbuild.layer.changes import (
+    FILE,
+    HARDLINK,
+    BlobRange,
+    Change,
+    Content,
+    Entry,
+    HostFile,
+    Inline,
+    Meta,
+)
+from wcbuild.layer.hashing import BLOCKS_IN_USE, Hasher
+
+_BATCH_BYTES = 1 << 20
+_SMALL_BYTES = 128 * 1024
+"""Up to here a file is hashed at once and travels with its neighbours; handing it over would cost more."""
+
+# O_NONBLOCK means nothing to a file, but a fifo that has taken its place meanwhile would stop us for ever.
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+_MARKER: Final = Meta(FILE, 0)
+
+
+class Writable(Protocol):
+    """What takes the tar. A write must take all it is given and keep no reference to it."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Append ``data``."""
+        ...
+
+
+class Packed(NamedTuple):
+    """A layer tar that was written."""
+
+    diff_id: DiffId
+    size: int
+    """Bytes of the tar."""
+    entries: tuple[Entry, ...]
+    """In the tar's order, as `wcbuild.layer.scan` finds them; an opaque marker is in its directory's."""
+
+
+def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Packed:
+    """Write ``changes`` as one uncompressed layer tar and return what it holds.
+
+    Deterministic: parents before children, whiteouts before their siblings (as the specification asks),
+    names in byte order, times clamped to ``epoch`` (seconds since 1970, UTC) if given. Of several hard
+    links to a file the first in that order is the file and the others refer to it. Parents are not
+    invented. Each file is read once; memory does not grow with the size of files.
+
+    Args:
+        changes: any order; each path at most once. A hard link's target is among them.
+        out: receives the tar, in blocks of about 1 MiB.
+        epoch: no time in the layer is later.
+
+    Raises:
+        LayerError: a path is there twice, a name cannot be stored, or a file changed or vanished while
+            it was read.
+
+    Spec: https://github.com/opencontainers/image-spec/blob/main/layer.md#representing-changes
+    """
+    ordered = _in_order(changes)
+    packer = _Packer(out, epoch)
+    try:
+        for change in ordered:
+            packer.add(change)
+        return packer.finish()
+    finally:
+        packer.close()
+
+
+def _in_order(changes: Iterable[Change]) -> list[Change]:
+    ordered = sorted(changes, key=_sort_key)
+    by_path = {change.path: number for number, change in enumerate(ordered)}
+    if len(by_path) != len(ordered):
+        doubled = next(c.path for n, c in enumerate(ordered) if by_path[c.path] != n)
+        raise LayerError(f'"{doubled}"', "appears twice among the changes of one layer")
+    links: dict[int, list[int]] = {}
+    for number, change in enumerate(ordered):
+        if change.meta is not None and change.meta.kind == HARDLINK:
+            links.setdefault(_target(ordered, by_path, change), []).append(number)
+    for target, others in links.items():
+        _point_backwards(ordered, target, others)
+    return ordered
+
+
+def _sort_key(change: Change) -> bytes:
+    # A slash that sorts before everything else keeps a directory's subtree together and behind it; an
+    # empty component, which no name can be, puts whiteouts before their siblings.
+    path = change.path
+    if change.meta is None:
+        parent, slash, name = path.rpartition("/")
+        path = f"{parent}{slash}/{name}"
+    return tar.encode_name(path).replace(b"/", b"\0")
+
+
+def _target(ordered: list[Change], by_path: dict[str, int], link: Change) -> int:
+    """Return the number of the change that a hard link leads to, through other links."""
+    meta = link.meta
+    seen = set()
+    while meta is not None and meta.kind == HARDLINK and meta.link not in seen:
+        seen.add(meta.link)
+        number = by_path.get(meta.link)
+        if number is None:
+            break
+        meta = ordered[number].meta
+        if meta is not None and meta.kind != HARDLINK:
+            return number
+    raise LayerError(f'"{link.path}"', "is a hard link to a file that is not in the same layer")
+
+
+def _point_backwards(ordered: list[Change], target: int, links: list[int]) -> None:
+    """Make the first path of a set of hard links the file, and the others links to it."""
+    first = min(target, links[0])
+    file = ordered[target]
+    assert file.meta is not None, "_target returns no whiteouts"  # noqa: S101
+    link = file.meta._replace(kind=HARDLINK, link=ordered[first].path, size=0)
+    for number in (target, *links):
+        if number == first:
+            ordered[number] = file._replace(path=ordered[first].path)
+        else:
+            ordered[number] = Change(ordered[number].path, link)
+
+
+class _Packer:
+    def __init__(self, out: Writable, epoch: int | None) -> None:
+        self._out = out
+        self._epoch = epoch
+        self._batch: list[bytes] = []
+        self._batched = 0
+        """Bytes in the batch."""
+        self._written = 0
+        """Bytes before the batch."""
+        self._entries: list[Entry] = []
+        self._large: list[int] = []
+        """Which entries wait for a digest of the content hasher, in its order."""
+        self._tar_hash = Hasher()
+        self._content_hash = Hasher()
+        self._buffers: list[memoryview] = []
+        self._turn = 0
+        self._sources: dict[str, int] = {}
+        """Open files that BlobRange contents lie in."""
+
+    def add(self, change: Change) -> None:
+        path, meta, content, opaque = change
+        if whiteout.is_reserved(path):
+            raise LayerError(
+                f'"{path}"', 'a name that begins with ".wh." means a deletion in a layer'
+            )
+        if meta is None:
+            self._append(tar.header(whiteout.name_for(path), _MARKER))
+            self._entries.append(Entry(path, None))
+            return
+        if self._epoch is not None and meta.mtime > self._epoch:
+            meta = meta._replace(mtime=self._epoch)
+        self._append(tar.header(path, meta))
+        if meta.kind == FILE:
+            self._add_file(path, meta, content)
+            return
+        self._entries.append(Entry(path, meta, opaque=opaque))
+        if opaque:
+            self._append(tar.header(whiteout.opaque_name_for(path), _MARKER))
+
+    def finish(self) -> Packed:
+        self._append(tar.END_OF_ARCHIVE)
+        self._flush()
+        self._tar_hash.cut()
+        for number, digest in zip(self._large, self._content_hash.close(), strict=True):
+            self._entries[number] = self._entries[number]._replace(digest=digest)
+        (digest,) = self._tar_hash.close()
+        diff_id = DiffId(Digest(f"sha256:{digest}"))
+        return Packed(diff_id, self._written, tuple(self._entries))
+
+    def close(self) -> None:
+        """Let go of threads and files; again is harmless."""
+        self._tar_hash.close()
+        self._content_hash.close()
+        for fd in self._sources.values():
+            os.close(fd)
+        self._sources.clear()
+
+    def _append(self, data: bytes) -> None:
+        self._batch.append(data)
+        self._batched += len(data)
+        if self._batched >= _BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        batch = b"".join(self._batch)
+        self._batch.clear()
+        self._batched = 0
+        if batch:
+            self._write(batch)
+
+    def _write(self, block: bytes | memoryview) -> None:
+        self._tar_hash.update(block)
+        self._out.write(block)
+        self._written += len(block)
+
+    def _add_file(self, path: str, meta: Meta, content: Content | None) -> None:
+        size = meta.size
+        offset = self._written + self._batched
+        if size > _SMALL_BYTES:
+            self._large.append(len(self._entries))
+            self._entries.append(Entry(path, meta, offset))
+            self._add_large(path, content, size)
+        else:
+            data = self._read_small(path, content, size) if size else b""
+            self._entries.append(Entry(path, meta, offset, hashlib.sha256(data).hexdigest()))
+            self._append(data)
+        if size % tar.BLOCK_SIZE:
+            self._append(tar.padding(size))
+
+    def _read_small(self, path: str, content: Content | None, size: int) -> bytes:
+        match content:
+            case HostFile(source):
+                fd = _open(source)
+                try:
+                    # One byte more than there should be shows that the file grew.
+                    data = _read(fd, size + 1, source)
+                finally:
+                    os.close(fd)
+                _check_size(source, size, len(data))
+                return data
+            case BlobRange(blob, start):
+                data = _read(self._source(str(blob)), size, blob, start)
+                _check_size(blob, size, len(data))
+                return data
+            case Inline(data):
+                _check_size(path, size, len(data))
+                return data
+            case None:
+                raise _no_content(path, size)
+
+    def _add_large(self, path: str, content: Content | None, size: int) -> None:
+        self._flush()
+        match content:
+            case HostFile(source):
+                fd = _open(source)
+                try:
+                    self._copy(fd, 0, size, source)
+                    _check_size(source, size, size + len(_read(fd, 1, source, size)))
+                finally:
+                    os.close(fd)
+            case BlobRange(blob, start):
+                self._copy(self._source(str(blob)), start, size, blob)
+            case Inline(data):
+                _check_size(path, size, len(data))
+                self._content_hash.update(data)
+                self._write(data)
+            case None:
+                raise _no_content(path, size)
+        self._content_hash.cut()
+
+    def _copy(self, fd: int, start: int, size: int, source: Path | str) -> None:
+        """Write part of a file, read into a few buffers in turn; see `BLOCKS_IN_USE`."""
+        if not self._buffers:
+            self._buffers = [memoryview(bytearray(_BATCH_BYTES)) for _ in range(BLOCKS_IN_USE)]
+        done = 0
+        while done < size:
+            buffer = self._buffers[self._turn]
+            self._turn = (self._turn + 1) % BLOCKS_IN_USE
+            try:
+                got = os.preadv(fd, [buffer[: size - done]], start + done)
+            except OSError as error:
+                raise _unreadable(source, error) from error
+            if not got:
+                _check_size(source, size, done)
+            block = buffer[:got]
+            self._content_hash.update(block)
+            self._write(block)
+            done += got
+
+    def _source(self, path: str) -> int:
+        if path not in self._sources:
+            self._sources[path] = _open(path)
+        return self._sources[path]
+
+
+def _open(path: Path | str) -> int:
+    try:
+        return os.open(path, _OPEN_FLAGS)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(fd: int, size: int, path: Path | str, start: int = 0) -> bytes:
+    """Return ``size`` bytes of a file, or as many as it has."""
+    try:
+        data = os.pread(fd, size, start)
+        while len(data) < size and (more := os.pread(fd, size - len(data), start + len(data))):
+            data += more
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return data
+
+
+def _unreadable(path: Path | str, error: OSError) -> LayerError:
+    reason = (error.strerror or str(error)).lower()
+    return LayerError(str(path), f"cannot be read for a layer: {reason}")
+
+
+def _no_content(path: str, size: int) -> LayerError:
+    return LayerError(f'"{path}"', f"has no content, but a size of {size} bytes")
+
+
+def _check_size(path: Path | str, expected: int, got: int) -> None:
+    if expected != got:
+        found = f"at least {got}" if got == expected + 1 else str(got)
+        reason = f"changed while it was read: expected {expected} bytes, found {found}"
+        raise LayerError(str(path), reason)
