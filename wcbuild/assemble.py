@@ -62,7 +62,7 @@ def _fill_times(history: Sequence[History], now: str) -> tuple[History, ...]:
     before = next((time for time in reversed(times[:first_gap]) if time), "")
     # The first metadata lines belong to this build, not to the day the base image was made.
     current = next((time for time in times[first_gap:] if time), before) or now
-    filled = []
+    filled: list[History] = []
     for line in history:
         if line.created and len(filled) >= first_gap:
             current = line.created

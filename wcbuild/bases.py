@@ -154,4 +154,3 @@ def _in_layout(text: str) -> tuple[Source, Descriptor]:
         folder, tag = rest, ""
     layout = OciLayout(Path(folder))
     return layout, layout.resolve(str(Digest(digest)) if at else tag)
-

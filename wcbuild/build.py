@@ -166,7 +166,9 @@ def _read_dockerfile(request: BuildRequest, context: Path) -> tuple[Path, bytes]
             text = file.read(MAX_DOCKERFILE_BYTES + 1)
     except FileNotFoundError as error:
         near = did_you_mean(path.name, _names(path.parent))
-        raise SourceError(f'there is no Dockerfile "{path}"', hint=near or "name it with -f") from error
+        raise SourceError(
+            f'there is no Dockerfile "{path}"', hint=near or "name it with -f"
+        ) from error
     except OSError as error:
         raise SourceError(f'cannot read "{path}": {error.strerror}') from error
     if len(text) > MAX_DOCKERFILE_BYTES:
@@ -254,9 +256,7 @@ class _Build:
             cancel=self._cancel,
             epoch=self._inputs.epoch,
             salt=f"owners={self._machine.identity.keeps_owners} epoch={self._inputs.epoch}",
-            limits=Limits(
-                memory=request.memory, cpus=request.cpus, pids=request.pids_limit
-            ),
+            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
         )
         try:
             results = Solver(executor, self._emit, self._cancel).solve(lowered.graph)
@@ -314,7 +314,8 @@ class _Build:
         created = {
             line.step: layer.created
             for line in plan.history
-            if line.step is not None and isinstance(result := results[line.step], FileSystem)
+            if line.step is not None
+            and isinstance(result := results[line.step], FileSystem)
             and result.layer is not None
             and (layer := result.layer())
         }

@@ -89,7 +89,11 @@ class Exporter:
         if (push or any(output.kind == "registry" for output in outputs)) and not tags:
             raise UsageError("--push needs a name: give one with -t")
         for output in outputs:
-            if output.dest == "-" and output.kind in ("oci", "docker", "tar") and sys.stdout.isatty():
+            if (
+                output.dest == "-"
+                and output.kind in ("oci", "docker", "tar")
+                and sys.stdout.isatty()
+            ):
                 raise UsageError(
                     f"--output type={output.kind}: refusing to write a tar to a terminal; use dest="
                 )

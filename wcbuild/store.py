@@ -113,7 +113,9 @@ class LocalStore:
 
     def images(self) -> list[ImageRecord]:
         """Return all records, by name, those without a name last."""
-        records = [self._read_record(path) for path in self._images.iterdir() if path.name[0] != "."]
+        records = [
+            self._read_record(path) for path in self._images.iterdir() if path.name[0] != "."
+        ]
         known = [record for record in records if record is not None]
         return sorted(known, key=lambda record: (record.reference is None, str(record.reference)))
 
@@ -328,7 +330,16 @@ def open_store(root: Path) -> LocalStore:
 def _create(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     os.chmod(root, 0o700)
-    for name in ("blobs", "images", "compressed", "indexes", "cache", "contexts", "snapshots", "tmp"):
+    for name in (
+        "blobs",
+        "images",
+        "compressed",
+        "indexes",
+        "cache",
+        "contexts",
+        "snapshots",
+        "tmp",
+    ):
         (root / name).mkdir(exist_ok=True)
     # Last: its presence says that the rest is there.
     atomic_write(root / "version", f"{VERSION}\n".encode())

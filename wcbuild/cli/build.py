@@ -27,13 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-t", "--tag", action="append", default=[], metavar="REF", help="a name for the image")
     add("--target", default="", metavar="STAGE", help="the stage to build (default: the last)")
     add("--build-arg", action="append", default=[], metavar="K[=V]", help="set an ARG")
-    add("--build-context", action="append", default=[], metavar="NAME=VALUE",
-        help="a folder, oci-layout://DIR or docker-image://REF to use as NAME")
+    add(
+        "--build-context",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a folder, oci-layout://DIR or docker-image://REF to use as NAME",
+    )
     add("--label", action="append", default=[], metavar="K=V", help="add a label")
     add("--annotation", action="append", default=[], metavar="K=V", help="annotate the manifest")
     add("--platform", default="", metavar="OS/ARCH", help="build for another platform")
-    add("-o", "--output", action="append", default=[], metavar="SPEC",
-        help="type=oci|docker|local|tar[,dest=PATH], or a folder")
+    add(
+        "-o",
+        "--output",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="type=oci|docker|local|tar[,dest=PATH], or a folder",
+    )
     add("--push", action="store_true", help="push the image under its names")
     add("--load", action="store_true", help="accepted for docker's sake: images always land here")
     add("--pull", action="store_true", help="ask registries for newer base images")

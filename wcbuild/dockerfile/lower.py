@@ -18,6 +18,7 @@ from wcbuild.dockerfile import fold, words
 from wcbuild.dockerfile.instructions import (
     Arg,
     Cmd,
+    CommandLine,
     Copy,
     Entrypoint,
     Env,
@@ -220,9 +221,7 @@ class _Lowering:
     def _evaluate_global_args(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return what FROM lines see, and what an ARG of a stage takes as its default."""
         build_args = self._options.build_args
-        scope = {
-            name: build_args.get(name, value) for name, value in self._platform_args.items()
-        }
+        scope = {name: build_args.get(name, value) for name, value in self._platform_args.items()}
         declared: dict[str, str] = {}
         for arg in self._dockerfile.args:
             for name, default in arg.pairs:
@@ -235,11 +234,11 @@ class _Lowering:
 
     def _expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
         with blame(span):
-            return words.process_word(word, scope, escape=self._dockerfile.escape).text
+            return words.process_word(word, scope, self._dockerfile.escape)
 
-    def _expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> tuple[str, ...]:
+    def _expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
         with blame(span):
-            return words.process_words(word, scope, escape=self._dockerfile.escape)
+            return words.process_words(word, scope, self._dockerfile.escape)
 
     # -- stages
 
@@ -398,9 +397,7 @@ class _Lowering:
                 state.note(f"MAINTAINER {instruction.name}")
             case OnBuild():
                 config = state.config
-                state.config = replace(
-                    config, on_build=(*config.on_build, instruction.expression)
-                )
+                state.config = replace(config, on_build=(*config.on_build, instruction.expression))
             case From():
                 raise SourceError("FROM is not allowed here", (instruction.span,))
             case _:
@@ -423,7 +420,7 @@ class _Lowering:
         ),
         expand: fold.Expand,
     ) -> None:
-        def expand_words(word: str) -> tuple[str, ...]:
+        def expand_words(word: str) -> list[str]:
             return self._expand_words(word, state.scope, instruction.span)
 
         config = state.config
@@ -439,9 +436,7 @@ class _Lowering:
                 folded = fold.fold_cmd(config, instruction)
                 state.cmd_is_set = True
             case Entrypoint():
-                folded = fold.fold_entrypoint(
-                    config, instruction, cmd_is_set=state.cmd_is_set
-                )
+                folded = fold.fold_entrypoint(config, instruction, cmd_is_set=state.cmd_is_set)
             case Expose():
                 folded = fold.fold_expose(config, instruction, expand_words)
             case User():
@@ -501,7 +496,9 @@ class _Lowering:
         op = CopyOp(
             sources=tuple(_clean_source(source) for source in sources),
             dest=_destination(state.config.working_dir, dest),
-            inline=tuple(self._inline(heredoc, state, instruction) for heredoc in instruction.heredocs),
+            inline=tuple(
+                self._inline(heredoc, state, instruction) for heredoc in instruction.heredocs
+            ),
             chown=chown,
             chmod=chmod,
             unpack=instruction.add and instruction.unpack is not False,
@@ -519,7 +516,9 @@ class _Lowering:
         names = "".join(f" {source}" for source in sources)
         names += "".join(f" <<{heredoc.name}" for heredoc in instruction.heredocs)
         text = f"{verb}{flags}{names} {dest}"
-        shown = f"{verb} --from={instruction.from_}{text[len(verb) :]}" if instruction.from_ else text
+        shown = (
+            f"{verb} --from={instruction.from_}{text[len(verb) :]}" if instruction.from_ else text
+        )
         step = self._step(state, op, inputs, shown, instruction.span)
         state.note(f"{text} # buildkit", step)
 
@@ -567,7 +566,7 @@ class _Lowering:
         data = heredoc.content
         if heredoc.expand:
             with blame(instruction.span):
-                data = words.process_heredoc(data, state.scope).text
+                data = words.process_heredoc(data, state.scope)
         return InlineFile(name=heredoc.name, data=data)
 
     def _run(self, state: _StageState, instruction: Run) -> None:
@@ -602,7 +601,7 @@ class _Lowering:
 
 def _heredoc_command(
     instruction: Run,
-) -> tuple[fold.CommandLine, tuple[InlineFile, ...], str]:
+) -> tuple[CommandLine, tuple[InlineFile, ...], str]:
     """Return what RUN executes once its heredocs are in place, script files, and a summary to show."""
     command, heredocs = instruction.command, instruction.heredocs
     if not heredocs:
@@ -646,9 +645,7 @@ def _refuse_remote(source: str, instruction: Copy, verb: str) -> None:
         return
     if not instruction.add:
         kind = "a URL" if source.startswith("http") else "a git ref"
-        raise SourceError(
-            f"source can't be {kind} for {verb}", (instruction.span,), word=source
-        )
+        raise SourceError(f"source can't be {kind} for {verb}", (instruction.span,), word=source)
     raise SourceError(
         "ADD from a URL or a git repository is not supported yet",
         (instruction.span,),
@@ -666,5 +663,3 @@ def _refuse_run_options(instruction: Run) -> None:
     ):
         if given:
             raise SourceError(f"RUN {flag} is not supported yet", (instruction.span,), word=flag)
-
-

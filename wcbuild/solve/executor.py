@@ -310,9 +310,7 @@ class StepExecutor:
                 self._packer = ThreadPoolExecutor(1, "pack")
             return self._packer.submit(self._pack_snapshot, snapshot, key, parent)
 
-    def _pack_snapshot(
-        self, snapshot: Snapshot, key: CacheKey, parent: FileSystem
-    ) -> BuiltLayer:
+    def _pack_snapshot(self, snapshot: Snapshot, key: CacheKey, parent: FileSystem) -> BuiltLayer:
         layer, _ = self._pack(self._snapshotter.changes(snapshot))
         chain_id = chain.extend(parent.chain_id(), layer.diff_id)
         self._snapshotter.commit(snapshot, chain_id)

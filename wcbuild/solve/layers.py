@@ -81,9 +81,7 @@ class Layers:
                 snapshot = found or self._unpack(layer, snapshot, chain_id)
             return snapshot
 
-    def _unpack(
-        self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId
-    ) -> Snapshot:
+    def _unpack(self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId) -> Snapshot:
         from wcbuild.layer.apply import apply  # noqa: PLC0415 - a cached build unpacks nothing
 
         snapshot = self._snapshotter.prepare(parent)
