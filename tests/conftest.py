@@ -1,0 +1,26 @@
+"""What all tests share: a way to say that a skipped test is a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require",
+        action="append",
+        default=[],
+        metavar="MARKER",
+        help="fail, instead of skipping, tests with this marker",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = yield
+    required = [name for name in item.config.getoption("--require") if name in item.keywords]
+    if required and report.skipped and not hasattr(report, "wasxfail"):
+        *_, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"--require {required[0]}: {item.nodeid}: {reason}"
+    return report
