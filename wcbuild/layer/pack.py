@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from registry.oci.digest import DiffId, Digest
@@ -235,7 +234,7 @@ class _Packer:
                 _check_size(source, size, len(data))
                 return data
             case BlobRange(blob, start):
-                data = _read(self._source(str(blob)), size, blob, start)
+                data = _read(self._source(os.fspath(blob)), size, blob, start)
                 _check_size(blob, size, len(data))
                 return data
             case Inline(data):
@@ -255,7 +254,7 @@ class _Packer:
                 finally:
                     os.close(fd)
             case BlobRange(blob, start):
-                self._copy(self._source(str(blob)), start, size, blob)
+                self._copy(self._source(os.fspath(blob)), start, size, blob)
             case Inline(data):
                 _check_size(path, size, len(data))
                 self._content_hash.update(data)
@@ -264,7 +263,7 @@ class _Packer:
                 raise _no_content(path, size)
         self._content_hash.cut()
 
-    def _copy(self, fd: int, start: int, size: int, source: Path | str) -> None:
+    def _copy(self, fd: int, start: int, size: int, source: os.PathLike[str] | str) -> None:
         """Write part of a file, read into a few buffers in turn; see `BLOCKS_IN_USE`."""
         if not self._buffers:
             self._buffers = [memoryview(bytearray(_BATCH_BYTES)) for _ in range(BLOCKS_IN_USE)]
@@ -289,14 +288,14 @@ class _Packer:
         return self._sources[path]
 
 
-def _open(path: Path | str) -> int:
+def _open(path: os.PathLike[str] | str) -> int:
     try:
         return os.open(path, _OPEN_FLAGS)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _read(fd: int, size: int, path: Path | str, start: int = 0) -> bytes:
+def _read(fd: int, size: int, path: os.PathLike[str] | str, start: int = 0) -> bytes:
     """Return ``size`` bytes of a file, or as many as it has."""
     try:
         data = os.pread(fd, size, start)
@@ -307,17 +306,17 @@ def _read(fd: int, size: int, path: Path | str, start: int = 0) -> bytes:
     return data
 
 
-def _unreadable(path: Path | str, error: OSError) -> LayerError:
+def _unreadable(path: os.PathLike[str] | str, error: OSError) -> LayerError:
     reason = (error.strerror or str(error)).lower()
-    return LayerError(str(path), f"cannot be read for a layer: {reason}")
+    return LayerError(os.fspath(path), f"cannot be read for a layer: {reason}")
 
 
 def _no_content(path: str, size: int) -> LayerError:
     return LayerError(f'"{path}"', f"has no content, but a size of {size} bytes")
 
 
-def _check_size(path: Path | str, expected: int, got: int) -> None:
+def _check_size(path: os.PathLike[str] | str, expected: int, got: int) -> None:
     if expected != got:
         found = f"at least {got}" if got == expected + 1 else str(got)
         reason = f"changed while it was read: expected {expected} bytes, found {found}"
-        raise LayerError(str(path), reason)
+        raise LayerError(os.fspath(path), reason)
