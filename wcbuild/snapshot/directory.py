@@ -1,0 +1,158 @@
+"""How snapshots lie on the disk and live: one directory each, and one symlink for each name.
+
+    <root>/snapshots/<kind>/
+      <id>/fs             the files: all of them, or those that differ from the parents (overlay)
+      <id>/work           scratch space of the kernel (overlay)
+      <id>/parents        the boot it was made in, then the ids below it, nearest first; a line each
+      by-chain/<hex>      a symlink to ../<id>: the snapshot is complete and has this name
+      mounts/             mount points; the mounts are seen by the process that made them alone
+
+Files are not forced to the disk: a snapshot can be made again from its layers, so it does not outlive
+the boot that it was made in. All of it is closed to other users, because setuid programs lie in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry.oci.digest import ChainId
+from wcbuild.snapshot.base import Snapshot
+from wcbuild.snapshot.removal import remove_tree
+
+
+class SnapshotDirectory:
+    """Snapshots of one kind in one store. Safe to use from several processes, but for `sweep`."""
+
+    def __init__(self, root: Path, kind: str, *, needs_parents: bool) -> None:
+        """Make the directories.
+
+        Args:
+            root: of the local store.
+            kind: tells apart what lies on the disk in different ways.
+            needs_parents: a named snapshot is worth nothing without those below it.
+        """
+        # What lies on the disk has a meaning only together with the map of user ids it was written by.
+        self._all = root / "snapshots"
+        self._path = self._all / f"{kind}{_id_map()}"
+        self._names = self._path / "by-chain"
+        self._mounts = self._path / "mounts"
+        self._needs_parents = needs_parents
+        self._boot = _boot_id()
+        for path in (self._all, self._path, self._names, self._mounts):
+            path.mkdir(mode=0o700, exist_ok=True)
+
+    def fs(self, snapshot_id: str) -> Path:
+        """Return where a snapshot's own files are."""
+        return self._path / snapshot_id / "fs"
+
+    def work(self, snapshot_id: str) -> Path:
+        """Return the directory beside the files."""
+        return self._path / snapshot_id / "work"
+
+    @property
+    def empty(self) -> Path:
+        """A directory with nothing in it."""
+        return self._mounts
+
+    def create(self, parent: Snapshot | None) -> Snapshot:
+        """Make a new snapshot's directory, and its parents file, with nothing else in it."""
+        snapshot = Snapshot(
+            id=os.urandom(8).hex(), parents=(parent.id, *parent.parents) if parent else ()
+        )
+        directory = f"{self._path}/{snapshot.id}"
+        os.mkdir(directory, 0o700)
+        with open(f"{directory}/parents", "x", encoding="ascii") as file:
+            file.writelines(f"{line}\n" for line in (self._boot, *snapshot.parents))
+        return snapshot
+
+    @contextlib.contextmanager
+    def mount_point(self) -> Iterator[Path]:
+        """Make a directory to mount something on, for the `with` block."""
+        path = self._mounts / os.urandom(8).hex()
+        os.mkdir(path, 0o700)
+        try:
+            yield path
+        finally:
+            os.rmdir(path)
+
+    def commit(self, snapshot: Snapshot, chain_id: ChainId) -> None:
+        target, link = f"../{snapshot.id}", self._names / chain_id.hex
+        try:
+            os.symlink(target, link)
+        except FileExistsError:
+            if self.find(chain_id) is None:  # left over from another boot
+                temporary = self._names / snapshot.id
+                os.symlink(target, temporary)
+                os.rename(temporary, link)
+
+    def find(self, chain_id: ChainId) -> Snapshot | None:
+        return self._find(chain_id.hex)
+
+    def _find(self, name: str) -> Snapshot | None:
+        try:
+            snapshot_id = os.path.basename(os.readlink(self._names / name))
+            with open(self._path / snapshot_id / "parents", encoding="ascii") as file:
+                boot, *parents = file.read().splitlines()
+        except FileNotFoundError:
+            return None
+        if boot != self._boot:
+            return None
+        return Snapshot(id=snapshot_id, parents=tuple(parents))
+
+    def remove(self, snapshot: Snapshot) -> None:
+        remove_tree(self._path / snapshot.id)
+
+    def prune(self, keep: frozenset[ChainId]) -> int:
+        kept = {chain_id.hex for chain_id in keep}
+        for name in os.listdir(self._names):
+            if name not in kept:
+                os.unlink(self._names / name)
+        freed = self.sweep()
+        for other in self._all.iterdir():
+            if other != self._path:
+                freed += remove_tree(other)
+        return freed
+
+    def sweep(self) -> int:
+        """Delete what has no name, and is not below something that has one; return the bytes freed.
+
+        Only while no other process uses the store, and this one has not begun to.
+        """
+        needed = {self._names.name, self._mounts.name}
+        for name in os.listdir(self._names):
+            snapshot = self._find(name)
+            if snapshot is None or len(name) == len(snapshot.id):
+                os.unlink(self._names / name)
+                continue
+            needed.add(snapshot.id)
+            if self._needs_parents:
+                needed.update(snapshot.parents)
+        freed = 0
+        for name in os.listdir(self._path):
+            if name not in needed:
+                freed += remove_tree(self._path / name)
+        for name in os.listdir(self._mounts):
+            os.rmdir(self._mounts / name)
+        return freed
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _id_map() -> str:
+    """Name the map of user and group ids; empty outside of a user namespace."""
+    text = ""
+    for kind in ("uid", "gid"):
+        with contextlib.suppress(FileNotFoundError):
+            text += Path(f"/proc/self/{kind}_map").read_text(encoding="ascii")
+    if text.split() == ["0", "0", "4294967295"] * 2 or not text:
+        return ""
+    return f"-{zlib.crc32(text.encode()):08x}"
