@@ -23,8 +23,8 @@ class HeredocStart:
 def parse_start(word: str) -> HeredocStart | None:
     """Read `<<NAME`, `<<-NAME`, `<<"NAME"` or `3<<NAME`; anything else is None.
 
-    Quotes anywhere in the name mean that the content is not expanded. They and their escape
-    character, here always the backslash, are not part of the name.
+    Quotes anywhere in the name mean that the content is not expanded (a backslash alone does not
+    mean that). They, and the backslash that escapes one, are not part of the name.
 
     Raises:
         WordError: a quote is not closed.
@@ -37,7 +37,7 @@ def parse_start(word: str) -> HeredocStart | None:
     names = expand(match[3], {}, keep_unset=True).words
     if len(names) != 1:
         return None
-    raw = expand(match[3], {}, keep_unset=True, raw_quotes=True, raw_escapes=True).words
+    raw = expand(match[3], {}, keep_unset=True, raw_quotes=True).words
     return HeredocStart(
         name=names[0], expand=names == raw, chomp=match[2] == "-", fd=int(match[1] or "0")
     )

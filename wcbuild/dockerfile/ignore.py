@@ -1,9 +1,9 @@
-"""`.dockerignore`: which files of a folder are not part of the build context.
+r"""`.dockerignore`: which files of a folder are not part of the build context.
 
 Patterns are tried in order and the last one that matches decides; `!pattern` takes back in. A pattern
 that matches a folder also matches everything below. All start at the context's root:
 
-    *  ?  [a-z]  \\x      as in `wildcard`, within one component
+    *  ?  [a-z]  \x       as in `wildcard`, within one component
     **                   any number of components
 
 A walk asks about tens of thousands of paths, so patterns of one kind that stand together are tried as
@@ -16,7 +16,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.wildcard import BadPatternError, compile_pattern, translate_character

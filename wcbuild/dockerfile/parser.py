@@ -51,7 +51,7 @@ class Node:
     """The args came from a JSON list."""
     heredocs: tuple[Heredoc, ...] = ()
     comments: tuple[str, ...] = ()
-    """The comment lines directly above."""
+    """The comment lines above, up to an empty one or an instruction."""
     trigger: Node | None = None
     """What ONBUILD delays."""
 
@@ -115,14 +115,14 @@ class _Parser:
     def read_instruction(self) -> None:
         """Read one instruction, or a comment or empty line."""
         text = self._next_line().lstrip(SPACES)
-        self._read_directive(text)
+        if self._read_directive(text):
+            return
         if text.startswith("#"):
             self._read_comment()
             return
         first = self.line
         text, goes_on = self._without_continuation(text)
         if not text and not goes_on:
-            self._comments = []
             return
         parts, has_empty_line = [text], False
         while goes_on and self.line < len(self.lines):
@@ -152,15 +152,14 @@ class _Parser:
             )
         return line.rstrip("\r")
 
-    def _read_directive(self, line: str) -> None:
-        if self._reader.done:
-            return
+    def _read_directive(self, line: str) -> bool:
+        """Say whether the line is a directive."""
         try:
             directive = self._reader.read(line)
         except DuplicateDirectiveError as error:
             raise self._error(str(error), self.line) from None
         if directive is None:
-            return
+            return False
         self.directives.append(directive)
         if directive.name == "escape":
             if directive.value not in ESCAPES:
@@ -168,6 +167,7 @@ class _Parser:
                     f"invalid escape token '{directive.value}' does not match ` or \\", self.line
                 )
             self.escape = directive.value
+        return True
 
     def _read_comment(self) -> None:
         # Of an indented comment the first blank is taken for the sign. BuildKit does so, and with it
@@ -263,7 +263,7 @@ def _node(
     original: str, escape: str, span: Span, comments: tuple[str, ...] = (), depth: int = 0
 ) -> Node:
     keyword, *rest = _BLANKS.split(original.strip(SPACES), maxsplit=1)
-    flags, text = _split_flags(rest[0]) if rest else ([], "")
+    flags, text = _split_flags(rest[0], escape) if rest else ([], "")
     text = text.strip(SPACES)
     lowered = keyword.lower()
     trigger = None
@@ -287,11 +287,11 @@ def _node(
     )
 
 
-def _split_flags(text: str) -> tuple[list[str], str]:
+def _split_flags(text: str, escape: str) -> tuple[list[str], str]:
     """Return the flags at the beginning, and what follows them.
 
-    Quotes may hold blanks together, and a backslash (whatever the escape character is) protects the
-    next character. A lone `--` ends the flags.
+    Quotes may hold blanks together, and the escape character protects the next one. A lone `--` ends
+    the flags.
     """
     flags: list[str] = []
     position = 0
@@ -300,20 +300,20 @@ def _split_flags(text: str) -> tuple[list[str], str]:
             position += 1
         if not text.startswith("--", position):
             return flags, text[position:]
-        flag, position = _read_flag(text, position)
+        flag, position = _read_flag(text, position, escape)
         if flag == "--":
             return flags, text[position:]
         flags.append(flag)
 
 
-def _read_flag(text: str, position: int) -> tuple[str, int]:
+def _read_flag(text: str, position: int, escape: str) -> tuple[str, int]:
     """Read the flag that begins at ``position``; return it and where it ends."""
     flag: list[str] = []
     quote = ""
     while position < len(text):
         character = text[position]
         position += 1
-        if character == "\\":
+        if character == escape:
             flag.append(text[position : position + 1])
             position += 1
         elif character == quote:

@@ -19,6 +19,7 @@ from wcbuild.dockerfile.instructions import (
     Expose,
     From,
     HealthCheck,
+    Heredoc,
     Instruction,
     Label,
     Maintainer,
@@ -210,16 +211,23 @@ def _read_copy(node: Node) -> Copy:
     if _start(node, dest):
         _fail(node, f"{name} cannot accept a heredoc as a destination", word=dest)
     by_name = {heredoc.name: heredoc for heredoc in node.heredocs}
-    starts = [(word, _start(node, word)) for word in words]
+    sources: list[str] = []
+    heredocs: list[Heredoc] = []
+    for word in words:
+        if start := _start(node, word):
+            # A blank that was escaped in the line is none here, so a word may turn out to begin a
+            # heredoc that nobody has read. It is an empty one.
+            empty = Heredoc(name=start.name, raw="", expand=start.expand)
+            heredocs.append(by_name.get(start.name, empty))
+        else:
+            sources.append(word)
     return Copy(
         span=node.span,
         original=node.original,
         add=add,
-        sources=tuple(word for word, start in starts if not start),
+        sources=tuple(sources),
         dest=dest,
-        heredocs=tuple(
-            by_name[start.name] for _, start in starts if start and start.name in by_name
-        ),
+        heredocs=tuple(heredocs),
         from_=flags.text("from"),
         chown=flags.text("chown"),
         chmod=flags.text("chmod"),

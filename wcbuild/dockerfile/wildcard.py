@@ -1,9 +1,9 @@
 r"""Wildcards of COPY and ADD, and of one component in `.dockerignore`: Go's `filepath.Match`.
 
-    *         any text without a slash
-    ?         any character but a slash
-    [a-z]     a character of the class, [^a-z] one that is not (both may match a slash)
-    \x        the character x
+*         any text without a slash
+?         any character but a slash
+[a-z]     a character of the class, [^a-z] one that is not (both may match a slash)
+\x        the character x
 """
 
 from __future__ import annotations

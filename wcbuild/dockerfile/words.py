@@ -127,7 +127,7 @@ _Piece = tuple[str, bool]
 
 
 def _split(pieces: Iterable[_Piece]) -> list[str]:
-    """Split at white space that is not quoted."""
+    """Split at white space that is not quoted and does not follow `<<`, as in `<< EOF`."""
     words: list[str] = []
     word: list[str] = []
     for text, quoted in pieces:
@@ -135,18 +135,19 @@ def _split(pieces: Iterable[_Piece]) -> list[str]:
             word.append(text)
             continue
         for index, part in enumerate(_spaces().split(text)):
-            if index and any(word):
+            is_space = index % 2 == 1
+            if is_space and not (word and word[-1].endswith("<<")):
                 words.append("".join(word))
                 word = []
-            word.append(part)
-    if any(word):
-        words.append("".join(word))
-    return words
+            else:
+                word.append(part)
+    words.append("".join(word))
+    return [word for word in words if word]
 
 
 @lru_cache(maxsize=1)
 def _spaces() -> re.Pattern[str]:
-    return re.compile(f"[{SPACES}]+")
+    return re.compile(f"([{SPACES}]+)")
 
 
 class _Lexer:
