@@ -69,6 +69,14 @@ class SnapshotDirectory:
             file.writelines(f"{line}\n" for line in (self._boot, *snapshot.parents))
         return snapshot
 
+    @staticmethod
+    def make_root(fs: Path) -> None:
+        """Make an image's root directory as it is when nothing says otherwise."""
+        os.mkdir(fs)
+        # A store in a directory with the setgid bit must not give its group to the image.
+        os.chown(fs, os.geteuid(), os.getegid())
+        os.chmod(fs, 0o755)  # noqa: S103 (for all users that the image has)
+
     @contextlib.contextmanager
     def mount_point(self) -> Iterator[Path]:
         """Make a directory to mount something on, for the `with` block."""

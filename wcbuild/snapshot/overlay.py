@@ -32,11 +32,9 @@ class OverlaySnapshotter(SnapshotDirectory):
     def prepare(self, parent: Snapshot | None) -> Snapshot:
         snapshot = self.create(parent)
         fs = self.fs(snapshot.id)
-        os.mkdir(fs)
+        self.make_root(fs)
         os.mkdir(self.work(snapshot.id), 0o700)
-        if parent is None:
-            os.chmod(fs, 0o755)  # noqa: S103 (an image's root is for all its users)
-        else:
+        if parent is not None:
             # The root directory of an overlay is that of its upper directory.
             status = os.stat(self.fs(parent.id))
             os.chown(fs, status.st_uid, status.st_gid)
