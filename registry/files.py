@@ -6,10 +6,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.errors import StoreError
+from registry.errors import StoreError, TooLargeError
 
 
 @contextlib.contextmanager
@@ -37,12 +38,12 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def create_temporary(directory: Path, prefix: str) -> tuple[int, str]:
-    """Create a new file (mode 0600) in ``directory``; return its descriptor and its path."""
+def create_temporary(directory: Path, prefix: str, mode: int = 0o600) -> tuple[int, str]:
+    """Create a new file in ``directory``; return its descriptor and its path."""
     # Not `tempfile`, whose import costs more than a cached build can spare.
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     path = os.path.join(directory, prefix + os.urandom(12).hex())
-    return os.open(path, flags, 0o600), path
+    return os.open(path, flags, mode), path
 
 
 def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
@@ -68,6 +69,35 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         raise
     if durable:
         fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def locked_directory(path: Path) -> Iterator[None]:
+    """Hold a flock on the directory itself, so that no lock file is left in somebody's folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def read_limited(path: Path, limit: int, what: str) -> bytes:
+    """Return the bytes of a small regular file that somebody else wrote.
+
+    Raises:
+        TooLargeError: more than ``limit`` bytes. StoreError: a fifo, a device or a folder.
+        OSError
+    """
+    # O_NONBLOCK: opening a fifo that nobody writes to must not stop us for ever.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StoreError(str(path), "is not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise TooLargeError(what, limit)
+    return data
 
 
 class FileLock:

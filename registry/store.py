@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from registry.errors import DigestMismatchError, SizeMismatchError
 from registry.oci.descriptor import Descriptor
@@ -62,6 +62,7 @@ class TagWriter(Protocol):
         ...
 
 
+@runtime_checkable
 class StreamSink(Protocol):
     """A sink that also takes bytes whose digest nobody knows before they have all been written."""
 
@@ -70,12 +71,20 @@ class StreamSink(Protocol):
         ...
 
 
+@runtime_checkable
 class Mounter(Protocol):
     """A sink that can take a blob from its neighbour without moving bytes."""
 
     def mount(self, descriptor: Descriptor, source: BlobSource) -> bool:
         """Take the blob straight from ``source``; False if that is not possible, which is no error."""
         ...
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """A sink whose own bytes depend on the order in which blobs come; they come one at a time."""
+
+    sequential: bool
 
 
 class BlobStore(BlobSource, BlobSink, Protocol):
@@ -155,6 +164,14 @@ def read_all(source: BlobSource, descriptor: Descriptor) -> bytes:
     """Return a small blob (a manifest or config) whole and verified; at most its stated size."""
     with source.open(descriptor) as stream:
         return stream.read()
+
+
+def digest_stream(stream: BinaryIO) -> Digest:
+    """Return the sha256 digest of all of ``stream``."""
+    checksum = hashlib.sha256()
+    while data := stream.read(1024 * 1024):
+        checksum.update(data)
+    return Digest(f"sha256:{checksum.hexdigest()}")
 
 
 def check_bytes(raw: bytes, digest: Digest, what: str) -> bytes:

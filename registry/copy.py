@@ -1,0 +1,341 @@
+"""Copying images between stores: pull, push, export and import are this one verb.
+
+Children before parents: blobs, then the manifests that name them, then tags. A copy that is cut off
+leaves no manifest without its blobs, and the next one goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Protocol
+
+from registry.compress import compressing, encoder
+from registry.errors import (
+    DigestMismatchError,
+    InvalidDocumentError,
+    SizeMismatchError,
+    TooLargeError,
+)
+from registry.image import MAX_DEPTH, read_document
+from registry.oci import mediatypes
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import DiffId, Digest
+from registry.oci.manifest import Index, Manifest, encode, parse
+from registry.store import BlobSource, Mounter, Sequential, StreamSink, Target
+
+WORKERS = 4
+"""Blobs on their way at once. More gains little and holds more memory."""
+
+MAX_DOCUMENTS = 1000
+"""Manifests below one root; an index of indexes could otherwise name any number."""
+
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobProgress:
+    """Where one blob stands. Each ends with one event that is ``finished``, unless it fails."""
+
+    digest: Digest
+    """As the source names it; a recompressed layer gets another."""
+    note: str
+    """`copying`, `compressing`, `exists`, `mounted`, or `foreign` for one that is left out."""
+    done: int
+    """Bytes read from the source so far."""
+    total: int
+    finished: bool = False
+
+
+class LayerMemo(Protocol):
+    """Remembers which blob a layer's tar becomes, so that it is compressed once."""
+
+    def find(self, diff_id: DiffId, encoder: str) -> Descriptor | None:
+        """Return the descriptor remembered under both, if any."""
+        ...
+
+    def remember(self, diff_id: DiffId, encoder: str, descriptor: Descriptor) -> None:
+        """Keep ``descriptor``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recompress:
+    """Compress the layers that are plain tars; those that are compressed already stay as they are."""
+
+    codec: str
+    """`gzip` or `zstd`."""
+    level: int | None = None
+    memo: LayerMemo | None = None
+
+
+Emit = Callable[[BlobProgress], None]
+
+
+def copy(
+    source: BlobSource,
+    target: Target,
+    root: Descriptor,
+    *,
+    tags: Iterable[str] = (),
+    emit: Emit | None = None,
+    recompress: Recompress | None = None,
+    foreign: bool = False,
+    workers: int = WORKERS,
+) -> Descriptor:
+    """Copy ``root``, a manifest or index, with all it names; return what ``target`` now calls it.
+
+    That is ``root`` itself unless layers were compressed: then manifests are new values with new
+    bytes, while configs, and so image ids, stay. Blobs go in parallel, and those that ``target``
+    has or can mount are not sent. When one fails the others still arrive, and then the first failure
+    is raised. ``tags`` are set last. Layers that may not be distributed are left out unless
+    ``foreign``.
+
+    ``emit`` is called from several threads, one at a time. ``target`` must be a `StreamSink` when
+    ``recompress`` is given.
+
+    Raises:
+        InvalidDocumentError, TooLargeError, and whatever ``source`` and ``target`` raise.
+    """
+    documents: dict[Digest, Manifest | Index] = {}
+    _read_tree(source, root, documents, MAX_DEPTH)
+    blobs: dict[Digest, _Blob] = {}
+    for document in documents.values():
+        for blob in _blobs(document, compress=recompress is not None, foreign=foreign):
+            blobs.setdefault(blob.descriptor.digest, blob)
+    work = _Work(source, target, recompress, emit)
+    renamed = work.run(blobs.values(), workers)
+    for digest, document in documents.items():
+        new = _rewrite(document, renamed)
+        renamed[digest] = new.descriptor
+        if not target.has(new.descriptor):
+            target.put(io.BytesIO(new.raw), new.descriptor)
+    if renamed[root.digest].digest != root.digest:
+        root = replace(
+            root, digest=renamed[root.digest].digest, size=renamed[root.digest].size, data=None
+        )
+    for tag in tags:
+        target.tag(root, tag)
+    return root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blob:
+    descriptor: Descriptor
+    compress: bool = False
+    skip: bool = False
+
+
+def _read_tree(
+    source: BlobSource, descriptor: Descriptor, found: dict[Digest, Manifest | Index], depth: int
+) -> None:
+    """Add to ``found`` all that ``descriptor`` names and then itself: children come first."""
+    if descriptor.digest in found:
+        return
+    document = read_document(source, descriptor)
+    if isinstance(document, Index):
+        if depth == 0:
+            what = f"index {descriptor.digest}"
+            raise InvalidDocumentError(what, f"is nested more than {MAX_DEPTH} levels deep")
+        for entry in document.manifests:
+            if _is_document(entry):
+                _read_tree(source, entry, found, depth - 1)
+    found[descriptor.digest] = document
+    if len(found) > MAX_DOCUMENTS:
+        raise TooLargeError(f"number of manifests of {descriptor.digest}", MAX_DOCUMENTS)
+
+
+def _is_document(entry: Descriptor) -> bool:
+    return mediatypes.is_manifest(entry.media_type) or mediatypes.is_index(entry.media_type)
+
+
+def _blobs(document: Manifest | Index, *, compress: bool, foreign: bool) -> Iterator[_Blob]:
+    if isinstance(document, Index):
+        for entry in document.manifests:
+            if not _is_document(entry):
+                yield _Blob(descriptor=entry)
+        return
+    yield _Blob(descriptor=document.config)
+    # Layers of an artifact are its content, and mean what they are byte by byte.
+    compress = compress and document.config.media_type in mediatypes.CONFIGS
+    for layer in document.layers:
+        yield _Blob(
+            descriptor=layer,
+            compress=compress and layer.media_type in _PLAIN_LAYERS,
+            skip=not foreign and mediatypes.is_foreign(layer.media_type),
+        )
+
+
+_PLAIN_LAYERS = (mediatypes.OCI_LAYER, mediatypes.DOCKER_LAYER)
+
+
+def _rewrite(document: Manifest | Index, renamed: Mapping[Digest, Descriptor]) -> Manifest | Index:
+    """Return ``document`` with its children's new names; itself if they kept their own."""
+    if isinstance(document, Index):
+        key, children = "manifests", document.manifests
+    else:
+        key, children = "layers", document.layers
+    news = [renamed.get(child.digest, child) for child in children]
+    if all(new.digest == child.digest for new, child in zip(news, children, strict=True)):
+        return document
+    data = json.loads(document.raw)
+    for item, new, child in zip(data[key], news, children, strict=True):
+        if new.digest == child.digest:
+            continue
+        item.pop("data", None)
+        item |= {"digest": new.digest, "size": new.size}
+        if isinstance(document, Manifest):
+            docker = document.media_type == mediatypes.DOCKER_MANIFEST
+            item["mediaType"] = mediatypes.layer(
+                mediatypes.compression(new.media_type), docker=docker
+            )
+    return parse(encode(data), document.media_type)
+
+
+class _Work:
+    """The blobs of one copy, each handled by one thread at a time."""
+
+    def __init__(
+        self, source: BlobSource, target: Target, recompress: Recompress | None, emit: Emit | None
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._recompress = recompress
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, blobs: Iterable[_Blob], workers: int) -> dict[Digest, Descriptor]:
+        """Move ``blobs``; return the new descriptors of those that were compressed."""
+        # Imported when used: it costs more than a cached build can spare.
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        # The largest first, lest it be the one that all others have to wait for.
+        ordered = sorted(blobs, key=lambda blob: -blob.descriptor.size)
+        one_by_one = isinstance(self._target, Sequential) and self._target.sequential
+        pool = ThreadPoolExecutor(1 if one_by_one else workers)
+        try:
+            futures = [pool.submit(self._move, blob) for blob in ordered]
+            errors = [error for future in futures if (error := future.exception())]
+        except BaseException:  # an interrupt: threads end at their next read
+            self._stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        if errors:
+            for other in errors[1:]:
+                errors[0].add_note(str(other))
+            raise errors[0]
+        results = (future.result() for future in futures)
+        return {
+            blob.descriptor.digest: new
+            for blob, new in zip(ordered, results, strict=True)
+            if new is not None
+        }
+
+    def _move(self, blob: _Blob) -> Descriptor | None:
+        descriptor = blob.descriptor
+        if blob.skip:
+            self._tell(descriptor, "foreign", 0, finished=True)
+            return None
+        if blob.compress and self._recompress is not None:
+            return self._compress(descriptor, self._recompress)
+        if not self._held(descriptor, descriptor):
+            with self._read(descriptor, "copying") as stream:
+                self._target.put(stream, descriptor)
+            self._tell(descriptor, "copying", descriptor.size, finished=True)
+        return None
+
+    def _compress(self, plain: Descriptor, how: Recompress) -> Descriptor:
+        """Store a plain layer compressed. What a memo knows is checked, and else made again."""
+        diff_id, key = DiffId(plain.digest), encoder(how.codec, how.level)
+        known = how.memo.find(diff_id, key) if how.memo else None
+        if known is not None:
+            if self._held(known, plain):
+                return known
+            # The library may make other bytes on another machine; then there is no such blob.
+            with contextlib.suppress(DigestMismatchError, SizeMismatchError):
+                with self._read_compressed(plain, how) as stream:
+                    self._target.put(stream, known)
+                self._tell(plain, "compressing", plain.size, finished=True)
+                return known
+        if not isinstance(self._target, StreamSink):
+            raise TypeError("compressing needs a target that takes blobs of unknown digest")
+        with self._read_compressed(plain, how) as stream:
+            new = self._target.put_new(stream, mediatypes.layer(how.codec))
+        if how.memo:
+            how.memo.remember(diff_id, key, new)
+        self._tell(plain, "compressing", plain.size, finished=True)
+        return new
+
+    def _held(self, wanted: Descriptor, named: Descriptor) -> bool:
+        """Say whether the target has ``wanted``, or takes it without our sending it."""
+        if self._target.has(wanted):
+            self._tell(named, "exists", 0, finished=True)
+            return True
+        if isinstance(self._target, Mounter) and self._target.mount(wanted, self._source):
+            self._tell(named, "mounted", 0, finished=True)
+            return True
+        return False
+
+    def _read(self, descriptor: Descriptor, note: str) -> BinaryIO:
+        stream = self._source.open(descriptor)
+
+        def report(done: int) -> None:
+            if self._stopped:
+                raise InterruptedError
+            self._tell(descriptor, note, done)
+
+        return io.BufferedReader(_Progress(stream, report), buffer_size=_CHUNK)
+
+    def _read_compressed(self, descriptor: Descriptor, how: Recompress) -> BinaryIO:
+        return compressing(self._read(descriptor, "compressing"), how.codec, how.level)
+
+    def _tell(
+        self, descriptor: Descriptor, note: str, done: int, *, finished: bool = False
+    ) -> None:
+        if self._emit is None:
+            return
+        event = BlobProgress(
+            digest=descriptor.digest,
+            note=note,
+            done=done,
+            total=descriptor.size,
+            finished=finished,
+        )
+        with self._lock:
+            self._emit(event)
+
+
+class _Progress(io.RawIOBase):
+    """Reads ``stream`` through and reports how much came."""
+
+    def __init__(self, stream: BinaryIO, report: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._report = report
+        self._done = 0
+        self._reported = 0
+
+    def readable(self) -> bool:
+        """Say yes, as `io` asks."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 is the end."""
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._done += len(data)
+        if self._done - self._reported >= _CHUNK:
+            self._reported = self._done
+            self._report(self._done)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the stream below."""
+        if not self.closed:
+            self._stream.close()
+        super().close()

@@ -1,0 +1,181 @@
+"""The OCI image layout: a folder with `oci-layout`, `index.json` and `blobs/`.
+
+Spec: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.blobs import BlobDirectory
+from registry.errors import (
+    InvalidDigestError,
+    InvalidDocumentError,
+    InvalidReferenceError,
+    NotFoundError,
+)
+from registry.files import atomic_write, locked_directory, read_limited, store_errors
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
+from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, encode, load_object, parse, parse_index
+from registry.reference import Reference
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+"""The whole reference, which docker and containerd write beside the tag."""
+
+MARKER_NAME = "oci-layout"
+INDEX_NAME = "index.json"
+MARKER = encode({"imageLayoutVersion": "1.0.0"})
+
+
+class OciLayout:
+    """A store in a folder. It is made when first written to; several processes may write at once.
+
+    ``durable`` content survives a power cut; otherwise an export is as safe as any copied file.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        self._path = path
+        self._durable = durable
+        # Half-written blobs lie in the folder itself, so that no empty one is left in it.
+        self._blobs = BlobDirectory(path / "blobs", ingest=path, durable=durable)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        return self._blobs.has(descriptor.digest)
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return self._blobs.open(descriptor)
+
+    def put(self, stream: BinaryIO, expected: Descriptor) -> None:
+        self._prepare()
+        self._blobs.put(stream, expected)
+
+    def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
+        self._prepare()
+        return self._blobs.put_new(stream, media_type)
+
+    def index(self) -> Index:
+        """Return what the layout lists.
+
+        Raises:
+            NotFoundError: not a layout. InvalidDocumentError, TooLargeError, StoreError
+        """
+        with store_errors(self._path):
+            try:
+                marker = self._read(MARKER_NAME)
+                check_marker(marker, str(self._path))
+                return parse_index(self._read(INDEX_NAME), what=str(self._path / INDEX_NAME))
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NotFoundError("OCI image layout", str(self._path)) from error
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """Return what a tag or digest names; empty means the only image, or `latest`.
+
+        Raises:
+            NotFoundError, InvalidDocumentError, TooLargeError, StoreError
+        """
+        index = self.index()
+        try:
+            return find_entry(index, tag_or_digest, str(self._path))
+        except NotFoundError:
+            # What only another index lists is found by its digest.
+            with contextlib.suppress(InvalidDigestError, FileNotFoundError):
+                what = f"manifest {tag_or_digest}"
+                path = self._blobs.path(Digest(tag_or_digest))
+                return parse(read_limited(path, MAX_MANIFEST_BYTES, what), what=what).descriptor
+            raise
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """List ``descriptor`` as ``tag``, as `with_entry` does."""
+        self._prepare()
+        with store_errors(self._path), locked_directory(self._path):
+            try:
+                data = load_object(self._read(INDEX_NAME), str(self._path / INDEX_NAME))
+            except FileNotFoundError:
+                data = load_object(Index.build(manifests=()).raw, INDEX_NAME)
+            entries = parse_index(encode(data), what=str(self._path / INDEX_NAME)).manifests
+            data["manifests"] = [entry.to_json() for entry in with_entry(entries, descriptor, tag)]
+            atomic_write(self._path / INDEX_NAME, encode(data), mode=0o644, durable=self._durable)
+
+    def _read(self, name: str) -> bytes:
+        path = self._path / name
+        return read_limited(path, MAX_MANIFEST_BYTES, str(path))
+
+    def _prepare(self) -> None:
+        with store_errors(self._path):
+            if not (self._path / MARKER_NAME).exists():
+                self._path.mkdir(parents=True, exist_ok=True)
+                atomic_write(self._path / MARKER_NAME, MARKER, mode=0o644, durable=self._durable)
+
+
+def check_marker(raw: bytes, where: str) -> None:
+    """Refuse a layout of a version that does not exist yet."""
+    version = load_object(raw, f"{MARKER_NAME} of {where}").get("imageLayoutVersion")
+    if version != "1.0.0":
+        raise InvalidDocumentError(where, f'has the unknown OCI layout version "{version}"')
+
+
+def entry_name(entry: Descriptor) -> str:
+    """Return the fullest name of an entry; empty if it has none."""
+    return entry.annotations.get(IMAGE_NAME) or entry.annotations.get(REF_NAME, "")
+
+
+def with_entry(
+    entries: Iterable[Descriptor], descriptor: Descriptor, tag: str
+) -> tuple[Descriptor, ...]:
+    """Return ``entries`` with ``descriptor`` listed as ``tag`` and nothing else under that name.
+
+    ``tag`` may be a whole reference, whose name is then noted as docker and containerd do. Empty
+    lists it without a name.
+    """
+    annotations = dict(descriptor.annotations)
+    annotations.pop(REF_NAME, None)
+    if "/" in tag or ":" in tag:
+        reference = Reference.parse(tag).with_default_tag()
+        annotations[IMAGE_NAME] = str(reference)
+        tag = reference.tag
+    if tag:
+        annotations[REF_NAME] = tag
+    new = replace(descriptor, annotations=annotations)
+    return (*(entry for entry in entries if not _replaces(new, entry)), new)
+
+
+def _replaces(new: Descriptor, old: Descriptor) -> bool:
+    if new.annotations.get(REF_NAME) != old.annotations.get(REF_NAME):
+        return False
+    if REF_NAME not in new.annotations and new.digest != old.digest:
+        return False
+    names = {entry.annotations.get(IMAGE_NAME) for entry in (new, old)}
+    return len(names) == 1 or None in names
+
+
+def find_entry(index: Index, name: str, where: str) -> Descriptor:
+    """Return the entry of a tag, reference or digest; an empty name means the only one, or `latest`.
+
+    Raises:
+        NotFoundError: there is none; the message lists the names. InvalidDocumentError: several.
+    """
+    entries = {entry.digest: entry for entry in index.manifests}
+    if not name and len(entries) == 1:
+        return next(iter(entries.values()))
+    wanted = {name or "latest"}
+    with contextlib.suppress(InvalidReferenceError):
+        wanted.add(str(Reference.parse(name).with_default_tag()))
+    found = {
+        entry.digest: entry
+        for entry in index.manifests
+        if not wanted.isdisjoint(
+            (entry.digest, entry.annotations.get(REF_NAME), entry.annotations.get(IMAGE_NAME))
+        )
+    }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise InvalidDocumentError(where, f'has several images named "{name or "latest"}"')
+    names = ", ".join(entry_name(entry) or entry.digest for entry in entries.values())
+    raise NotFoundError(f'image "{name or "latest"}"', f"{where}, which has {names or 'none'}")
