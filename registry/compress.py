@@ -35,6 +35,9 @@ _MAX_THREADS = 4
 _BLOCK = 256 * 1024
 """Input that one thread compresses at a time. Part of the output's definition."""
 
+_FORMAT = 1
+"""Counts the ways in which this module has cut its input; raise it when the bytes change."""
+
 _DEFLATE_WINDOW = 32 * 1024
 _DEFLATE_END = b"\x03\x00"
 """The empty last block."""
@@ -88,6 +91,17 @@ def compressing(
     level = DEFAULT_LEVELS[codec] if level is None else level
     threads = min(threads or len(os.sched_getaffinity(0)), _MAX_THREADS)
     return _buffered(_COMPRESSORS[codec](stream, level, threads), stream)
+
+
+def encoder(codec: str, level: int | None = None) -> str:
+    """Name all that decides which bytes `compressing` makes, to remember them under."""
+    if codec == "none":
+        return codec
+    if codec == "gzip":
+        from isal import __version__ as version  # noqa: PLC0415
+    else:
+        from zstandard import __version__ as version  # noqa: PLC0415
+    return f"{codec}-{DEFAULT_LEVELS[codec] if level is None else level}-{_FORMAT}-{version}"
 
 
 class _Input:
