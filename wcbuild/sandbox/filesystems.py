@@ -1,0 +1,194 @@
+"""What a sandbox's tree is made of: its root, and the kernel's file systems in it.
+
+Everything is attached by descriptor, never by path, so that no symlink of an image can send a mount
+elsewhere. `/proc`, `/sys` and `/dev` must be real directories of the image or be missing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from wcbuild import kernel, overlayfs
+from wcbuild.kernel import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
+)
+from wcbuild.sandbox.base import RootMount
+
+_PLAIN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+_DEVICES = {
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "tty": (5, 0),
+}
+_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+_TTY_GROUP = "5"
+
+_MASKED_IN_PROC = (
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+)
+_READ_ONLY_IN_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_MASKED_IN_SYS = ("devices/virtual/powercap", "firmware")
+_CPUS = "devices/system/cpu"
+
+
+def mount_root(root: RootMount) -> int:
+    """Attach the root file system in this mount namespace and return its descriptor.
+
+    A root without an upper directory gets a tmpfs for one, so that mount points can be made in it;
+    whoever is done with that makes the root read-only.
+    """
+    if not root.lower:
+        place = _open_directory(str(root.upper))
+        mount = kernel.clone_mount(str(root.upper))
+        kernel.attach_mount(mount, place)
+        os.close(place)
+        return mount
+    lower, upper, work = root.lower, root.upper, root.work
+    if upper is None:
+        # By descriptor from here on, for the scratch directories will cover one of them.
+        lower = tuple(Path(f"/proc/self/fd/{_open_directory(str(path))}") for path in lower)
+        upper, work = _scratch_directories(root.lower[0])
+    overlayfs.mount(upper, lower=lower, upper=upper, work=work)
+    return _open_directory(str(upper))
+
+
+def _scratch_directories(place: Path) -> tuple[Path, Path]:
+    scratch = kernel.new_mount("tmpfs", {"mode": "0755"})
+    kernel.attach_mount(scratch, _open_directory(str(place)))
+    for name in ("upper", "work"):
+        os.mkdir(name, 0o755, dir_fd=scratch)
+    return place / "upper", place / "work"
+
+
+def mount_proc(place: int, *, masked: bool, null: int) -> int:
+    """Attach a fresh procfs; ``masked`` hides or write-protects what tells about the machine."""
+    proc = kernel.new_mount("proc", {}, _PLAIN)
+    kernel.attach_mount(proc, place)
+    if masked:
+        _hide(proc, _MASKED_IN_PROC, null)
+        for name in _READ_ONLY_IN_PROC:
+            with suppress(FileNotFoundError):
+                target = _open(proc, name)
+                clone = kernel.clone_mount("", directory=target)
+                kernel.set_mount_attributes(clone, MOUNT_ATTR_RDONLY)
+                kernel.attach_mount(clone, target)
+    return proc
+
+
+def mount_sys(place: int, *, masked: bool, null: int) -> None:
+    """Attach sysfs and the sandbox's own view of cgroups."""
+    attributes = _PLAIN | (MOUNT_ATTR_RDONLY if masked else 0)
+    try:
+        sys = kernel.new_mount("sysfs", {}, attributes)
+    except PermissionError:
+        # A user namespace may mount sysfs only for a network namespace of its own.
+        sys = kernel.clone_mount("/sys", recursive=True)
+        kernel.set_mount_attributes(sys, _PLAIN | MOUNT_ATTR_RDONLY, recursive=True)
+    kernel.attach_mount(sys, place)
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        # Refused where an outer container hides part of it; then what /sys has is read-only anyway.
+        with suppress(OSError):
+            cgroup = kernel.new_mount("cgroup2", {}, attributes)
+            kernel.attach_mount(cgroup, _open(sys, "fs/cgroup"))
+    if masked:
+        _hide(sys, (*_MASKED_IN_SYS, *_throttles(sys)), null)
+
+
+def _throttles(sys: int) -> Iterator[str]:
+    with suppress(OSError):
+        handle = os.open(_CPUS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=sys)
+        names = os.listdir(handle)
+        os.close(handle)
+        yield from (
+            f"{_CPUS}/{name}/thermal_throttle"
+            for name in names
+            if name.startswith("cpu") and name[3:].isdecimal()
+        )
+
+
+def _hide(root: int, paths: tuple[str, ...], null: int) -> None:
+    """Cover directories with an empty tmpfs and files with /dev/null."""
+    empty = -1
+    for path in paths:
+        try:
+            target = _open(root, path)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(os.stat(target).st_mode):
+            cover = kernel.clone_mount("", directory=null)
+        elif empty < 0:
+            cover = empty = kernel.new_mount("tmpfs", {"size": "4k"}, _PLAIN | MOUNT_ATTR_RDONLY)
+        else:
+            cover = kernel.clone_mount("", directory=empty)
+        kernel.attach_mount(cover, target)
+
+
+def mount_dev(place: int, *, userns: bool, tty_group: bool, shm_size: int) -> int:
+    """Attach a small /dev; return the descriptor of its null device."""
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME
+    dev = kernel.new_mount("tmpfs", {"mode": "0755", "size": "64m"}, attributes)
+    kernel.attach_mount(dev, place)
+    for name, (major, minor) in _DEVICES.items():
+        if userns:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=dev))
+            node = kernel.clone_mount(f"/dev/{name}")
+            kernel.attach_mount(node, _open(dev, name))
+            os.close(node)
+        else:
+            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+    for name, target in _LINKS.items():
+        os.symlink(target, name, dir_fd=dev)
+    pts = {"newinstance": "", "ptmxmode": "0666", "mode": "0620"}
+    if tty_group:
+        pts["gid"] = _TTY_GROUP
+    shm = {"mode": "1777", "size": str(shm_size)}
+    for name, kind, options, flags in (
+        ("pts", "devpts", pts, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC),
+        ("shm", "tmpfs", shm, _PLAIN),
+        ("mqueue", "mqueue", {}, _PLAIN),
+    ):
+        os.mkdir(name, 0o755, dir_fd=dev)
+        mount = kernel.new_mount(kind, options, flags)
+        kernel.attach_mount(mount, _open(dev, name))
+        os.close(mount)
+    null = _open(dev, "null")
+    found = os.stat(null)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(*_DEVICES["null"]):
+        raise OSError(errno.ENODEV, "the host's /dev/null is not the null device")
+    return null
+
+
+def _open(directory: int, path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

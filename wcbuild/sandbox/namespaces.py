@@ -1,0 +1,410 @@
+"""Process 1 of a sandbox, from its first instruction to the exec of the command.
+
+It runs in a fresh process with one thread, already in a new pid namespace, and trusts nothing that the
+root file system says. Nothing may be imported any more once the root has been entered: the modules
+would come from the image. The launcher makes that impossible.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+import socket
+import stat
+import struct
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+from wcbuild import kernel
+from wcbuild.graph.ops import Network
+from wcbuild.sandbox import filesystems, seccomp
+from wcbuild.sandbox.base import RunSpec, SandboxMount
+from wcbuild.sandbox.identity import IdentityKind
+from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, walk
+from wcbuild.sandbox.launcher import Request
+from wcbuild.sandbox.users import User, UserError, find_user
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD
+# AUDIT_WRITE SETFCAP, by their numbers in linux/capability.h.
+_KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
+_LAST_CAPABILITY = 63
+
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+_MAX_INTERPRETERS = 5  # one more than the kernel follows
+_MAX_SHEBANG = 256
+
+_APT_RULES = (
+    "/etc/apt/apt.conf.d",
+    "/etc/apt/apt.conf.d/zz-wcbuild",
+    b'APT::Sandbox::User "root";\n',
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What process 1 has to become."""
+
+    request: Request
+    resolv_conf: bytes
+    filter: bytes
+    """The system-call filter, or nothing."""
+    join_limits: Callable[[], None]
+    report_stub: Callable[[Stub], None]
+
+
+class SetupError(Exception):
+    """``operation`` failed for ``reason``."""
+
+    def __init__(self, operation: str, reason: str, number: int = 0) -> None:
+        super().__init__(operation, reason, number)
+        self.operation = operation
+        self.reason = reason
+        self.number = number
+
+
+class Doing:
+    """Remembers what is being done, so that an error can say so."""
+
+    what = "start"
+
+
+def become(command: Command, doing: Doing) -> NoReturn:
+    """Turn this process into the command. Descriptors 0, 1 and 2 are already the command's.
+
+    Raises:
+        SetupError, OSError: the sandbox could not be made; ``doing`` says at what.
+    """
+    spec = command.request.spec
+    doing.what = "leave the caller's session"
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    _reset_signals()
+    os.setsid()
+    if spec.terminal:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    doing.what = "apply limits"
+    command.join_limits()
+    doing.what = "create namespaces"
+    kernel.unshare(
+        kernel.CLONE_NEWNS
+        | kernel.CLONE_NEWIPC
+        | kernel.CLONE_NEWUTS
+        | kernel.CLONE_NEWCGROUP
+        | (kernel.CLONE_NEWNET if spec.network is Network.NONE else 0)
+    )
+    kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+    socket.sethostname(spec.hostname)
+    if spec.network is Network.NONE:
+        _loopback_up()
+    os.umask(0)  # what is made here gets exactly the mode that it is made with
+    doing.what = "mount the root file system"
+    root = filesystems.mount_root(command.request.root)
+    _furnish(command, root, doing)
+    doing.what = f'working directory "{spec.cwd}"'
+    cwd = make_directory(root, spec.cwd)
+    if not stat.S_ISDIR(os.stat(cwd).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    doing.what = "user"
+    user = _find_user(spec.user, root)
+    doing.what = "make the root read-only"
+    if spec.read_only_root or (command.request.root.lower and command.request.root.upper is None):
+        kernel.set_mount_attributes(root, kernel.MOUNT_ATTR_RDONLY)
+    doing.what = "enter the root file system"
+    os.fchdir(root)
+    kernel.pivot_root(".", ".")
+    kernel.umount(".", kernel.MNT_DETACH)
+    os.chdir("/")
+    os.fchdir(cwd)
+    environment = _environment(spec, user)
+    candidates = _candidates(spec.args[0], environment)
+    doing.what = "find the command"
+    for candidate in candidates:
+        _refuse_own_interpreter(candidate)
+    doing.what = "drop privileges"
+    _drop_privileges(command, user)
+    doing.what = "run the command"
+    _exec(spec.args, candidates, environment)
+
+
+def _reset_signals() -> None:
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            with suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _loopback_up() -> None:
+    siocsifflags, iff_up = 0x8914, 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, siocsifflags, struct.pack("16sH14x", b"lo", iff_up))
+
+
+def _furnish(command: Command, root: int, doing: Doing) -> None:
+    """Attach everything that the command sees besides its root."""
+    spec, identity = command.request.spec, command.request.identity
+    doing.what = "make mount points in the root file system"
+    places = {}
+    for name in ("dev", "proc", "sys"):
+        places[name] = _own_directory(command, root, name)
+    doing.what = "write the files that appear for the command only"
+    files = _file_mounts(command, root, places["dev"])
+    doing.what = "mount /dev"
+    null = filesystems.mount_dev(
+        places["dev"],
+        userns=identity.userns,
+        tty_group=identity.kind is not IdentityKind.SINGLE,
+        shm_size=spec.shm_size,
+    )
+    doing.what = "mount /proc"
+    proc = filesystems.mount_proc(places["proc"], masked=not spec.insecure, null=null)
+    doing.what = "mount /sys"
+    filesystems.mount_sys(places["sys"], masked=not spec.insecure, null=null)
+    guarded = {os.stat(handle).st_dev for handle in (proc, walk(root, "sys"))}
+    for mount in spec.mounts:
+        doing.what = f'mount "{mount.target}"'
+        _attach(command, root, mount.target, _detached(mount), guarded)
+    for path, handle in files:
+        doing.what = f'mount "{path}"'
+        _attach(command, root, path, handle, guarded)
+
+
+def _own_directory(command: Command, root: int, name: str) -> int:
+    """Open or make a directory directly in the root; a symlink there is an attack."""
+    try:
+        place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    except FileNotFoundError:
+        place, stubs = make_mount_point(root, name, directory=True)
+        for stub in stubs:
+            command.report_stub(stub)
+    if not stat.S_ISDIR(os.stat(place).st_mode):
+        raise SetupError("root file system", f"/{name} is not a directory")
+    return place
+
+
+def _file_mounts(command: Command, root: int, hidden: int) -> list[tuple[str, int]]:
+    """Return (path, detached mount) of the files that we supply.
+
+    They lie in a tmpfs attached at ``hidden``, which /dev will cover.
+    """
+    spec = command.request.spec
+    files = [(path, data, mode) for path, data, mode in spec.files]
+    files.append(("/etc/resolv.conf", command.resolv_conf, 0o644))
+    files.append(("/etc/hosts", _hosts(spec), 0o644))
+    if command.request.identity.kind is IdentityKind.SINGLE:
+        directory, path, data = _APT_RULES
+        with suppress(OSError):
+            os.close(walk(root, directory))
+            # apt asks whether its change of user happened; with one id it cannot.
+            files.append((path, data, 0o644))
+    store = kernel.new_mount("tmpfs", {"mode": "0755"}, kernel.MOUNT_ATTR_NOSUID)
+    kernel.attach_mount(store, hidden)
+    mounts = []
+    for number, (path, data, mode) in enumerate(files):
+        name = str(number)
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode, dir_fd=store)
+        with open(handle, "wb") as file:
+            file.write(data)
+        mount = kernel.clone_mount(name, directory=store)
+        kernel.set_mount_attributes(mount, kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NODEV)
+        mounts.append((path, mount))
+    return mounts
+
+
+def _hosts(spec: RunSpec) -> bytes:
+    lines = [f"127.0.0.1\tlocalhost {spec.hostname}", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{address}\t{name}" for name, address in spec.hosts]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _detached(mount: SandboxMount) -> int:
+    if mount.source is None:
+        options = {"size": str(mount.size)} if mount.size else {}
+        options |= {} if mount.mode is None else {"mode": f"{mount.mode:o}"}
+        handle = kernel.new_mount(
+            "tmpfs", options, kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
+        )
+    else:
+        handle = kernel.clone_mount(str(mount.source), recursive=True, follow=False)
+        if stat.S_ISLNK(os.stat(handle).st_mode):
+            raise OSError(errno.ELOOP, f'the source "{mount.source}" is a symbolic link')
+    if mount.read_only:
+        kernel.set_mount_attributes(handle, kernel.MOUNT_ATTR_RDONLY, recursive=True)
+    return handle
+
+
+def _attach(command: Command, root: int, target: str, mount: int, guarded: set[int]) -> None:
+    directory = stat.S_ISDIR(os.stat(mount).st_mode)
+    place, stubs = make_mount_point(root, target, directory=directory)
+    for stub in stubs:
+        command.report_stub(stub)
+    found = os.stat(place)
+    if found.st_dev in guarded:
+        raise SetupError(f'mount "{target}"', "it leads into /proc or /sys")
+    if stat.S_ISDIR(found.st_mode) is not directory:
+        number = errno.ENOTDIR if directory else errno.EISDIR
+        raise OSError(number, os.strerror(number))
+    kernel.attach_mount(mount, place)
+
+
+def _find_user(text: str, root: int) -> User:
+    try:
+        return find_user(text, lambda path: walk(root, path))
+    except UserError as error:
+        raise SetupError("user", str(error)) from None
+
+
+def _environment(spec: RunSpec, user: User) -> dict[bytes, bytes]:
+    """Return the command's whole environment; an entry without `=` is no variable."""
+    environment = {}
+    for entry in spec.env:
+        name, equals, value = os.fsencode(entry).partition(b"=")
+        if name and equals:
+            environment[name] = value
+    if not environment.get(b"HOME"):
+        environment[b"HOME"] = os.fsencode(user.home)
+    return environment
+
+
+def _candidates(name: str, environment: dict[bytes, bytes]) -> list[str]:
+    if "/" in name:
+        return [name]
+    path = os.fsdecode(environment.get(b"PATH", b"")) or DEFAULT_PATH
+    return [f"{directory or '.'}/{name}" for directory in path.split(":")]
+
+
+def _refuse_own_interpreter(path: str) -> None:
+    """Refuse a command that is, or is a script for, a link of /proc: it could name our own program.
+
+    Until exec has happened, `/proc/self/exe` is the interpreter that builds, on the host.
+    """
+    for _ in range(_MAX_INTERPRETERS):
+        try:
+            handle = kernel.openat2(
+                kernel.AT_FDCWD,
+                path,
+                os.O_RDONLY | os.O_NONBLOCK,
+                resolve=kernel.RESOLVE_NO_MAGICLINKS,
+            )
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                _fail(path, "permission denied", _NOT_EXECUTABLE)
+            return
+        with suppress(OSError), open(handle, "rb", buffering=0) as file:
+            head = file.read(_MAX_SHEBANG) or b""
+            if head.startswith(b"#!"):
+                words = head[2:].split(b"\n")[0].split()
+                if words:
+                    path = os.fsdecode(words[0])
+                    continue
+        return
+
+
+def _drop_privileges(command: Command, user: User) -> None:
+    spec, kind = command.request.spec, command.request.identity.kind
+    for name, soft, hard in spec.ulimits:
+        _set_limit(name, soft, hard)
+    for handle in (0, 1, 2):
+        _give(handle, user)
+    with suppress(OSError):  # over the quota of keys: the filter forbids keyctl anyway
+        kernel.join_new_session_keyring(seccomp.native().keyctl)
+    if kind is IdentityKind.SINGLE:
+        if user.uid != 0:
+            _alias(user)
+    else:
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+    kernel.prctl(kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL)
+    kernel.clear_inheritable_capabilities()
+    if not spec.insecure:
+        for number in range(_LAST_CAPABILITY):
+            if number in _KEPT_CAPABILITIES:
+                continue
+            try:
+                kernel.prctl(kernel.PR_CAPBSET_DROP, number)
+            except OSError:
+                break  # the first number that this kernel does not know
+    os.umask(0o022)
+    if command.filter:
+        # While still privileged, for no_new_privs would disarm su and sudo. What is left of our
+        # capabilities above the bounding set goes with exec.
+        kernel.install_seccomp_filter(command.filter)
+    if kind is not IdentityKind.SINGLE:
+        os.setresuid(user.uid, user.uid, user.uid)
+    # The change of user has cleared it.
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.close_on_exec_from(3)
+
+
+def _set_limit(name: str, soft: int, hard: int) -> None:
+    number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+    if number is None:
+        raise SetupError("ulimit", f"there is no limit named {name}")
+    try:
+        resource.setrlimit(number, (soft, hard))
+    except (OSError, ValueError) as error:
+        raise SetupError(f"ulimit {name}={soft}:{hard}", str(error)) from None
+
+
+def _give(handle: int, user: User) -> None:
+    """Let the user reopen its streams by /dev/stdout and the like."""
+    mode = os.stat(handle).st_mode
+    if stat.S_ISFIFO(mode) or os.isatty(handle):
+        with suppress(OSError):
+            os.fchown(handle, user.uid, -1)
+
+
+def _alias(user: User) -> None:
+    """With one id there is nobody to become; show ours under the number that was asked for."""
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user.uid} 0 1"),
+        ("gid_map", f"{user.gid} 0 1"),
+    ):
+        handle = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(handle, text.encode())
+        os.close(handle)
+
+
+def _exec(
+    args: tuple[str, ...], candidates: list[str], environment: dict[bytes, bytes]
+) -> NoReturn:
+    """Run the first candidate that may be run, or end with a shell's 126 or 127."""
+    forbidden = False
+    for path in candidates:
+        try:
+            os.execve(path, args, environment)  # noqa: S606 - there is no shell in between
+        except PermissionError:
+            forbidden = True
+        except (FileNotFoundError, NotADirectoryError):
+            if _exists(path):
+                _fail(path, "no such file or directory (its interpreter or loader)", _NOT_FOUND)
+        except OSError as error:
+            _fail(path, (error.strerror or str(error)).lower(), _NOT_EXECUTABLE)
+    if forbidden:
+        _fail(args[0], "permission denied", _NOT_EXECUTABLE)
+    if "/" in args[0]:
+        _fail(args[0], "no such file or directory", _NOT_FOUND)
+    _fail(args[0], "executable file not found in $PATH", _NOT_FOUND)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _fail(name: str, reason: str, code: int) -> NoReturn:
+    with suppress(OSError):
+        os.write(2, f'exec: "{name}": {reason}\n'.encode("utf-8", "surrogateescape"))
+    os._exit(code)
