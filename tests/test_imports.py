@@ -14,7 +14,14 @@ FLOORS = (
     # Lowest first. A module belongs to the longest name here that is a prefix of its own;
     # what stands on one floor does not know its neighbours.
     ("registry.errors", "wcbuild.errors"),
-    ("registry.oci", "registry.files", "registry.failpoints", "wcbuild.kernel", "wcbuild.sizes"),
+    (
+        "registry.oci",
+        "registry.files",
+        "registry.failpoints",
+        "registry.tarheaders",
+        "wcbuild.kernel",
+        "wcbuild.sizes",
+    ),
     ("registry.reference", "registry.compress", "wcbuild.dockerfile.source", "wcbuild.overlayfs"),
     ("registry.store", "wcbuild.graph"),
     ("registry.blobs", "registry.image", "wcbuild.layer", "wcbuild.dockerfile"),
