@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from wcbuild.layer.changes import Content, Meta
 
@@ -39,4 +39,30 @@ class FileTree(Protocol):
         Raises:
             ContextError: the file changed or vanished while it was read.
         """
+        ...
+
+
+@runtime_checkable
+class RememberingTree(FileTree, Protocol):
+    """A tree that knows some digests and keys from earlier builds, and whose files may be left out."""
+
+    @property
+    def where(self) -> str:
+        """What to call these files in messages."""
+        ...
+
+    def ignores(self, path: str) -> bool:
+        """Say whether ``path`` is there, but excluded."""
+        ...
+
+    def known_digest(self, path: str, node: Node) -> str | None:
+        """Return the digest of a file if that takes no reading."""
+        ...
+
+    def recall(self, fingerprint: str) -> str | None:
+        """Return the key of a set of files whose identities gave this fingerprint."""
+        ...
+
+    def remember(self, fingerprint: str, key: str, nodes: Iterable[Node]) -> None:
+        """Remember the key of a set of files, unless one of ``nodes`` may yet change unseen."""
         ...

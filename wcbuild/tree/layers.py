@@ -217,8 +217,9 @@ class _Moved:
         return self._entries.get(path)
 
     def children(self, path: str) -> Iterator[tuple[str, Entry, bool]]:
-        for name, (entry, implied) in self._children.get(path, {}).items():
-            yield name, entry, implied
+        found = self._children.get(path, {})
+        for name in sorted(found, key=os.fsencode):
+            yield name, *found[name]
 
     def _put(self, path: str, value: tuple[Entry, bool]) -> None:
         self._entries[path] = value
