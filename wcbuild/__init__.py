@@ -1,1 +1,47 @@
-"""Build container images from Dockerfiles: no daemon, no root, no other container tool."""
+"""Build container images from Dockerfiles: no daemon, no root, no other container tool.
+
+from wcbuild import BuildRequest, build
+
+result = build(BuildRequest(context=".", tags=("registry.local/team/app:1",), push=True))
+print(result.image_id)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wcbuild.access import RegistryAccess
+    from wcbuild.builder import BuildRequest, BuildResult
+    from wcbuild.errors import WcbuildError
+    from wcbuild.export import Output
+    from wcbuild.worker import build
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BuildRequest",
+    "BuildResult",
+    "Output",
+    "RegistryAccess",
+    "WcbuildError",
+    "build",
+]
+
+_HOMES = {
+    "BuildRequest": "wcbuild.builder",
+    "BuildResult": "wcbuild.builder",
+    "Output": "wcbuild.export",
+    "RegistryAccess": "wcbuild.access",
+    "WcbuildError": "wcbuild.errors",
+    "build": "wcbuild.worker",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: the command line needs only some of them."""
+    import importlib  # noqa: PLC0415 - see above
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from registry.oci import mediatypes
@@ -74,7 +74,7 @@ def put_image(
     config: ImageConfig,
     layers: Sequence[Descriptor],
     into: BlobSink,
-    annotations: dict[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> tuple[Descriptor, Digest]:
     """Store config and manifest; return the manifest's descriptor and the image id."""
     raw = config.encode()

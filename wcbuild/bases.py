@@ -27,8 +27,8 @@ _OCI_LAYOUT = "oci-layout://"
 _DOCKER_IMAGE = "docker-image://"
 _NOT_YET = ("http://", "https://", "git://", "git@", "ssh://", "target:", "input:")
 
-FetchBlobs = Callable[[Source, tuple[Descriptor, ...]], None]
-"""Copies blobs from a source into the local store, in parallel, with progress."""
+Fetch = Callable[[Source, Descriptor], None]
+"""Copies what is missing of an image from a source into the local store, with progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Bases:
         store: LocalStore,
         named: Mapping[str, str],
         client: Callable[[], Client],
-        fetch: FetchBlobs,
+        fetch: Fetch,
         pull: bool,
     ) -> None:
         """``named`` are named contexts as given on the command line; ``pull`` asks the registry first."""
@@ -99,22 +99,17 @@ class Bases:
 
     def layers(self, digest: str) -> tuple[BuiltLayer, ...]:
         """Return an image's layers, lowest first, whether their bytes are here or not."""
-        return tuple(
-            BuiltLayer(diff_id=layer.diff_id, descriptor=layer.descriptor)
-            for layer in self._bases[digest].image.layers
-        )
+        return image_layers(self._bases[digest].image)
 
     def is_here(self, digest: str) -> bool:
         """Say whether all bytes of the image are in the local store."""
-        return not self._missing(digest)
+        layers = self._bases[digest].image.layers
+        return all(self._store.has(layer.descriptor) for layer in layers)
 
     def fetch(self, digest: str) -> None:
         """Bring the image's bytes into the local store."""
-        self._fetch(self._bases[digest].source, self._missing(digest))
-
-    def _missing(self, digest: str) -> tuple[Descriptor, ...]:
-        layers = self._bases[digest].image.layers
-        return tuple(layer.descriptor for layer in layers if not self._store.has(layer.descriptor))
+        base = self._bases[digest]
+        self._fetch(base.source, base.image.descriptor)
 
     def _keep_documents(self, image: Image) -> None:
         """Store manifest and config: a few kilobytes, exactly as they came."""
@@ -142,6 +137,13 @@ class Bases:
         reference = Reference.parse(name).with_default_tag()
         repository = self._client().repository(reference)
         return repository, repository.resolve(str(reference.digest or reference.tag))
+
+
+def image_layers(image: Image) -> tuple[BuiltLayer, ...]:
+    """Return an image's layers, lowest first, as the solver takes them."""
+    return tuple(
+        BuiltLayer(diff_id=layer.diff_id, descriptor=layer.descriptor) for layer in image.layers
+    )
 
 
 def _in_layout(text: str) -> tuple[Source, Descriptor]:

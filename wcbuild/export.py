@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
+from registry.files import create_temporary, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.reference import Reference
-from registry.store import Source
+from registry.store import Source, Target
 from wcbuild.errors import UsageError
-from wcbuild.layer.changes import DIRECTORY, Change, Meta
+from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change
 from wcbuild.solve.events import Emit, Transfer
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
-    from registry.copy import BlobProgress
     from registry.remote.client import Client
+
+    from registry.copy import BlobProgress
 
 KINDS = ("image", "registry", "oci", "docker", "local", "tar")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
@@ -83,57 +85,187 @@ class Exporter:
         self._client = client
 
     def check(
-        self, outputs: tuple[Output, ...], tags: tuple[Reference, ...], *, push: bool
+        self, outputs: tuple[Output, ...], references: tuple[Reference, ...], *, push: bool
     ) -> None:
-        """Refuse, before anything is built, what could not be exported afterwards."""
-        if (push or any(output.kind == "registry" for output in outputs)) and not tags:
+        """Refuse, before anything is built, what could not be exported afterwards.
+
+        Raises:
+            UsageError
+        """
+        if (push or any(output.kind == "registry" for output in outputs)) and not references:
             raise UsageError("--push needs a name: give one with -t")
         for output in outputs:
-            if (
-                output.dest == "-"
-                and output.kind in ("oci", "docker", "tar")
-                and sys.stdout.isatty()
-            ):
+            is_tar = output.kind in ("oci", "docker", "tar")
+            if is_tar and output.dest == "-" and sys.stdout.isatty():
                 raise UsageError(
                     f"--output type={output.kind}: refusing to write a tar to a terminal; use dest="
                 )
 
-    def fetch(self, source: Source, descriptors: tuple[Descriptor, ...]) -> None:
-        """Bring blobs into the local store, several at a time."""
-        from registry.copy import copy_blobs  # noqa: PLC0415 - most builds fetch nothing
+    def fetch(self, source: Source, descriptor: Descriptor) -> None:
+        """Bring what is missing of an image, or all of an index, into the local store."""
+        from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
 
-        copy_blobs(source, self._store, descriptors, emit=self._progress("pull"))
+        copy(source, self._store, descriptor, emit=self._progress("pull"))
 
     def pull(self, reference: Reference) -> Descriptor:
-        """Bring a whole image, or all of an index, into the local store and give it its name."""
-        from registry.copy import copy  # noqa: PLC0415 - as above
-
+        """Bring a registry's image into the local store and give it its name there."""
         repository = self._client().repository(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
-        copy(repository, self._store, descriptor, emit=self._progress("pull"))
+        self.fetch(repository, descriptor)
         self._store.name_image(descriptor, reference)
         return descriptor
 
     def push(
+        self, descriptor: Descriptor, references: tuple[Reference, ...], output: Output
+    ) -> Descriptor:
+        """Push under each name; return the descriptor of what the registry has now."""
+        client = self._client()
+        pushed = descriptor
+        for reference in references:
+            target = client.repository(reference)
+            pushed = self.copy(self._store, descriptor, target, (reference.tag,), "push", output)
+        return pushed
+
+    def write(
         self,
+        output: Output,
         descriptor: Descriptor,
         references: tuple[Reference, ...],
-        *,
-        compression: str = "gzip",
-        level: int | None = None,
-    ) -> Descriptor:
-        """Push under each name; return the manifest's descriptor as it is in the registry."""
-        from registry.copy import copy  # noqa: PLC0415 - as above
+        tree: Callable[[], FileTree],
+    ) -> None:
+        """Write one `-o`. ``tree`` gives the image's files where it is they that are wanted."""
+        match output.kind:
+            case "image":
+                pass  # every image lands in the local store
+            case "registry":
+                self.push(descriptor, references, output)
+            case "oci" | "docker":
+                self.save({descriptor: references}, output)
+            case "tar":
+                self._write_tar(output.dest, tree())
+            case "local":
+                self._write_folder(Path(output.dest), tree())
+            case _:
+                raise UsageError(f'--output: unknown type "{output.kind}"')
 
-        pushed = descriptor
-        client = self._client()
-        for reference in references:
-            pushed = copy(
-                self._store,
-                client.repository(reference),
-                descriptor,
-                tags=(reference.tag,),
-                emit=self._progress("push"),
-                recompress=self._recompression(compression, level),
+    def save(self, images: Mapping[Descriptor, tuple[Reference, ...]], output: Output) -> None:
+        """Write images to an archive or a layout."""
+        from registry.archive import ArchiveTarget, archive_file  # noqa: PLC0415 - as in `fetch`
+        from registry.layout import OciLayout  # noqa: PLC0415
+
+        if output.kind == "oci" and not output.tar:
+            self._save_into(OciLayout(Path(output.dest)), images, output)
+        elif output.dest == "-":
+            stream = sys.stdout.buffer
+            with ArchiveTarget(stream, docker=output.kind == "docker") as archive:
+                self._save_into(archive, images, output)
+        else:
+            path = Path(output.dest).absolute()
+            with archive_file(path, docker=output.kind == "docker") as archive:
+                self._save_into(archive, images, output)
+
+    def _save_into(
+        self,
+        target: Target,
+        images: Mapping[Descriptor, tuple[Reference, ...]],
+        output: Output,
+    ) -> None:
+        for descriptor, references in images.items():
+            names = tuple(str(reference) for reference in references)
+            if output.kind == "oci" and not output.tar:
+                # A layout is a repository of its own: its names are tags.
+                names = tuple(reference.tag for reference in references)
+            self.copy(self._store, descriptor, target, names or ("latest",), "export", output)
+
+    def copy(
+        self,
+        source: Source,
+        descriptor: Descriptor,
+        target: Target,
+        tags: tuple[str, ...],
+        verb: str,
+        output: Output,
+    ) -> Descriptor:
+        """Copy from anywhere to anywhere, plain layers compressed as ``output`` says."""
+        from registry.copy import Recompress, copy  # noqa: PLC0415 - as in `fetch`
+
+        recompress = None
+        if output.compression != "uncompressed":
+            recompress = Recompress(
+                codec=output.compression, level=output.level, memo=self._store.compressed
             )
-        return pushed
+        return copy(
+            source,
+            target,
+            descriptor,
+            tags=tags,
+            emit=self._progress(verb),
+            recompress=recompress,
+        )
+
+    def _progress(self, verb: str) -> Callable[[BlobProgress], None]:
+        def emit(progress: BlobProgress) -> None:
+            self._emit(
+                Transfer(
+                    verb=verb,
+                    name=progress.digest.hex[:12],
+                    done=progress.done,
+                    total=progress.total,
+                    finished=progress.finished,
+                    note=progress.note,
+                )
+            )
+
+        return emit
+
+    def _write_tar(self, dest: str, tree: FileTree) -> None:
+        from wcbuild.layer.pack import pack  # noqa: PLC0415 - as in `fetch`
+
+        if dest == "-":
+            pack(whole(tree), sys.stdout.buffer, epoch=None)
+            return
+        path = Path(dest).absolute()
+        with store_errors(path):
+            fd, temporary = create_temporary(path.parent, ".new-")
+            try:
+                with open(fd, "wb") as file:
+                    pack(whole(tree), file, epoch=None)
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+
+    def _write_folder(self, dest: Path, tree: FileTree) -> None:
+        """Write files into a folder, owned by whoever runs this, over what lies there."""
+        from wcbuild.layer.apply import apply  # noqa: PLC0415 - as in `fetch`
+        from wcbuild.layer.pack import pack  # noqa: PLC0415
+
+        spool = self._store.scratch_file()
+        try:
+            with store_errors(dest), open(spool, "r+b") as file:
+                dest.mkdir(parents=True, exist_ok=True)
+                pack(whole(tree), file, epoch=None)
+                file.seek(0)
+                # Through the code that unpacks layers: it does not leave the folder, whatever
+                # links lie in it or are to be written.
+                apply(file, dest, ownership=False, devices=False)
+        finally:
+            spool.unlink()
+
+
+def whole(tree: FileTree) -> Iterator[Change]:
+    """Yield all of a tree as changes to nothing; a file's second name is a hard link to its first."""
+    first_names: dict[object, str] = {}
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for name, node in tree.children(folder):
+            path = f"{folder}/{name}" if folder else name
+            first = path if node.identity is None else first_names.setdefault(node.identity, path)
+            if first == path:
+                yield Change(path, node.meta, node.content)
+            else:
+                yield Change(path, node.meta._replace(kind=HARDLINK, link=first, size=0))
+            if node.meta.kind == DIRECTORY:
+                folders.append(path)

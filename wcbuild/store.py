@@ -63,6 +63,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.blobs = BlobDirectory(root / "blobs")
+        self.compressed = CompressedMemo(root / "compressed")
         self._images = root / "images"
         self._lock = FileLock(root / "store.lock")
 
@@ -201,25 +202,6 @@ class LocalStore:
         os.close(fd)
         return Path(path)
 
-    # -- registry.copy's memory of compressed layers
-
-    def find_compressed(self, layer: Descriptor, codec: str, level: int) -> Descriptor | None:
-        """Return the descriptor that an uncompressed layer had when it was last compressed so."""
-        try:
-            return Descriptor.from_json(json.loads(self._memo(layer, codec, level).read_bytes()))
-        except (OSError, ValueError, RegistryError):
-            return None
-
-    def remember_compressed(
-        self, layer: Descriptor, codec: str, level: int, compressed: Descriptor
-    ) -> None:
-        """Remember what `find_compressed` returns."""
-        data = json.dumps(compressed.to_json()).encode()
-        atomic_write(self._memo(layer, codec, level), data, durable=False)
-
-    def _memo(self, layer: Descriptor, codec: str, level: int) -> Path:
-        return self.root / "compressed" / f"{layer.digest.hex}.{codec}-{level}"
-
     # -- deleting
 
     @contextlib.contextmanager
@@ -291,6 +273,28 @@ class LocalStore:
         self._lock.release()
 
 
+class CompressedMemo:
+    """Remembers, for `registry.copy`, which blob a layer's tar became when it was last compressed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find(self, diff_id: DiffId, encoder: str) -> Descriptor | None:
+        """Return the descriptor remembered under both, if any."""
+        try:
+            return Descriptor.from_json(json.loads(self._path(diff_id, encoder).read_bytes()))
+        except (OSError, ValueError, RegistryError):
+            return None
+
+    def remember(self, diff_id: DiffId, encoder: str, descriptor: Descriptor) -> None:
+        """Keep ``descriptor``."""
+        data = json.dumps(descriptor.to_json()).encode()
+        atomic_write(self._path(diff_id, encoder), data, durable=False)
+
+    def _path(self, diff_id: DiffId, encoder: str) -> Path:
+        return self._root / f"{diff_id.hex}.{_file_name(encoder)}"
+
+
 def default_root(environment: Mapping[str, str]) -> Path:
     """Return where state lives: `$WCBUILD_ROOT`, the system's place for root, or the user's own.
 
@@ -345,7 +349,7 @@ def _create(root: Path) -> None:
     atomic_write(root / "version", f"{VERSION}\n".encode())
 
 
-def sweep(store: LocalStore, clean_snapshots: Callable[[], None]) -> None:
+def sweep(store: LocalStore, clean_snapshots: Callable[[], object]) -> None:
     """Remove what killed processes left behind, if no other process uses the store now."""
     try:
         with store.exclusively():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.files import atomic_write, store_errors
-from wcbuild.build import BuildRequest, BuildResult, run_build
+from wcbuild.builder import BuildRequest, BuildResult, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render import choose, rendering

@@ -14,6 +14,7 @@ from typing import Protocol, TextIO, cast
 from wcbuild.access import RegistryAccess
 from wcbuild.cli.errors import guarded, read_file
 from wcbuild.cli.render import wants_colour
+from wcbuild.store import default_root
 
 USAGE_STATUS = 2
 
@@ -42,17 +43,11 @@ class Invocation:
     """What a subcommand gets."""
 
     args: argparse.Namespace
+    root: Path
+    """Where the store is."""
     environment: Mapping[str, str]
     stdout: TextIO
     stderr: TextIO
-
-    @property
-    def root(self) -> Path:
-        """Where the store is."""
-        from wcbuild.store import default_root  # noqa: PLC0415 - `version` needs no store
-
-        given: Path | None = self.args.root
-        return given.absolute() if given else default_root(self.environment)
 
     @property
     def registries(self) -> RegistryAccess:
@@ -83,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = ["version"]
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
     name = words.pop(0) if words and words[0] in COMMANDS else "build"
-    command = cast(Command, importlib.import_module(f"wcbuild.cli.{name}"))
+    command = cast("Command", importlib.import_module(f"wcbuild.cli.{name}"))
     parser = _parser(name)
     command.add_arguments(parser)
     try:
@@ -93,7 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(exit_.code or 0)
     environment = dict(os.environ)
     invocation = Invocation(
-        args=args, environment=environment, stdout=sys.stdout, stderr=sys.stderr
+        args=args,
+        # Asked now: some commands become root in a namespace, and then the answer would change.
+        root=args.root.absolute() if args.root else default_root(environment),
+        environment=environment,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
     )
     status = guarded(
         lambda: command.run(invocation),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from registry.image import Image, make_image
 from registry.oci import mediatypes
 from registry.store import read_all
+from wcbuild.access import open_client
 from wcbuild.cli.main import Invocation
+from wcbuild.cli.render import choose, rendering
+from wcbuild.export import Exporter
 from wcbuild.store import ImageRecord, LocalStore, open_store
 
 
@@ -43,24 +47,11 @@ def show(store: LocalStore, record: ImageRecord) -> Shown:
     return Shown(record=record, image=image, size=sum(layer.size for layer in manifest.layers))
 
 
-def age(created: str, now: float) -> str:
-    """Return how long ago an RFC 3339 moment was, as docker says it; nothing if it says none."""
-    from datetime import datetime  # noqa: PLC0415 - most commands tell no time
-
-    try:
-        moment = datetime.fromisoformat(created[:19] + "+00:00").timestamp()
-    except ValueError:
-        return "N/A"
-    seconds = max(0.0, now - moment)
-    for size, word in (
-        (365 * 86400, "year"),
-        (30 * 86400, "month"),
-        (7 * 86400, "week"),
-        (86400, "day"),
-        (3600, "hour"),
-        (60, "minute"),
-    ):
-        if seconds >= 2 * size or (size <= 3600 and seconds >= size):  # noqa: PLR2004 - an hour
-            count = int(seconds // size)
-            return f"{count} {word}{'s' if count > 1 else ''} ago"
-    return f"{int(seconds)} seconds ago" if seconds >= 1 else "Less than a second ago"
+@contextlib.contextmanager
+def opened_exporter(invocation: Invocation) -> Iterator[tuple[LocalStore, Exporter]]:
+    """Open the store, and what moves images, its progress shown as the command line asks."""
+    args = invocation.args
+    mode = "quiet" if args.quiet else args.progress
+    renderer = choose(mode, invocation.stderr, invocation.environment)
+    with opened_store(invocation) as store, rendering(renderer) as emit:
+        yield store, Exporter(store, emit, partial(open_client, invocation.registries))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Protocol, assert_never
@@ -20,7 +19,15 @@ from wcbuild.sandbox.base import RunSpec, Sandbox
 from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.cache import Cache, Record, timestamp
 from wcbuild.solve.layers import Layers, uncompressed
-from wcbuild.solve.results import BuiltLayer, ContextFiles, FileSystem, Result
+from wcbuild.solve.results import (
+    BuiltLayer,
+    ContextFiles,
+    FileSystem,
+    Result,
+    empty,
+    ready,
+    stacked,
+)
 from wcbuild.tree import place
 from wcbuild.tree.base import FileTree
 from wcbuild.tree.layers import EmptyTree
@@ -112,11 +119,13 @@ class StepExecutor:
         op = step.op
         match op:
             case ScratchOp():
-                return FileSystem(key=digest("scratch"))
+                return empty()
             case ContextOp():
                 return ContextFiles(name=op.name, tree=self._contexts[op.name])
             case ImageOp():
-                return self._image(op) if self._images.is_here(op.digest) else None
+                if not self._images.is_here(op.digest):
+                    return None
+                return stacked(self._images.layers(op.digest))
             case RunOp() | MkdirOp() | CopyOp():
                 return None if step.no_cache else self._find_layer(op, inputs)
             case _:
@@ -151,17 +160,7 @@ class StepExecutor:
 
     def _from_record(self, record: Record, parent: FileSystem) -> FileSystem:
         layer = uncompressed(record.diff_id, record.size, record.created)
-        return FileSystem(key=record.identity, parent=parent, layer=lambda: layer)
-
-    def _image(self, op: ImageOp) -> FileSystem:
-        files = FileSystem(key=digest("scratch"))
-        chain_id = None
-        for layer in self._images.layers(op.digest):
-            chain_id = chain.extend(chain_id, layer.diff_id)
-            files = FileSystem(
-                key=digest("chain", chain_id), parent=files, layer=partial(_same, layer)
-            )
-        return files
+        return FileSystem(key=record.identity, parent=parent, layer=ready(layer))
 
     def _source_tree(self, source: Result) -> FileTree:
         return source.tree if isinstance(source, ContextFiles) else self._layers.tree(source)
@@ -180,7 +179,7 @@ class StepExecutor:
                 raise AssertionError(op)  # always found
             case ImageOp():
                 self._images.fetch(op.digest)
-                return self._image(op), False
+                return stacked(self._images.layers(op.digest)), False
             case RunOp() | MkdirOp() | CopyOp():
                 found = self.find(step, inputs)
                 if found is not None:
@@ -251,7 +250,7 @@ class StepExecutor:
         )
         for key in keys:
             self._cache.remember(key, record)
-        return FileSystem(key=identity, parent=parent, layer=partial(_same, layer))
+        return FileSystem(key=identity, parent=parent, layer=ready(layer))
 
     def _run(
         self, step: Step, op: RunOp, parent: FileSystem, output: Callable[[int, bytes], None]
@@ -356,7 +355,3 @@ def _file_system(result: Result) -> FileSystem:
     if not isinstance(result, FileSystem):
         raise TypeError(result)
     return result
-
-
-def _same(layer: BuiltLayer) -> BuiltLayer:
-    return layer

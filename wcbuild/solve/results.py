@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from registry.oci import chain
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId
 from wcbuild.context.local import LocalTree
-from wcbuild.graph.keys import CacheKey
+from wcbuild.graph.keys import CacheKey, digest
 from wcbuild.snapshot.base import Snapshot
 
 
@@ -53,6 +54,29 @@ class FileSystem:
             below.append(each)
             each = each.parent
         return tuple(reversed(below))
+
+
+def empty() -> FileSystem:
+    """Return the empty file system."""
+    return FileSystem(key=digest("scratch"))
+
+
+def stacked(layers: Iterable[BuiltLayer]) -> FileSystem:
+    """Return the file system that an image's layers make, lowest first."""
+    files, chain_id = empty(), None
+    for layer in layers:
+        chain_id = chain.extend(chain_id, layer.diff_id)
+        files = FileSystem(key=digest("chain", chain_id), parent=files, layer=ready(layer))
+    return files
+
+
+def ready(layer: BuiltLayer) -> Callable[[], BuiltLayer]:
+    """Return what `FileSystem.layer` is for a layer that need not be waited for."""
+    return partial(_identity, layer)
+
+
+def _identity(layer: BuiltLayer) -> BuiltLayer:
+    return layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,23 @@
+"""`wcbuild logout`."""
+
+from __future__ import annotations
+
+import argparse
+
+from registry.remote.credentials import Credentials
+from wcbuild.cli.main import Invocation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare flags and arguments."""
+    parser.add_argument("host", nargs="?", default="docker.io", metavar="HOST")
+
+
+def run(invocation: Invocation) -> int:
+    """Forget a registry's credentials."""
+    host = invocation.args.host
+    if Credentials.from_environment(invocation.environment).erase(host):
+        invocation.stdout.write(f"Removing login credentials for {host}\n")
+    else:
+        invocation.stdout.write(f"Not logged in to {host}\n")
+    return 0

@@ -1,0 +1,27 @@
+"""Deleting what nothing needs: blobs, indexes, build results and unpacked trees."""
+
+from __future__ import annotations
+
+from wcbuild.snapshot.base import Snapshotter
+from wcbuild.solve.cache import LocalCache
+from wcbuild.store import LocalStore
+
+
+def collect_unnamed(store: LocalStore) -> int:
+    """Delete the blobs that neither an image nor the build cache needs; return bytes freed.
+
+    The caller holds the store exclusively.
+    """
+    cache = LocalCache(store.root / "cache", store.blobs.has)
+    cached = {record.diff_id for _, record in cache.records()}
+    return store.collect(cached.__contains__)[0]
+
+
+def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
+    """Delete the build cache and all that no image needs; return bytes freed.
+
+    The caller holds the store exclusively.
+    """
+    LocalCache(store.root / "cache", store.blobs.has).clear()
+    freed, chains = store.collect(lambda _: False)
+    return freed + snapshotter.prune(chains)
