@@ -12,9 +12,8 @@ from wcbuild.dockerfile.words import SPACES
 ESCAPES = ("\\", "`")
 _NAMES = frozenset(("syntax", "escape", "check"))
 _BYTE_ORDER_MARK = "\ufeff"
-_ASSIGNMENT = re.compile(
-    rf"[{SPACES}]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*"
-)
+_BLANKS = "\t\n\f\r "
+_ASSIGNMENT = re.compile(rf"[{SPACES}]*([a-zA-Z][a-zA-Z0-9]*)[{_BLANKS}]*=[{_BLANKS}]*(.+)")
 
 
 class DuplicateDirectiveError(ValueError):
@@ -54,7 +53,7 @@ class DirectiveReader:
             return None
         match = None
         if line.startswith(self._comment):
-            match = _ASSIGNMENT.fullmatch(line, len(self._comment))
+            match = _ASSIGNMENT.fullmatch(line.rstrip(_BLANKS), len(self._comment))
         if match is None or match[1].lower() not in _NAMES:
             self.done = True
             return None

@@ -30,7 +30,7 @@ MAX_TRIGGER_DEPTH = 8
 """`ONBUILD ONBUILD ...` is refused later, with a better message; here it must only end."""
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
-_FLAG_SPACES = frozenset(SPACES)
+_SPACES = re.compile(f"[{SPACES}]+")
 _HEREDOC_KEYWORDS = frozenset(("add", "copy", "run"))
 
 
@@ -296,7 +296,7 @@ def _split_flags(text: str, escape: str) -> tuple[list[str], str]:
     flags: list[str] = []
     position = 0
     while True:
-        while position < len(text) and text[position] in _FLAG_SPACES:
+        while position < len(text) and text[position] in SPACES:
             position += 1
         if not text.startswith("--", position):
             return flags, text[position:]
@@ -320,7 +320,7 @@ def _read_flag(text: str, position: int, escape: str) -> tuple[str, int]:
             quote = ""
         elif not quote and character in "'\"":
             quote = character
-        elif not quote and character in _FLAG_SPACES:
+        elif not quote and character in SPACES:
             position -= 1
             break
         else:
@@ -377,8 +377,8 @@ def _names_and_pairs(text: str, escape: str, _keyword: str) -> tuple[list[str], 
 def _health_check(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
     if not text:
         return [], False
-    kind = next(iter(text.split(maxsplit=1)))
-    args, is_json = _json_or_text(text[len(kind) :].lstrip(SPACES), escape, keyword)
+    kind, *rest = _SPACES.split(text, maxsplit=1)
+    args, is_json = _json_or_text(rest[0] if rest else "", escape, keyword)
     return [kind, *args], is_json
 
 
@@ -408,12 +408,16 @@ def _json_list(text: str) -> list[str] | None:
     if not text.startswith("["):
         return None
     try:
-        items = json.loads(text, parse_constant=_no_constant, parse_int=str.encode)
+        items = json.loads(text, parse_constant=_no_constant, parse_int=_no_text)
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):
         raise _LineError("when using JSON array syntax, arrays must be comprised of strings only")
     return [_whole(item) for item in items]
+
+
+def _no_text(_digits: str) -> None:
+    """Stand for a number, whose value nobody needs and may be a million digits long."""
 
 
 def _no_constant(name: str) -> None:
@@ -439,7 +443,7 @@ def _quoted_words(text: str, escape: str) -> list[str]:
     while position < len(text):
         character = text[position]
         position += 1
-        if not quote and character in _FLAG_SPACES:
+        if not quote and character in SPACES:
             if word:
                 words.append("".join(word))
                 word = []
