@@ -1,0 +1,396 @@
+"""Real peers: a registry, skopeo, umoci, buildah, and bases made by debootstrap and of busybox.
+
+They run where `WCBUILD_TEST_CACHE` names a folder; what takes long to make is kept in it and shared
+by later runs, of other users too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+CASES = Path(__file__).parents[2] / "fixtures" / "dockerfiles-e2e"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def need(*tools: str) -> None:
+    missing = [tool for tool in tools if not shutil.which(tool, path=SYSTEM_PATH)]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def call(*words: str | Path, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+    """Run a program of the system; its output is part of the failure."""
+    options.setdefault("env", dict(os.environ) | {"PATH": SYSTEM_PATH})
+    done = subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+        **options,
+    )
+    if check and done.returncode:
+        pytest.fail(f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+# -- bases
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    name = os.environ.get("WCBUILD_TEST_CACHE")
+    if not name:
+        pytest.skip("WCBUILD_TEST_CACHE names no folder: no tests with real peers")
+    path = Path(name)
+    path.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        path.chmod(0o1777)
+    return path
+
+
+@contextlib.contextmanager
+def made_once(target: Path) -> Iterator[Path | None]:
+    """Give a path to make ``target`` at, or None if it is there; it gets its name when it is whole."""
+    if target.exists():
+        yield None
+        return
+    with open(target.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            yield None
+            return
+        new = target.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        yield new
+        new.rename(target)
+
+
+def write_layout(layout: Path, layer: Path, *, cmd: str) -> None:
+    """Make an image of one layer with umoci."""
+    image = f"{layout}:latest"
+    call("umoci", "init", "--layout", layout)
+    call("umoci", "new", "--image", image)
+    call("umoci", "raw", "add-layer", "--image", image, layer)
+    call(
+        *("umoci", "config", "--image", image, "--config.cmd", cmd),
+        *("--config.env", f"PATH={SYSTEM_PATH}"),
+    )
+    call("umoci", "gc", "--layout", layout)
+    call("chmod", "-R", "a+rX", layout)
+
+
+@pytest.fixture(scope="session")
+def debian_layout(cache) -> Path:
+    need("debootstrap", "umoci", "tar")
+    target = cache / "debian"
+    with made_once(target) as new:
+        if new is None:
+            return target
+        if os.geteuid():
+            pytest.skip("debootstrap needs root; root's run of these tests makes the base")
+        uris = call(
+            "apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm"
+        ).stdout
+        mirror = next(iter(uris.split()), None)
+        if mirror is None:
+            pytest.skip("apt knows no mirror with bookworm")
+        tree = cache / "debian.tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        include = "--include=gcc,libc6-dev,python3-minimal,python3-venv"
+        done = call(
+            *("debootstrap", "--variant=minbase", include, "bookworm", tree, mirror), check=False
+        )
+        if done.returncode:
+            pytest.skip(f"debootstrap could not: {done.stdout[-300:]}")
+        shutil.rmtree(tree / "var/cache/apt/archives")
+        new.mkdir(parents=True)
+        layer = cache / "debian.tar"
+        call(
+            *("tar", "-C", tree, "--sort=name", "--numeric-owner", "--xattrs"),
+            *("--exclude=./dev/*", "-cf", layer, "."),
+        )
+        shutil.rmtree(tree)
+        shutil.rmtree(new)
+        write_layout(new, layer, cmd="bash")
+        layer.unlink()
+    return target
+
+
+@pytest.fixture(scope="session")
+def busybox_layout(cache) -> Path:
+    need("busybox", "umoci", "tar")
+    target = cache / "busybox"
+    with made_once(target) as new:
+        if new is None:
+            return target
+        tree = cache / "busybox.tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        for name, mode in {"bin": 0o755, "etc": 0o755, "root": 0o700, "tmp": 0o1777}.items():
+            (tree / name).mkdir(parents=True)
+            (tree / name).chmod(mode)
+        (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        (tree / "etc/group").write_text("root:x:0:\n")
+        busybox = shutil.which("busybox", path=SYSTEM_PATH)
+        assert busybox
+        shutil.copy(busybox, tree / "bin/busybox")
+        for name in call(busybox, "--list").stdout.split():
+            if name != "busybox":
+                (tree / "bin" / name).symlink_to("busybox")
+        layer = cache / "busybox.tar"
+        call(
+            *("tar", "-C", tree, "--sort=name", "--owner=0", "--group=0", "--numeric-owner"),
+            *("--mtime=@0", "-cf", layer, "."),
+        )
+        shutil.rmtree(tree)
+        write_layout(new, layer, cmd="sh")
+        layer.unlink()
+    return target
+
+
+# -- the registry
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory) -> Iterator[str]:
+    """Start Debian's registry on this machine and give its address."""
+    need("docker-registry")
+    folder = tmp_path_factory.mktemp("registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (folder / "config.yml").write_text(
+        "version: 0.1\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}, delete: {{enabled: true}}}}\n"
+        f'http: {{addr: "{address}"}}\n'
+    )
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            ["docker-registry", "serve", str(folder / "config.yml")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(os.environ) | {"PATH": SYSTEM_PATH},
+        )
+        try:
+            wait_for(f"http://{address}/v2/", process)
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(100):
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(url).close()
+            return
+        assert process.poll() is None, "the registry did not start"
+        time.sleep(0.1)
+    pytest.fail("the registry does not answer")
+
+
+@pytest.fixture(scope="session")
+def bases(registry, debian_layout, busybox_layout) -> str:
+    """Push both bases; give the prefix that the cases' REGISTRY argument wants."""
+    need("skopeo")
+    for layout, name in ((debian_layout, "debian:12"), (busybox_layout, "busybox:1")):
+        call(
+            *("skopeo", "copy", "--insecure-policy", "--quiet", "--dest-tls-verify=false"),
+            *(f"oci:{layout}:latest", f"docker://{registry}/{name}"),
+        )
+    return registry
+
+
+# -- builders
+
+
+@dataclass(frozen=True)
+class Wcbuild:
+    """The command under test, with a store of its own."""
+
+    root: Path
+
+    def __call__(self, *words: str | Path, check: bool = True, **options):
+        env = dict(os.environ) | {"WCBUILD_ROOT": str(self.root), "PATH": SYSTEM_PATH}
+        command = (sys.executable, "-m", "wcbuild", *words)
+        return call(*command, check=check, env=env | options.pop("env", {}), **options)
+
+
+@pytest.fixture
+def wcbuild(tmp_path) -> Wcbuild:
+    return Wcbuild(tmp_path / "store")
+
+
+@dataclass(frozen=True)
+class Buildah:
+    """Debian's buildah with runc, with a storage of its own."""
+
+    root: Path
+    names: list[str] = field(default_factory=list)
+
+    def __call__(self, command: str, *words: str | Path, check: bool = True):
+        storage = ("--root", self.root / "storage", "--runroot", self.root / "run")
+        # buildah looks for a runtime directory in the user's name; there is none without a login.
+        env = dict(os.environ) | {"PATH": SYSTEM_PATH, "XDG_RUNTIME_DIR": str(self.root)}
+        return call("buildah", *storage, command, *words, check=check, env=env)
+
+    def build(self, context: Path, image: str, registry: str) -> None:
+        """Build and push, in Docker's format because OCI's has no HEALTHCHECK there."""
+        self(
+            *("build", "--runtime", "runc", "--tls-verify=false", "--format", "docker", "--layers"),
+            *("--build-arg", f"REGISTRY={registry}", "-t", image, context),
+        )
+        self("push", "--tls-verify=false", image)
+
+    def run(self, image: str, words: list[str]) -> str:
+        """Run a command in a container of a registry's image and return what it prints."""
+        # The last line: an image's ONBUILD runs here, and prints before.
+        lines = self("from", "--tls-verify=false", "--pull-always", image).stdout.splitlines()
+        container = lines[-1]
+        try:
+            return self("run", "--runtime", "runc", container, "--", *words).stdout
+        finally:
+            self("rm", container)
+
+
+@pytest.fixture(scope="session")
+def buildah(tmp_path_factory) -> Iterator[Buildah]:
+    need("buildah", "runc")
+    root = tmp_path_factory.mktemp("buildah")
+    yield Buildah(root)
+    # Layers hold files of other owners; buildah knows how to enter its user namespace.
+    remove = ("rm", "-rf", root / "storage", root / "run")
+    call(*(("buildah", "unshare") if os.geteuid() else ()), *remove, check=False)
+
+
+# -- what images are
+
+
+class Node(NamedTuple):
+    """What an image has at a path."""
+
+    kind: str
+    mode: int
+    owner: tuple[int, int]
+    link: str = ""
+    device: tuple[int, int] = (0, 0)
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """An image in the folder that `skopeo copy … dir:` wrote."""
+
+    folder: Path
+
+    def blob(self, digest: str) -> Path:
+        return self.folder / digest.partition(":")[2]
+
+    @property
+    def manifest(self) -> dict:
+        return json.loads((self.folder / "manifest.json").read_bytes())
+
+    @property
+    def config(self) -> dict:
+        return json.loads(self.blob(self.manifest["config"]["digest"]).read_bytes())
+
+    @property
+    def runtime(self) -> dict:
+        """The inner config: what says something, as both builders can say it."""
+        keys = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir")
+        keys += ("Labels", "StopSignal", "Healthcheck", "OnBuild", "Shell")
+        inner = self.config["config"]
+        labels = dict(inner.get("Labels") or {})
+        labels.pop("io.buildah.version", None)
+        return {key: value for key in keys if (value := (inner | {"Labels": labels}).get(key))}
+
+    @property
+    def command(self) -> list[str]:
+        return [*self.runtime.get("Entrypoint", ()), *self.runtime.get("Cmd", ())]
+
+    def tree(self) -> dict[str, Node]:
+        """Apply the layers in memory."""
+        nodes: dict[str, Node] = {}
+        for layer in self.manifest["layers"]:
+            with tarfile.open(self.blob(layer["digest"])) as archive:
+                apply(archive, nodes)
+        return nodes
+
+
+KINDS = {
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.DIRTYPE: "folder",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.FIFOTYPE: "fifo",
+    tarfile.CHRTYPE: "character",
+    tarfile.BLKTYPE: "block",
+}
+
+
+def apply(archive: tarfile.TarFile, nodes: dict[str, Node]) -> None:
+    lower = set(nodes)
+    for member in archive:
+        path = member.name.removeprefix("./").strip("/")
+        folder, name = os.path.split(path)
+        if name == ".wh..wh..opq":
+            remove(nodes, folder, lower)
+        elif name.startswith(".wh."):
+            gone = os.path.join(folder, name.removeprefix(".wh."))
+            nodes.pop(gone, None)
+            remove(nodes, gone, set(nodes))
+        elif member.islnk():
+            nodes[path] = nodes[member.linkname.removeprefix("./").strip("/")]
+        elif path not in ("", "."):
+            if not member.isdir():
+                remove(nodes, path, set(nodes))
+            content = archive.extractfile(member).read() if member.isreg() else b""
+            nodes[path] = Node(
+                kind=KINDS[member.type],
+                mode=stat.S_IMODE(member.mode) if not member.issym() else 0o777,
+                owner=(member.uid, member.gid),
+                link=member.linkname if member.issym() else "",
+                device=(member.devmajor, member.devminor) if member.isdev() else (0, 0),
+                digest=hashlib.sha256(content).hexdigest() if member.isreg() else "",
+            )
+
+
+def remove(nodes: dict[str, Node], folder: str, among: set[str]) -> None:
+    for path in [path for path in nodes if path.startswith(f"{folder}/") and path in among]:
+        del nodes[path]
+
+
+@pytest.fixture
+def fetched(tmp_path):
+    """Give a function that brings an image of a registry into a folder, with skopeo."""
+
+    def fetch(image: str) -> Unpacked:
+        folder = tmp_path / image.replace("/", "-")
+        call(
+            *("skopeo", "copy", "--insecure-policy", "--quiet", "--src-tls-verify=false"),
+            *(f"docker://{image}", f"dir:{folder}"),
+        )
+        return Unpacked(folder)
+
+    return fetch
