@@ -138,12 +138,16 @@ class UnauthorizedError(RegistryError):
 
 
 class UnreachableError(RegistryError):
-    """No usable answer came: name resolution, connection, TLS or a time limit."""
+    """No usable answer came: name resolution, connection, TLS or a time limit.
 
-    def __init__(self, host: str, reason: str) -> None:
+    ``transient`` says that the same request may be answered a moment later.
+    """
+
+    def __init__(self, host: str, reason: str, *, transient: bool = True) -> None:
         super().__init__(host, reason)
         self.host = host
         self.reason = reason
+        self.transient = transient
 
     def __str__(self) -> str:
         return f"{self.host}: {self.reason}"

@@ -121,6 +121,28 @@ class VerifyingReader(io.RawIOBase):
         """Say yes, as `io` asks."""
         return True
 
+    def seekable(self) -> bool:
+        """Say whether `seek` can go back to the start, for somebody who has to send it twice."""
+        return self._stream.seekable()
+
+    def tell(self) -> int:
+        """Return the number of bytes read."""
+        return self._received
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Start again from the first byte, and with the verification too.
+
+        Raises:
+            io.UnsupportedOperation: to any other place, because each byte has to be seen.
+        """
+        if (offset, whence) not in ((0, io.SEEK_SET), (0, io.SEEK_CUR)):
+            raise io.UnsupportedOperation("a verified stream can only go back to its start")
+        if whence == io.SEEK_SET:
+            self._stream.seek(0)
+            self._hash = hashlib.new(self._digest.algorithm)
+            self._received = 0
+        return self._received
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         """Read into ``buffer``; 0 means that all bytes came and were the right ones."""
         # Not `readinto` of the stream: an HTTP body or a decompressor need not have it.

@@ -1,0 +1,301 @@
+"""Answering a registry's challenges: which credentials, in which form, and to whom.
+
+Spec: RFC 9110 section 11 and https://distribution.github.io/distribution/spec/auth/
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from registry.errors import ProtocolError, UnauthorizedError
+from registry.remote.credentials import Credential
+from registry.remote.errors import printable
+from registry.remote.settings import is_loopback
+from registry.remote.transport import Response, Transport, check_url
+
+MAX_TOKEN_BYTES = 1024 * 1024
+"""Of a token server's answer; tokens that name hundreds of repositories are some 10 KiB."""
+
+_CLIENT_ID = "wcbuild"
+_DEFAULT_EXPIRY_S = 60.0
+_EXPIRY_MARGIN_S = 10.0
+_MAX_CHALLENGE_CHARS = 16 * 1024
+_TOKEN_TEXT = re.compile(r"[\x21-\x7e]+")
+_CHALLENGE_PART = re.compile(
+    r"""[\s,]* (?:
+        (?P<name>[!\#$%&'*+.^`|~\w-]+) \s* = \s*
+            (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<plain>[^\s,"]+) ) (?=[\s,]|$)
+      | (?P<scheme>[!\#$%&'*+.^`|~\w-]+) (?= \s | , | $ )
+      | (?P<other>[^\s,]+)
+    )""",
+    re.VERBOSE | re.ASCII,
+)
+
+Scope = tuple[str, str]
+"""A resource and an action: `("repository:team/app", "pull")`."""
+
+
+def repository_scope(repository: str, *actions: str) -> frozenset[Scope]:
+    """Return the scopes for doing ``actions`` in ``repository``."""
+    return frozenset((f"repository:{repository}", action) for action in actions)
+
+
+def parse_scopes(text: str) -> frozenset[Scope]:
+    """Read `repository:a/b:pull,push repository:c:pull`; a name may hold colons, an action may not."""
+    found = set()
+    for item in text.split():
+        resource, _, actions = item.rpartition(":")
+        found |= {(resource, action) for action in actions.split(",") if resource and action}
+    return frozenset(found)
+
+
+def format_scopes(scopes: Iterable[Scope]) -> list[str]:
+    """Return one text for each resource, everything sorted: the inverse of `parse_scopes`."""
+    resources: dict[str, list[str]] = {}
+    for resource, action in sorted(scopes):
+        resources.setdefault(resource, []).append(action)
+    return [f"{resource}:{','.join(actions)}" for resource, actions in resources.items()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """One way in that a registry offers: a scheme in lower case, and its parameters."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+def parse_challenges(header: str) -> tuple[Challenge, ...]:
+    """Read a WWW-Authenticate header, or several joined by commas; what makes no sense is skipped."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for part in _CHALLENGE_PART.finditer(header[:_MAX_CHALLENGE_CHARS]):
+        if part["scheme"]:
+            found.append((part["scheme"].lower(), {}))
+        elif part["name"] and found:
+            value = part["plain"] or re.sub(r"\\(.)", r"\1", part["quoted"] or "")
+            found[-1][1].setdefault(part["name"].lower(), value)
+    return tuple(Challenge(scheme=scheme, parameters=values) for scheme, values in found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    scopes: frozenset[Scope]
+    header: str
+    expires: float
+    """By the monotonic clock, so that setting the machine's clock changes nothing."""
+
+
+class Authorizer:
+    """Knows what to send to one registry on behalf of one repository's work.
+
+    Nothing is sent before the registry has asked. Safe to share between threads: one of them
+    fetches a token, the others wait for it.
+    """
+
+    def __init__(
+        self, registry: str, transport: Transport, find: Callable[[], Credential | None]
+    ) -> None:
+        self._registry = registry
+        self._transport = transport
+        self._find = find
+        self._lock = threading.Lock()
+        self._looked = False
+        self._credential: Credential | None = None
+        self._challenge: Challenge | None = None
+        self._challenger = ""
+        self._withheld = ""
+        self._tokens: list[_Token] = []
+
+    def header(self, scopes: frozenset[Scope]) -> str | None:
+        """Return the Authorization for a request that needs ``scopes``; None before the first challenge.
+
+        Raises:
+            UnauthorizedError, UnreachableError, ProtocolError: no token could be had.
+        """
+        with self._lock:
+            return None if self._challenge is None else self._header(scopes)
+
+    def answer(self, refused: Response, scopes: frozenset[Scope], sent: str | None) -> str:
+        """Return the Authorization to try after a request with ``sent`` was ``refused`` with 401.
+
+        Raises:
+            UnauthorizedError: there is nothing (else) to try.
+            UnreachableError, ProtocolError: no token could be had.
+        """
+        wanted = format_scopes(scopes)
+        what = printable(" ".join(wanted)) or "the registry"
+        challenges = parse_challenges(refused.headers.get("WWW-Authenticate", ""))
+        with self._lock:
+            self._tokens = [token for token in self._tokens if token.header != sent]
+            challenge = self._choose(challenges)
+            if challenge is None:
+                reason = "it asks for an authentication that is not supported"
+                raise UnauthorizedError(self._registry, what, reason)
+            self._challenge, self._challenger = challenge, refused.url
+            header = self._header(scopes | parse_scopes(challenge.parameters.get("scope", "")))
+            if header is None:
+                raise UnauthorizedError(self._registry, what, self._no_credentials())
+            if header == sent:
+                raise UnauthorizedError(self._registry, what, "wrong user name or password")
+            return header
+
+    def explain(self) -> str:
+        """Return what may help when a registry goes on refusing; empty if nothing comes to mind."""
+        with self._lock:
+            return self._withheld or (
+                self._no_credentials() if self._looked and not self._credential else ""
+            )
+
+    def _no_credentials(self) -> str:
+        return f"no credentials for it; try `wcbuild login {self._registry}`"
+
+    def _choose(self, challenges: Iterable[Challenge]) -> Challenge | None:
+        by_scheme = {challenge.scheme: challenge for challenge in reversed(list(challenges))}
+        bearer = by_scheme.get("bearer")
+        if bearer is not None and bearer.parameters.get("realm"):
+            return bearer
+        return by_scheme.get("basic")
+
+    def _header(self, scopes: frozenset[Scope]) -> str | None:
+        """Return what answers the current challenge; None if it takes credentials that we lack."""
+        assert self._challenge is not None  # noqa: S101 - both callers have seen one
+        credential = self._lookup()
+        if self._challenge.scheme == "basic":
+            return _basic(credential)
+        if credential is not None and credential.registry_token is not None:
+            return f"Bearer {credential.registry_token.reveal()}"
+        now = time.monotonic()
+        self._tokens = [token for token in self._tokens if token.expires > now]
+        for token in self._tokens:
+            if scopes <= token.scopes:
+                return token.header
+        token = self._fetch(self._challenge, scopes, credential, now)
+        self._tokens.append(token)
+        return token.header
+
+    def _lookup(self) -> Credential | None:
+        if not self._looked:
+            self._credential = self._find()
+            self._looked = True
+        return self._credential
+
+    def _fetch(
+        self,
+        challenge: Challenge,
+        scopes: frozenset[Scope],
+        credential: Credential | None,
+        now: float,
+    ) -> _Token:
+        realm = challenge.parameters["realm"]
+        parts = check_url(realm, self._transport.settings, sender=urlsplit(self._challenger))
+        asker = urlsplit(self._challenger).hostname or ""
+        self._withheld = ""
+        if credential is not None and not may_receive(parts.hostname or "", asker):
+            self._withheld = (
+                f"its token server is {printable(parts.netloc)}, a stranger to {asker},"
+                " so the credentials were not sent there"
+            )
+            credential = None
+        response = self._ask(realm, challenge.parameters.get("service", ""), scopes, credential)
+        if response.status != 200:  # noqa: PLR2004 - OK
+            error = response.refusal(parts.netloc, printable(" ".join(format_scopes(scopes))))
+            if isinstance(error, UnauthorizedError):
+                reason = self._withheld or (
+                    "wrong user name or password" if credential else self._no_credentials()
+                )
+                raise UnauthorizedError(self._registry, error.scope or "the registry", reason)
+            raise error
+        token, expires_in = _read_token(response)
+        lifetime = max(expires_in - _EXPIRY_MARGIN_S, expires_in / 2)
+        return _Token(scopes, f"Bearer {token}", now + lifetime)
+
+    def _ask(
+        self, realm: str, service: str, scopes: frozenset[Scope], credential: Credential | None
+    ) -> Response:
+        """Ask a token server: with the identity token if there is one, else by name and password."""
+        wanted = format_scopes(scopes)
+        headers = {"Accept": "application/json"}
+        body: bytes | None = None
+        if credential is not None and credential.identity_token is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            form = {
+                "grant_type": "refresh_token",
+                "service": service,
+                "client_id": _CLIENT_ID,
+                "scope": " ".join(wanted),
+                "refresh_token": credential.identity_token.reveal(),
+            }
+            method, url, body = "POST", realm, urlencode(form).encode()
+        else:
+            query = [("service", service)] if service else []
+            query += [("scope", scope) for scope in wanted]
+            query.append(("client_id", _CLIENT_ID))
+            basic = _basic(credential)
+            if basic is not None and credential is not None:
+                query.append(("account", credential.username))
+                headers["Authorization"] = basic
+            method, url = "GET", f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
+
+        def attempt() -> Response:
+            # A redirect is not followed: it could carry the password to anyone.
+            response = self._transport.exchange(
+                method, url, headers=headers, body=body, follow=False
+            )
+            if response.status == 200:  # noqa: PLR2004 - OK
+                response.load(MAX_TOKEN_BYTES, "token")
+            return response
+
+        return self._transport.retrying(attempt)
+
+
+def _basic(credential: Credential | None) -> str | None:
+    if credential is None or credential.password is None:
+        return None
+    pair = f"{credential.username}:{credential.password.reveal()}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def _read_token(response: Response) -> tuple[str, float]:
+    """Return the token and its seconds of life.
+
+    Raises:
+        ProtocolError: there is none, or one that could not stand in a header.
+    """
+    try:
+        answer: Any = json.loads(response.content)
+        token = answer.get("token") or answer.get("access_token")
+        expires_in = float(answer.get("expires_in") or _DEFAULT_EXPIRY_S)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        token, expires_in = None, _DEFAULT_EXPIRY_S
+    if not isinstance(token, str) or not _TOKEN_TEXT.fullmatch(token):
+        raise ProtocolError(response.request, response.status, (), "there is no token in it")
+    return token, expires_in
+
+
+def may_receive(realm_host: str, registry_host: str) -> bool:
+    """Say whether credentials for a registry may go to its token server on ``realm_host``.
+
+    They may if both are one host, or belong to one organisation's domain: `auth.docker.io` and
+    `registry-1.docker.io`. Below a country's two letters a short second label (`co.uk`) belongs to
+    nobody, so three labels must be the same.
+    """
+    ours, theirs = registry_host.lower().split("."), realm_host.lower().split(".")
+    if ours == theirs:
+        return True
+    if is_loopback(registry_host) or ours[-1].isdigit():
+        return is_loopback(registry_host) and is_loopback(realm_host)
+    shared = 0
+    for one, other in zip(reversed(ours), reversed(theirs), strict=False):
+        if one != other:
+            break
+        shared += 1
+    second = ours[-2] if len(ours) > 1 else ""
+    return shared >= (3 if len(ours[-1]) == 2 and len(second) <= 3 else 2)  # noqa: PLR2004

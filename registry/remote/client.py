@@ -1,0 +1,71 @@
+"""The client: repositories by reference, over connections and settings that they share."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Self
+
+from registry.reference import Reference
+from registry.remote.api import PULL, Api, Endpoint
+from registry.remote.credentials import Credential, CredentialSource, Secret
+from registry.remote.repository import RemoteRepository
+from registry.remote.settings import Settings
+from registry.remote.transport import Transport
+
+__all__ = ["Client", "Settings"]
+
+_OK = 200
+
+
+class Client:
+    """Reaches registries; safe to use from several threads. As a context manager it closes itself."""
+
+    def __init__(self, settings: Settings, credentials: CredentialSource) -> None:
+        self._credentials = credentials
+        self._transport = Transport(settings)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._repositories: dict[str, RemoteRepository] = {}
+        self._lock = threading.Lock()
+
+    def repository(self, reference: Reference) -> RemoteRepository:
+        """Return the repository that ``reference`` is in; the same object for the same name."""
+        with self._lock:
+            repository = self._repositories.get(reference.name)
+            if repository is None:
+                find = functools.partial(
+                    self._credentials.find, reference.registry, reference.repository
+                )
+                api = Api(self._endpoint(reference.registry), reference.repository, find)
+                repository = self._repositories[reference.name] = RemoteRepository(api)
+            return repository
+
+    def login(self, registry: str, username: str, password: Secret) -> None:
+        """Check that ``registry`` accepts ``username`` and ``password``; nothing is remembered.
+
+        Raises:
+            UnauthorizedError: it does not.
+            UnreachableError, ProtocolError
+        """
+        credential = Credential(username=username, password=password)
+        with self._lock:
+            api = Api(self._endpoint(registry), "", lambda: credential)
+        response = api.request("GET", api.url(""), actions=PULL)
+        if response.status != _OK:
+            raise api.error(response, "the registry")
+        response.discard()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _endpoint(self, registry: str) -> Endpoint:
+        if registry not in self._endpoints:
+            self._endpoints[registry] = Endpoint(registry, self._transport)
+        return self._endpoints[registry]

@@ -1,0 +1,340 @@
+"""One repository of a remote registry, as a source and a target of `registry.copy`."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from registry.errors import (
+    DigestMismatchError,
+    InvalidDocumentError,
+    InvalidReferenceError,
+    ProtocolError,
+    SizeMismatchError,
+    TooLargeError,
+)
+from registry.oci import manifest as manifests
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest, sha256
+from registry.oci.manifest import MAX_MANIFEST_BYTES
+from registry.oci.mediatypes import INDEXES, MANIFESTS
+from registry.remote.api import DELETE, PULL, PUSH, Api
+from registry.remote.auth import repository_scope
+from registry.remote.download import BlobBody
+from registry.remote.errors import redact
+from registry.remote.transport import Response
+from registry.remote.upload import put_blob, put_new_blob
+from registry.store import BlobSource, check_bytes, verifying
+
+MAX_TAG_PAGES = 1000
+"""Of a tag list; with docker's hundred tags a page more than anybody could read."""
+
+_DOCUMENTS = (*MANIFESTS, *INDEXES)
+_ACCEPT = {"Accept": ", ".join(_DOCUMENTS)}
+_MAX_KEPT_BYTES = 16 * 1024 * 1024
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_NEXT = re.compile(r"""<([^>]*)>\s*;(?:[^,]*;)?\s*rel\s*=\s*"?next"?""", re.IGNORECASE)
+_OK, _CREATED, _ACCEPTED = 200, 201, 202
+_NOT_FOUND, _SERVER_ERROR = 404, 500
+
+
+class RemoteRepository:
+    """Manifests, blobs and tags of one repository.
+
+    Safe to use from several threads. It remembers the few manifests that passed through it, so that
+    opening what was just resolved, or tagging what was just put, costs no request.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._name = f"{api.registry}/{api.repository}"
+        self._kept: OrderedDict[Digest, bytes] = OrderedDict()
+        self._sessions: dict[Digest, str] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RemoteRepository({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        """Registry and repository: `docker.io/library/debian`."""
+        return self._name
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """Return the descriptor of a manifest or index.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError, ProtocolError, InvalidDocumentError
+        """
+        digest = _digest_of(tag_or_digest)
+        # HEAD is small and does not count against rate limits; who cannot answer it well is asked
+        # for the manifest itself.
+        response = self._api.request(
+            "HEAD", self._manifest_url(tag_or_digest), actions=PULL, headers=_ACCEPT
+        )
+        response.discard()
+        described = _described(response, digest) if response.status == _OK else None
+        if described is not None:
+            return described
+        raw, media_type = self._get_manifest(tag_or_digest, digest)
+        return Descriptor(media_type=media_type, digest=digest or sha256(raw), size=len(raw))
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a verified stream; a blob's goes on after broken connections, and can `seek(0)`.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError, ProtocolError
+            DigestMismatchError, SizeMismatchError, InvalidDocumentError: other bytes. For blobs also
+                while reading.
+        """
+        if descriptor.media_type in _DOCUMENTS:
+            return io.BytesIO(self._manifest(descriptor))
+        return verifying(BlobBody(self._api, descriptor), descriptor)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Say whether the repository holds a blob or manifest. An unclear answer counts as no.
+
+        Raises:
+            UnauthorizedError, UnreachableError, ProtocolError
+        """
+        if descriptor.media_type in _DOCUMENTS:
+            url, headers = self._manifest_url(descriptor.digest), _ACCEPT
+        else:
+            url, headers = self._api.url(f"blobs/{descriptor.digest}"), {}
+        response = self._api.request("HEAD", url, actions=PULL, headers=headers)
+        if response.status in (401, 403) and self._api.owns(response.url):
+            raise self._api.error(response, str(descriptor.digest))
+        if response.status >= _SERVER_ERROR:
+            raise self._api.error(response, str(descriptor.digest))
+        response.discard()
+        return response.status == _OK
+
+    def put(self, stream: BinaryIO, expected: Descriptor) -> None:
+        """Upload ``stream``: a manifest under its digest, anything else as a blob.
+
+        A stream that can `seek` back lets a broken upload go on where it stopped.
+
+        Raises:
+            DigestMismatchError, SizeMismatchError: nothing was stored.
+            UnauthorizedError, UnreachableError, ProtocolError
+        """
+        if expected.media_type in _DOCUMENTS:
+            what = f"manifest {expected.digest}"
+            raw = stream.read(min(expected.size, MAX_MANIFEST_BYTES) + 1)
+            if len(raw) > MAX_MANIFEST_BYTES:
+                raise TooLargeError(what, MAX_MANIFEST_BYTES)
+            _check(raw, expected, what)
+            self._put_manifest(raw, expected.media_type, expected.digest)
+            self._keep(expected.digest, raw)
+            return
+        with self._lock:
+            session = self._sessions.pop(expected.digest, "")
+        put_blob(self._api, stream, expected, session)
+
+    def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
+        """Upload a blob whose digest is not known before its end, and describe it.
+
+        Raises:
+            UnauthorizedError, UnreachableError, ProtocolError: nothing was stored.
+        """
+        return put_new_blob(self._api, stream, media_type)
+
+    def mount(self, descriptor: Descriptor, source: BlobSource) -> bool:
+        """Let the registry take a blob from another of its repositories; False if it will not.
+
+        Raises:
+            UnreachableError
+        """
+        if not isinstance(source, RemoteRepository) or source._api.registry != self._api.registry:  # noqa: SLF001 - our own kind
+            return False
+        theirs = source._api.repository  # noqa: SLF001
+        response = self._api.request(
+            "POST",
+            self._api.url(f"blobs/uploads/?mount={descriptor.digest}&from={theirs}"),
+            actions=PUSH,
+            also=repository_scope(theirs, "pull"),
+        )
+        response.discard()
+        location = response.headers.get("Location")
+        if response.status == _ACCEPTED and location:
+            # It has begun an ordinary upload instead: `put` uses that one.
+            with self._lock:
+                self._sessions[descriptor.digest] = self._api.follow(response, location)
+        return response.status == _CREATED
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Point ``tag`` at a manifest or index that the repository holds.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError, ProtocolError
+        """
+        raw = self._manifest(descriptor)
+        self._put_manifest(raw, descriptor.media_type, _checked_tag(tag))
+
+    def tags(self) -> Iterator[str]:
+        """Yield the repository's tags, in the registry's order.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError, ProtocolError, TooLargeError
+        """
+        what = f"tags of {self._name}"
+        url: str | None = self._api.url("tags/list")
+        seen: set[str] = set()
+        while url is not None:
+            if url in seen or len(seen) >= MAX_TAG_PAGES:
+                raise ProtocolError(f"GET {redact(url)}", _OK, (), "its pages do not end")
+            seen.add(url)
+            response = self._api.request(
+                "GET", url, actions=PULL, limit=MAX_MANIFEST_BYTES, what=what
+            )
+            if response.status != _OK:
+                raise self._api.error(response, what)
+            yield from _tag_names(response)
+            following = _NEXT.search(response.headers.get("Link", ""))
+            url = self._api.follow(response, following[1]) if following else None
+            if url is not None and not self._api.owns(url):
+                detail = "its next page is at another host"
+                raise ProtocolError(response.request, response.status, (), detail)
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a manifest with all its tags, or a blob.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError
+            ProtocolError: the registry does not delete (400, 405).
+        """
+        kind = "manifests" if descriptor.media_type in _DOCUMENTS else "blobs"
+        url = self._api.url(f"{kind}/{descriptor.digest}")
+        response = self._api.request("DELETE", url, actions=DELETE)
+        if response.status not in (_OK, _ACCEPTED):
+            raise self._api.error(response, f"{self._name}@{descriptor.digest}")
+        response.discard()
+        with self._lock:
+            self._kept.pop(descriptor.digest, None)
+
+    def _manifest_url(self, tag_or_digest: str) -> str:
+        return self._api.url(f"manifests/{tag_or_digest}")
+
+    def _manifest(self, descriptor: Descriptor) -> bytes:
+        """Return a manifest's bytes, kept or fetched, and verified."""
+        what = f"manifest {descriptor.digest}"
+        with self._lock:
+            raw = self._kept.get(descriptor.digest)
+        if raw is None:
+            raw, media_type = self._get_manifest(descriptor.digest, descriptor.digest)
+            if media_type != descriptor.media_type:
+                reason = f'is a "{media_type}" and was announced as "{descriptor.media_type}"'
+                raise InvalidDocumentError(what, reason)
+        _check(raw, descriptor, what)
+        return raw
+
+    def _get_manifest(self, tag_or_digest: str, digest: Digest | None) -> tuple[bytes, str]:
+        """Fetch a manifest; return its bytes and media type, both checked."""
+        what = f"{self._name}{'@' if digest else ':'}{tag_or_digest}"
+        response = self._api.request(
+            "GET",
+            self._manifest_url(tag_or_digest),
+            actions=PULL,
+            headers=_ACCEPT,
+            limit=MAX_MANIFEST_BYTES,
+            what=what,
+        )
+        if response.status != _OK:
+            raise self._api.error(response, what)
+        raw = response.content
+        stated = _stated_digest(response)
+        for expected in (digest, stated):
+            if expected is not None:
+                check_bytes(raw, expected, what)
+        content_type = _media_type(response)
+        media_type = manifests.parse(
+            raw, content_type if content_type in _DOCUMENTS else "", what
+        ).media_type
+        self._keep(digest or sha256(raw), raw)
+        return raw, media_type
+
+    def _put_manifest(self, raw: bytes, media_type: str, tag_or_digest: str) -> None:
+        what = f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
+        response = self._api.request(
+            "PUT",
+            self._manifest_url(tag_or_digest),
+            actions=PUSH,
+            headers={"Content-Type": media_type},
+            body=raw,
+            timeout_s=self._api.transport.settings.commit_timeout_s,
+        )
+        if response.status not in (_CREATED, _OK, _ACCEPTED):
+            raise self._api.error(response, what)
+        response.discard()
+        if (stored := _stated_digest(response)) is not None:
+            check_bytes(raw, stored, what)
+
+    def _keep(self, digest: Digest, raw: bytes) -> None:
+        with self._lock:
+            self._kept[digest] = raw
+            self._kept.move_to_end(digest)
+            while sum(map(len, self._kept.values())) > _MAX_KEPT_BYTES:
+                self._kept.popitem(last=False)
+
+
+def _digest_of(tag_or_digest: str) -> Digest | None:
+    """Return a checked digest, or None for a checked tag: both become part of a URL."""
+    if ":" in tag_or_digest:
+        return Digest(tag_or_digest)
+    _checked_tag(tag_or_digest)
+    return None
+
+
+def _checked_tag(tag: str) -> str:
+    if not _TAG.fullmatch(tag):
+        raise InvalidReferenceError(tag, "is not a tag")
+    return tag
+
+
+def _check(raw: bytes, descriptor: Descriptor, what: str) -> None:
+    if len(raw) != descriptor.size:
+        raise SizeMismatchError(descriptor.size, len(raw), what)
+    check_bytes(raw, descriptor.digest, what)
+
+
+def _media_type(response: Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _stated_digest(response: Response) -> Digest | None:
+    """Return Docker-Content-Digest, if the registry says it.
+
+    Raises:
+        InvalidDigestError: it says something else there.
+    """
+    text = response.headers.get("Docker-Content-Digest")
+    return Digest(text) if text else None
+
+
+def _described(response: Response, digest: Digest | None) -> Descriptor | None:
+    """Return what a HEAD says of a manifest, if it says all that is needed."""
+    media_type, length = _media_type(response), response.headers.get("Content-Length", "")
+    stated = _stated_digest(response)
+    if digest and stated and stated.algorithm == digest.algorithm and stated != digest:
+        raise DigestMismatchError(digest, stated, f"manifest {digest}")
+    known = digest or stated
+    if known is None or media_type not in _DOCUMENTS or not length.isdigit():
+        return None
+    return Descriptor(media_type=media_type, digest=known, size=int(length))
+
+
+def _tag_names(response: Response) -> list[str]:
+    try:
+        answer: Any = json.loads(response.content)
+        names = answer.get("tags") or []
+    except (ValueError, AttributeError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ProtocolError(response.request, response.status, (), "it is not a list of tags")
+    # A name that is no tag is not one we could ask for; it may be meant for the terminal.
+    return [name for name in names if _TAG.fullmatch(name)]

@@ -1,0 +1,363 @@
+"""Writing one blob: a session at the registry, continued from what the registry already has.
+
+Spec: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+from urllib.parse import quote, urlsplit
+
+from registry.errors import (
+    DigestMismatchError,
+    ProtocolError,
+    RegistryError,
+    SizeMismatchError,
+    UnreachableError,
+)
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
+from registry.remote.api import PULL, PUSH, Api
+from registry.remote.errors import error_codes
+from registry.remote.transport import BLOCK, RETRIED, Body, Response, after_tries
+
+_PROGRESS = 1024 * 1024
+"""Bytes stored since the last broken connection after which tries are counted anew."""
+
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})", re.ASCII)
+_CANCEL_TIMEOUT_S = 2.0
+_OCTETS = {"Content-Type": "application/octet-stream"}
+_OK, _CREATED, _ACCEPTED, _NO_CONTENT = 200, 201, 202, 204
+_BAD_REQUEST, _NOT_FOUND, _RANGE_NOT_SATISFIABLE = 400, 404, 416
+
+
+def put_blob(api: Api, stream: BinaryIO, expected: Descriptor, session: str = "") -> None:
+    """Upload ``stream``, which has the digest and size of ``expected``.
+
+    ``session`` is an upload that was begun already. A stream that can `seek` back to where it is now
+    is read again after a broken connection, and only what the registry lacks is sent again.
+
+    Raises:
+        DigestMismatchError, SizeMismatchError: other bytes; the registry has stored nothing.
+        UnauthorizedError, UnreachableError, ProtocolError
+        Exception: whatever reading ``stream`` raises.
+    """
+    upload = _Upload(api, f"blob {expected.digest}", session)
+    with upload.cancelled_on_error():
+        upload.send(_Rewinding(stream, expected, api.registry), expected)
+
+
+def put_new_blob(api: Api, stream: BinaryIO, media_type: str) -> Descriptor:
+    """Upload ``stream``, whose digest and size nobody knows before its end, and describe it.
+
+    Raises: as `put_blob`.
+    """
+    upload = _Upload(api, f"a new blob of {api.repository}")
+    with upload.cancelled_on_error():
+        return upload.send_new(_Hashing(stream, api.registry), media_type)
+
+
+class _Rewinding:
+    """Bytes of known size, given from any offset, again if their stream can go back to its start."""
+
+    def __init__(self, stream: BinaryIO, expected: Descriptor, registry: str) -> None:
+        self._stream = stream
+        self._size = expected.size
+        self._what = f"blob {expected.digest}"
+        self._registry = registry
+        self._start = stream.tell() if stream.seekable() else None
+        self._position = 0
+        self.failure: Exception | None = None
+        """What reading raised: HTTP libraries hide it among their own errors."""
+
+    def can_go_to(self, offset: int) -> bool:
+        """Say whether `body` can begin at ``offset``."""
+        return self._start is not None or self._position == offset
+
+    def body(self, offset: int) -> Body:
+        """Return what is left from ``offset`` on.
+
+        Raises: whatever reading raises, if nothing is left.
+        """
+        left = self._size - offset
+        # An empty body has to be empty bytes: a length of 0 would be taken for an unknown one.
+        return (
+            (lambda: _Sized(self._blocks(offset), left)) if left else b"".join(self._blocks(offset))
+        )
+
+    def _blocks(self, offset: int) -> Iterator[bytes]:
+        try:
+            yield from self._read_from(offset)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _read_from(self, offset: int) -> Iterator[bytes]:
+        """Yield one block behind what was read: the last goes out when the stream has ended well."""
+        self._go_to_start_unless(offset)
+        held = b""
+        while data := self._stream.read(BLOCK):
+            fresh = data[max(0, offset - self._position) :]
+            self._position += len(data)
+            if self._position > self._size:
+                raise SizeMismatchError(self._size, self._position, self._what)
+            if held:
+                yield held
+            held = fresh
+        if self._position != self._size:
+            raise SizeMismatchError(self._size, self._position, self._what)
+        if held:
+            yield held
+
+    def _go_to_start_unless(self, offset: int) -> None:
+        if self._position == offset:
+            return
+        if self._start is None:
+            raise _cannot_send_twice(self._registry)
+        # Through the beginning, because a stream that verifies has to see every byte.
+        self._stream.seek(self._start)
+        self._position = 0
+
+
+class _Sized:
+    """Blocks whose total length is known, as an HTTP body."""
+
+    def __init__(self, blocks: Iterable[bytes], size: int) -> None:
+        self._blocks = blocks
+        self._size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class _Hashing:
+    """Bytes of unknown size, given once."""
+
+    def __init__(self, stream: BinaryIO, registry: str) -> None:
+        self._stream = stream
+        self._registry = registry
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.failure: Exception | None = None
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was given so far."""
+        return Digest(f"sha256:{self._hash.hexdigest()}")
+
+    def body(self) -> Iterator[bytes]:
+        """Yield the blocks to the end."""
+        try:
+            yield from self._read()
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _read(self) -> Iterator[bytes]:
+        if self.size:
+            raise _cannot_send_twice(self._registry)
+        while data := self._stream.read(BLOCK):
+            self._hash.update(data)
+            self.size += len(data)
+            yield data
+
+
+class _Upload:
+    """One session at a time, from POST to the PUT that gives the blob its digest."""
+
+    def __init__(self, api: Api, what: str, session: str = "") -> None:
+        self._api = api
+        self._what = what
+        self._location = session
+        """Always the latest one: it may carry the registry's own state."""
+        self._restarted = False
+        self._backoff = api.transport.backoff()
+
+    def send(self, source: _Rewinding, expected: Descriptor) -> None:
+        """Send all of ``source``, in as many tries as it takes; see `put_blob`."""
+        offset = 0
+        while True:
+            if not self._location:
+                self._begin()
+            error, retry_after = self._put(source, offset, expected)
+            if source.failure is not None:
+                raise source.failure from error
+            if error is None:
+                break
+            self._pause(error, retry_after)
+            if self._has(expected):  # stored, and only the answer was lost
+                break
+            stored = self._stored(error)
+            if stored - offset >= _PROGRESS:
+                self._backoff = self._api.transport.backoff()
+            offset = stored
+            if not source.can_go_to(offset):
+                raise error
+        self._location = ""
+
+    def send_new(self, source: _Hashing, media_type: str) -> Descriptor:
+        """Send all of ``source`` as one request in chunks; see `put_new_blob`."""
+        self._begin()
+        try:
+            response = self._request("PATCH", self._location, body=source.body, retry=False)
+        except UnreachableError as error:
+            raise source.failure or error from error
+        if response.status not in (_ACCEPTED, _NO_CONTENT):
+            raise self._api.error(response, self._what)
+        self._follow(response)
+        new = Descriptor(media_type=media_type, digest=source.digest, size=source.size)
+        response = self._request("PUT", self._named(new.digest), body=b"")
+        if response.status != _CREATED and not self._has(new):
+            raise self._api.error(response, self._what)
+        response.discard()
+        self._location = ""
+        return new
+
+    @contextlib.contextmanager
+    def cancelled_on_error(self) -> Iterator[None]:
+        """Tell the registry, on any error, that the rest will not come; it need not answer."""
+        try:
+            yield
+        except BaseException:
+            if self._location:
+                with contextlib.suppress(RegistryError):
+                    self._request(
+                        "DELETE", self._location, retry=False, timeout_s=_CANCEL_TIMEOUT_S
+                    ).discard()
+            raise
+
+    def _begin(self) -> None:
+        response = self._request("POST", self._api.url("blobs/uploads/"))
+        if response.status != _ACCEPTED:
+            raise self._api.error(response, self._what)
+        self._follow(response)
+        response.discard()
+
+    def _put(
+        self, source: _Rewinding, offset: int, expected: Descriptor
+    ) -> tuple[RegistryError | None, str | None]:
+        """Send what is left; return None for success, or what may heal and its Retry-After.
+
+        Raises:
+            RegistryError: what will not heal.
+        """
+        headers = {"Content-Range": f"{offset}-{expected.size - 1}"} if offset else {}
+        try:
+            response = self._request(
+                "PUT", self._named(expected.digest), headers, source.body(offset), retry=False
+            )
+        except UnreachableError as broken:
+            if source.failure is None and not broken.transient:
+                raise
+            return broken, None
+        if response.status == _CREATED:
+            response.discard()
+            return None, None
+        error: RegistryError = self._api.error(response, self._what)
+        if response.status in RETRIED:
+            return error, response.headers.get("Retry-After")
+        if response.status == _BAD_REQUEST and "DIGEST_INVALID" in error_codes(response.content)[0]:
+            error = DigestMismatchError(
+                expected.digest, "other bytes, says the registry", self._what
+            )
+            if offset:  # perhaps it counted wrongly while the connection broke
+                self._restart(error)
+                return error, None
+        if response.status not in (_NOT_FOUND, _RANGE_NOT_SATISFIABLE):
+            raise error
+        return error, None
+
+    def _stored(self, error: RegistryError) -> int:
+        """Ask how many bytes the registry has of the session; begin another if it is gone."""
+        if not self._location:
+            self._begin()
+            return 0
+        response = self._request("GET", self._location)
+        if response.status not in (_NO_CONTENT, _OK, _ACCEPTED):
+            response.discard()
+            self._restart(error)
+            self._begin()
+            return 0
+        stated = _RANGE.fullmatch(response.headers.get("Range", ""))
+        self._follow(response)
+        response.discard()
+        # "0-0" is said for nothing and for one byte. One byte is soon sent again, and a wrong guess
+        # shows in the digest.
+        return int(stated[1]) + 1 if stated and stated[1] != "0" else 0
+
+    def _restart(self, error: RegistryError) -> None:
+        """Forget the session, once.
+
+        Raises:
+            RegistryError: ``error``, the second time.
+        """
+        if self._restarted:
+            raise error
+        self._restarted = True
+        self._location = ""
+
+    def _pause(self, error: RegistryError, retry_after: str | None) -> None:
+        if not self._backoff.wait(retry_after):
+            if isinstance(error, UnreachableError):
+                raise after_tries(error, self._backoff.tries) from error
+            raise error
+
+    def _has(self, expected: Descriptor) -> bool:
+        url = self._api.url(f"blobs/{expected.digest}")
+        try:
+            response = self._api.request("HEAD", url, actions=PULL)
+        except RegistryError:
+            return False
+        response.discard()
+        return response.status == _OK
+
+    def _follow(self, response: Response) -> None:
+        """Go on at the Location of ``response``, or where we are if it names none."""
+        location = response.headers.get("Location")
+        if location:
+            self._location = self._api.follow(response, location)
+        elif not self._location:
+            raise ProtocolError(response.request, response.status, (), "there is no Location in it")
+
+    def _named(self, digest: Digest) -> str:
+        """Return the session's URL with the digest that ends it."""
+        separator = "&" if urlsplit(self._location).query else "?"
+        return f"{self._location}{separator}digest={quote(digest, safe='')}"
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str] | None = None,
+        body: Body | None = None,
+        *,
+        retry: bool = True,
+        timeout_s: float | None = None,
+    ) -> Response:
+        if body is not None:
+            headers = _OCTETS | (headers or {})
+            timeout_s = self._api.transport.settings.commit_timeout_s
+        return self._api.request(
+            method,
+            url,
+            actions=PUSH,
+            headers=headers,
+            body=body,
+            retry=retry,
+            timeout_s=timeout_s,
+        )
+
+
+def _cannot_send_twice(registry: str) -> UnreachableError:
+    return UnreachableError(
+        registry,
+        "the upload broke off and its bytes cannot be read a second time",
+        transient=False,
+    )
