@@ -8,7 +8,7 @@ they can be executed.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
@@ -55,6 +55,7 @@ from wcbuild.graph.ops import (
     Step,
 )
 from wcbuild.graph.plan import ImagePlan, PlannedHistory
+from wcbuild.tree import chmod
 
 MAIN_CONTEXT = "context"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -125,17 +126,13 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
     lowering = _Lowering(dockerfile, options, outside)
     state = lowering.stage(_target(dockerfile, options.target))
     config = replace(state.config, labels={**state.config.labels, **options.labels})
-    history = tuple(state.history)
-    if options.labels:
-        text = " ".join(f"{name}={value}" for name, value in options.labels.items())
-        history = (*history, PlannedHistory(created_by=f"LABEL {text}"))
     plan = ImagePlan(
         rootfs=state.rootfs,
         platform=state.platform,
         config=config,
         author=state.author,
         base_history=state.base.history if state.base else (),
-        history=history,
+        history=tuple(state.history),
     )
     return Lowered(graph=Graph(steps=tuple(lowering.steps)), plan=plan)
 
@@ -485,9 +482,10 @@ class _Lowering:
         verb = "ADD" if instruction.add else "COPY"
         sources = tuple(expand(source) for source in instruction.sources)
         dest = expand(instruction.dest)
-        chown, chmod = expand(instruction.chown), expand(instruction.chmod)
+        chown, mode = expand(instruction.chown), expand(instruction.chmod)
         for source in sources:
             _refuse_remote(source, instruction, verb)
+        _check_copy_flags(mode, instruction)
         inputs: tuple[int, ...] = (state.rootfs,)
         from_stage = False
         if sources:
@@ -500,10 +498,10 @@ class _Lowering:
                 self._inline(heredoc, state, instruction) for heredoc in instruction.heredocs
             ),
             chown=chown,
-            chmod=chmod,
+            chmod=mode,
             unpack=instruction.add and instruction.unpack is not False,
             # BuildKit, too, forgets --link where a mode is to be set.
-            link=instruction.link and not chmod,
+            link=instruction.link and not mode,
             parents=instruction.parents,
             exclude=instruction.exclude,
             keep_owner=from_stage,
@@ -511,7 +509,7 @@ class _Lowering:
         flags = (
             (" --parents" if instruction.parents else "")
             + (f" --chown={chown}" if chown else "")
-            + (f" --chmod={chmod}" if chmod else "")
+            + (f" --chmod={mode}" if mode else "")
         )
         names = "".join(f" {source}" for source in sources)
         names += "".join(f" <<{heredoc.name}" for heredoc in instruction.heredocs)
@@ -652,6 +650,18 @@ def _refuse_remote(source: str, instruction: Copy, verb: str) -> None:
         word=source,
         hint="fetch it before the build, or in a RUN",
     )
+
+
+def _check_copy_flags(mode: str, instruction: Copy) -> None:
+    """Refuse before anything is built what would be refused when it is."""
+    spans = (instruction.span,)
+    if mode:
+        try:
+            chmod.change(mode, 0, is_directory=False)
+        except chmod.InvalidModeError as error:
+            raise SourceError(str(error), spans, word=mode) from error
+    if instruction.checksum:
+        raise SourceError("checksum requires HTTP(S) or Git sources", spans, word="--checksum")
 
 
 def _refuse_run_options(instruction: Run) -> None:
