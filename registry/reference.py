@@ -71,12 +71,11 @@ class Reference:
     @property
     def familiar(self) -> str:
         """The short spelling that docker prints: `debian:12`."""
-        name = self.name
-        if self.registry == _DEFAULT_REGISTRY:
-            name = self.repository.removeprefix("library/")
-            if "/" in self.repository.removeprefix("library/"):
-                name = self.repository
-        return self._suffixed(name)
+        # `library/x` is `x` to docker's hub, but a name that would be read otherwise stays whole.
+        for name in (self.repository.removeprefix("library/"), self.repository):
+            if _split_registry(name) == (self.registry, self.repository):
+                return self._suffixed(name)
+        return str(self)
 
     def _suffixed(self, name: str) -> str:
         tag = f":{self.tag}" if self.tag else ""

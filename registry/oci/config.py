@@ -139,16 +139,16 @@ class ImageConfig:
             InvalidDocumentError, TooLargeError
         """
         data = load_object(raw, what)
-        inner = data.get("config") or {}
-        rootfs = data.get("rootfs") or {}
+        inner = {} if data.get("config") is None else data["config"]
+        rootfs = {} if data.get("rootfs") is None else data["rootfs"]
         if not isinstance(inner, Mapping) or not isinstance(rootfs, Mapping):
             raise InvalidDocumentError(what, "config and rootfs must be objects")
         try:
             diff_ids = tuple(DiffId(Digest(str(text))) for text in rootfs.get("diff_ids") or ())
         except (InvalidDigestError, TypeError) as error:
             raise InvalidDocumentError(f"{what} rootfs", str(error)) from error
-        history = data.get("history") or ()
-        if not isinstance(history, list | tuple):
+        history = [] if data.get("history") is None else data["history"]
+        if not isinstance(history, list):
             raise InvalidDocumentError(f"{what} history", "is not a list")
         return cls(
             platform=Platform.from_json(data),

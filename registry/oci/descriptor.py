@@ -54,13 +54,15 @@ class Descriptor:
             digest = Digest(str(data.get("digest", "")))
         except InvalidDigestError as error:
             raise InvalidDocumentError(what, str(error)) from error
-        platform = data.get("platform")
+        platform, urls = data.get("platform"), data.get("urls")
+        if urls is not None and not isinstance(urls, list):
+            raise InvalidDocumentError(f"{what} urls", "is not a list")
         return cls(
             media_type=media_type,
             digest=digest,
             size=size,
             annotations=string_map(data.get("annotations"), f"{what} annotations"),
-            urls=tuple(str(url) for url in data.get("urls") or ()),
+            urls=tuple(str(url) for url in urls or ()),
             platform=Platform.from_json(platform) if isinstance(platform, Mapping) else None,
             data=_embedded(data.get("data"), what),
             artifact_type=str(data.get("artifactType") or ""),

@@ -73,13 +73,20 @@ class Platform:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Platform:
-        """Read the `platform` object of an index entry, or the same keys of an image config."""
+        """Read the `platform` object of an index entry, or the same keys of an image config.
+
+        Raises:
+            InvalidDocumentError: the features are not a list.
+        """
+        features = data.get("os.features")
+        if features is not None and not isinstance(features, list):
+            raise InvalidDocumentError("platform os.features", "is not a list")
         return cls(
             os=str(data.get("os", "")),
             architecture=str(data.get("architecture", "")),
             variant=str(data.get("variant", "")),
             os_version=str(data.get("os.version", "")),
-            os_features=tuple(str(feature) for feature in data.get("os.features") or ()),
+            os_features=tuple(str(feature) for feature in features or ()),
         )
 
     def to_json(self) -> dict[str, Any]:
