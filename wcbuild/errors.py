@@ -74,7 +74,9 @@ class UnsafeArchiveError(WcbuildError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f'entry "{self.entry}" {self.reason}; nothing was written outside the image root'
+        # An attacker chose the name: it may be long, and hold what a terminal obeys.
+        entry = repr(self.entry[:200])[1:-1]
+        return f'entry "{entry}" {self.reason}; nothing was written outside the image root'
 
 
 class LayerError(WcbuildError):

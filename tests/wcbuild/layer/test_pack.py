@@ -229,7 +229,8 @@ def test_rejects_names_that_would_be_deletions(path):
     ("change", "reason"),
     [
         (file("a\0b"), "zero byte"),
-        (file("x" * 4097), "longer than 4096"),
+        (file("x/" * 2048 + "x"), "longer than 4096"),
+        (file("x" * 256), "component longer than 255"),
         (file("f", uid=0xFFFFFFFF), "no user"),
         (file("f", uid=-1), "no user"),
         (file("f", xattrs=(("user.a=b", b""),)), "extended attribute"),
