@@ -13,6 +13,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MARKER",
         help="fail, instead of skipping, tests with this marker",
     )
+    parser.addoption(
+        "--update-golden", action="store_true", help="write what golden tests find as expected"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

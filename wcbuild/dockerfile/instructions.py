@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from registry.oci.config import Healthcheck
@@ -28,7 +29,7 @@ class Heredoc:
         """The lines, without their leading tabs where `<<-` asks for it."""
         if not self.chomp:
             return self.raw
-        return "".join(line.lstrip("\t") for line in self.raw.splitlines(keepends=True))
+        return re.sub(r"(?m)^\t+", "", self.raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

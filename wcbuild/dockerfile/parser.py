@@ -164,7 +164,9 @@ class _Parser:
         if directive.name == "escape":
             if directive.value not in ESCAPES:
                 raise self._error(
-                    f"invalid escape token '{directive.value}' does not match ` or \\", self.line
+                    f"invalid escape token '{directive.value}' does not match ` or \\",
+                    self.line,
+                    word=directive.value,
                 )
             self.escape = directive.value
         return True
@@ -196,8 +198,10 @@ class _Parser:
             span = Span(file=self.file, first=first, last=self.line)
             node = _node(original, self.escape, span, tuple(self._comments))
             starts = find_starts(original) if _may_have_heredocs(node) else []
-        except (_LineError, WordError) as error:
+        except WordError as error:
             raise self._error(str(error), first) from None
+        except _LineError as error:
+            raise self._error(str(error), first, word=error.word, hint=error.hint) from None
         if starts:
             heredocs = tuple(
                 Heredoc(
@@ -230,13 +234,20 @@ class _Parser:
             hint=f'no line says only "{name}"',
         )
 
-    def _error(self, message: str, first: int) -> DockerfileSyntaxError:
-        span = Span(file=self.file, first=first, last=max(first, self.line))
-        return DockerfileSyntaxError(message, (span,))
+    def _error(
+        self, message: str, first: int, *, word: str = "", hint: str = ""
+    ) -> DockerfileSyntaxError:
+        span = Span(file=self.file, first=first, last=self.line)
+        return DockerfileSyntaxError(message, (span,), word=word, hint=hint)
 
 
-class _LineError(ValueError):
+class _LineError(Exception):
     """What is wrong with the text of an instruction."""
+
+    def __init__(self, message: str, *, word: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.word = word
+        self.hint = hint
 
 
 def _byte_length(text: str) -> int:
@@ -357,14 +368,18 @@ def _pairs(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
     if "=" not in words[0]:
         name, *rest = _BLANKS.split(text, maxsplit=1)
         if not rest:
-            raise _LineError(f"{keyword} must have two arguments")
+            raise _LineError(
+                f"{keyword} must have two arguments", word=text, hint=f"{keyword} {name}=value"
+            )
         return [name, rest[0], ""], False
     args: list[str] = []
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise _LineError(
-                f'Syntax error - can\'t find = in "{word}". Must be of the form: name=value'
+                f'Syntax error - can\'t find = in "{word}". Must be of the form: name=value',
+                word=word,
+                hint="a value with spaces stands in quotes",
             )
         args += (name, value, "=")
     return args, False
@@ -412,7 +427,10 @@ def _json_list(text: str) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):
-        raise _LineError("when using JSON array syntax, arrays must be comprised of strings only")
+        raise _LineError(
+            "when using JSON array syntax, arrays must be comprised of strings only",
+            hint="every element stands in double quotes",
+        )
     return [_whole(item) for item in items]
 
 

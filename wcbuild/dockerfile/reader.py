@@ -96,7 +96,8 @@ class _Flags:
                 near = did_you_mean(name, known)
                 _fail(node, f"unknown flag: {spelled}", word=spelled, hint=near)
             elif not equals:
-                _fail(node, f"missing a value on flag: {spelled}", word=spelled)
+                hint = f"{spelled}=value"
+                _fail(node, f"missing a value on flag: {spelled}", word=spelled, hint=hint)
             elif name in texts:
                 self._texts[name] = value
             else:
@@ -151,7 +152,14 @@ def _read_from(node: Node) -> From:
                 word=args[2],
             )
     elif len(args) != 1:
-        _fail(node, "FROM requires either one or three arguments")
+        comment = any(word.startswith("#") for word in args)
+        hint = "a comment needs a line of its own" if comment else "FROM image [AS name]"
+        _fail(
+            node,
+            "FROM requires either one or three arguments",
+            word="#" if comment else "",
+            hint=hint,
+        )
     flags = _Flags(node, texts=("platform",))
     return From(
         span=node.span,
@@ -315,7 +323,8 @@ def _read_volume(node: Node) -> Volume:
 def _read_shell(node: Node) -> Shell:
     _Flags(node)
     if not _at_least_one(node) or not node.json:
-        _fail(node, "SHELL requires the arguments to be in JSON form")
+        hint = 'SHELL ["/bin/bash", "-c"]'
+        _fail(node, "SHELL requires the arguments to be in JSON form", hint=hint)
     return Shell(span=node.span, original=node.original, args=node.args)
 
 
@@ -358,7 +367,7 @@ def _interval(node: Node, name: str, value: str) -> int:
     try:
         duration = parse_duration(value)
     except ValueError as error:
-        _fail(node, str(error), word=value)
+        _fail(node, str(error), word=value, hint="30s, 1m30s or 500ms")
     if duration and duration < _MILLISECOND:
         _fail(node, f'Interval "{name}" cannot be less than 1ms', word=value)
     return duration

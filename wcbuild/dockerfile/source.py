@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def blame(span: Span) -> Iterator[None]:
 def excerpt(text: str, span: Span, word: str = "", hint: str = "") -> str:
     """Return the lines of ``span`` in ``text``, numbered, with carets and ``hint`` under ``word``.
 
-    The first line that contains the word is underlined. Without such a line the hint stands alone.
+    The first line that contains the word is underlined, where it stands alone if it does. Without such a line the hint stands alone.
     """
     lines = text.split("\n")[span.first - 1 : span.last]
     shown: list[str] = []
@@ -46,7 +47,8 @@ def excerpt(text: str, span: Span, word: str = "", hint: str = "") -> str:
         line = line.rstrip("\r")  # noqa: PLW2901 - the same line, cleaned
         shown.append(f"{number:5} | {line}".rstrip())
         if word and word in line:
-            before = line[: line.index(word)]
+            alone = re.search(rf"(?<!\S){re.escape(word)}(?!\S)", line)
+            before = line[: alone.start() if alone else line.index(word)]
             # A tab before the word stays a tab, whatever its width on the reader's terminal.
             indent = "".join("\t" if character == "\t" else " " for character in before)
             shown.append(f"{'':8}{indent}{'^' * len(word)} {hint}".rstrip())
