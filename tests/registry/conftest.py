@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -77,3 +80,19 @@ def new_builder():
 @pytest.fixture
 def make_tar():
     return tar_of
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Runs a script in an interpreter of its own, away from this folder of the same name."""
+
+    def run(script: str, *arguments: object, **environment: str):
+        return subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            env=os.environ | environment,
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+
+    return run

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,11 +37,8 @@ def test_parsing_is_the_inverse_of_printing(reference):
 
 @given(st.text(st.sampled_from("abAB01.:/@_-[]é \n"), max_size=30))
 def test_any_text_is_read_as_itself_or_refused(text):
-    try:
+    with contextlib.suppress(InvalidReferenceError):
         reference = Reference.parse(text)
-    except InvalidReferenceError as error:
-        assert error.text == text
-    else:
         assert Reference.parse(str(reference)) == reference
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import pickle
 
@@ -25,10 +26,8 @@ def test_parsing_is_the_inverse_of_printing(text):
 
 @given(st.text())
 def test_any_other_text_is_refused_or_is_itself(text):
-    try:
+    with contextlib.suppress(InvalidDigestError):
         assert Digest(text) == text
-    except InvalidDigestError as error:
-        assert error.text == text
 
 
 @pytest.mark.parametrize(

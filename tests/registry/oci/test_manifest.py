@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -99,7 +100,5 @@ def test_attack_million_layers_are_refused():
     )
 )
 def test_attack_any_object_is_read_or_refused(data):
-    try:
+    with contextlib.suppress(RegistryError):
         parse(json.dumps(data).encode())
-    except RegistryError:
-        pass
