@@ -62,7 +62,7 @@ def _actions(text: str) -> tuple[tuple[int, str, str], ...]:
         who = 0
         for letter in found[1]:
             who |= _WHO[letter]
-        actions += [(who, *action.groups()) for action in _ACTION.finditer(found[2])]
+        actions += [(who, action[1], action[2]) for action in _ACTION.finditer(found[2])]
     return tuple(actions)
 
 

@@ -2,7 +2,8 @@
 
 PlaceError(word)                       the CLI underlines ``word`` in the instruction
  |- MissingSourceError(source, near)   COPY of something that is not there
- |- ConflictError(path, kind, wanted)  a file where a directory is needed, or the reverse
+ |- InvalidPatternError(pattern)       a wildcard that cannot be read
+ |- ConflictError(source, path, reason)  a file where a directory is needed, or the reverse
  |- TooManyLinksError(path)            symlinks that lead in a circle
  |- InvalidModeError(text, reason)     --chmod
  |- InvalidOwnerError(text, reason)    --chown, USER
@@ -45,6 +46,18 @@ class MissingSourceError(PlaceError):
         else:
             hint = ""
         return f'"/{self.source}": not found in {self.where}{hint}'
+
+
+class InvalidPatternError(PlaceError):
+    """A wildcard, or a pattern of --exclude, that cannot be read."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(pattern)
+        self.pattern = pattern
+        self.word = pattern
+
+    def __str__(self) -> str:
+        return f'"{self.pattern}": syntax error in pattern'
 
 
 class ConflictError(PlaceError):

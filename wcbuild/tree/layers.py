@@ -80,7 +80,7 @@ class LayerTree:
             number, entry, implied = uppermost[name]
             node = (
                 self._node(paths.join(path, name), layers)
-                if implied or entry.meta is None
+                if implied
                 else self._entry_node(number, entry)
             )
             if node is not None:
@@ -99,7 +99,7 @@ class LayerTree:
             if found is None:
                 continue
             entry, only_implied = found
-            if only_implied or (entry.meta is None and entry.opaque):
+            if only_implied:
                 implied = True
             elif entry.meta is None:
                 break
@@ -175,8 +175,7 @@ class LayerTree:
                     layers.append(number)
                 continue
             entry = found[0]
-            deleted = entry.meta is None and not entry.opaque
-            if deleted or (entry.meta is not None and entry.meta.kind != DIRECTORY):
+            if entry.meta is None or entry.meta.kind != DIRECTORY:
                 break
             layers.append(number)
             if entry.opaque:

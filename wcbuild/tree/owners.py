@@ -54,19 +54,15 @@ def _number(text: str, part: str) -> int | None:
 def _passwd(text: str, name: str, tree: FileTree) -> tuple[int, int]:
     for fields in _records(text, "etc/passwd", tree):
         if fields[0] == name and len(fields) > 3:  # noqa: PLR2004 - name, password, uid, gid
-            return _id(fields[2]), _id(fields[3])
+            return _number(text, fields[2]) or 0, _number(text, fields[3]) or 0
     return 0, 0
 
 
 def _group(text: str, name: str, tree: FileTree) -> int:
     for fields in _records(text, "etc/group", tree):
         if fields[0] == name and len(fields) > 2:  # noqa: PLR2004 - name, password, gid
-            return _id(fields[2])
+            return _number(text, fields[2]) or 0
     return 0
-
-
-def _id(field: str) -> int:
-    return int(field) if field.isdecimal() and len(field) <= 10 and int(field) <= MAX_ID else 0  # noqa: PLR2004
 
 
 def _records(text: str, path: str, tree: FileTree) -> Iterator[list[str]]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from wcbuild.layer.changes import SYMLINK
-from wcbuild.tree.base import FileTree
+from wcbuild.tree.base import Node
 from wcbuild.tree.errors import TooManyLinksError
 
 MAX_LINKS = 255
 """Symlinks followed for one path before it counts as a circle."""
 
 
-def resolve(tree: FileTree, path: str, *, follow_last: bool = True) -> str:
+class Finder(Protocol):
+    """What can be asked what lies at a path."""
+
+    def find(self, path: str) -> Node | None:
+        """Return what is at ``path``, not following any symlink."""
+        ...
+
+
+def resolve(tree: Finder, path: str, *, follow_last: bool = True) -> str:
     """Return the real path of ``path``: no component of it is a symlink, `.` or `..`.
 
     Absolute links start again at the tree's root, and `..` stops there. What does not exist yet is

@@ -1,0 +1,219 @@
+"""COPY, ADD and WORKDIR computed on trees: which paths of the next layer they change, and to what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wcbuild.errors import UnsafeArchiveError
+from wcbuild.graph.ops import CopyOp, InlineFile, MkdirOp
+from wcbuild.layer.changes import (
+    DIRECTORY,
+    FILE,
+    HARDLINK,
+    SYMLINK,
+    Change,
+    Content,
+    Inline,
+    Meta,
+)
+from wcbuild.tree import chmod
+from wcbuild.tree.base import FileTree, Node
+from wcbuild.tree.errors import ConflictError, PlaceError
+from wcbuild.tree.owners import find_owner
+from wcbuild.tree.paths import join, parent, resolve
+from wcbuild.tree.select import Source, cheap_content_key, content_key, select
+from wcbuild.tree.staging import Staging
+from wcbuild.tree.unpack import Archive, find_archive
+
+__all__ = ["PlaceError", "cheap_content_key", "content_key", "copy", "mkdir"]
+
+Owner = tuple[int, int]
+"""uid and gid."""
+
+_DIRECTORY_MODE = 0o755
+_PERMISSIONS = 0o777
+
+
+def mkdir(op: MkdirOp, dest_tree: FileTree, *, mtime: int) -> tuple[Change, ...]:
+    """Return what WORKDIR changes in ``dest_tree``: nothing where the directory is already there.
+
+    Symlinks are followed inside the root; missing parents are made alike. ``mtime`` (seconds since 1970)
+    is for what is new.
+
+    Raises:
+        PlaceError: something else is in the way, or the owner makes no sense.
+    """
+    staging = Staging(dest_tree, mtime)
+    owner = find_owner(op.owner, dest_tree) if op.owner else (0, 0)
+    staging.make_directories(resolve(staging, op.path), _DIRECTORY_MODE, owner)
+    return staging.changes()
+
+
+def copy(
+    op: CopyOp,
+    dest_tree: FileTree,
+    source_tree: FileTree | None,
+    *,
+    mtime: int,
+    scratch: Callable[[], Path] | None = None,
+) -> tuple[Change, ...]:
+    """Return what COPY or ADD changes in ``dest_tree``, each path once, in no order.
+
+    The directories that changed paths lie in are among the changes, as they are. Everything that a symlink
+    of ``dest_tree`` leads to stays inside its root. Content is referred to, not read, except
+    for archives that ADD unpacks.
+
+    Args:
+        op: what to copy.
+        dest_tree: the file system copied into; an empty one for --link.
+        source_tree: the files copied from; None if ``op`` has inline files only.
+        mtime: seconds since 1970, for what no source gives a time.
+        scratch: gives the path of a new temporary file, into which a compressed archive is decompressed.
+            It must stay until the changes are packed.
+
+    Raises:
+        PlaceError: a source is missing, or what is there is of another kind than what is to be written.
+        UnsafeArchiveError: an archive that leads out of its root, or is damaged.
+        ContextError: a part of the build context cannot be read.
+    """
+    copying = _Copying(op, dest_tree, mtime, scratch)
+    if op.sources:
+        if source_tree is None:
+            raise AssertionError(op)
+        for source in select(op, source_tree):
+            copying.add(source)
+    for file in op.inline:
+        copying.add(_inline(file, mtime))
+    return copying.changes()
+
+
+def _inline(file: InlineFile, mtime: int) -> Source:
+    data = file.data.encode("utf-8", "surrogateescape")
+    node = Node(Meta(FILE, file.mode, size=len(data), mtime=mtime), Inline(data))
+    return Source(file.name, file.name, node, [])
+
+
+class _Copying:
+    """One COPY or ADD at work: each source lands on what those before it left."""
+
+    def __init__(
+        self, op: CopyOp, tree: FileTree, mtime: int, scratch: Callable[[], Path] | None
+    ) -> None:
+        self._op = op
+        self._staging = Staging(tree, mtime)
+        self._scratch = scratch
+        self._owner = find_owner(op.chown, tree) if op.chown else None
+        mode = chmod.octal(op.chmod) if op.chmod else None
+        self._parent_mode = _DIRECTORY_MODE if mode is None else mode & _PERMISSIONS
+
+    def changes(self) -> tuple[Change, ...]:
+        return self._staging.changes()
+
+    def add(self, source: Source) -> None:
+        """Copy or unpack one source."""
+        kind = source.node.meta.kind
+        if self._op.unpack and kind == FILE:
+            archive = find_archive(source.node, source.path, self._scratch)
+            if archive is not None:
+                self._unpack(archive)
+                return
+        self._make_directories(resolve(self._staging, self._op.dest.rpartition("/")[0]))
+        target = resolve(self._staging, self._op.dest)
+        if kind == DIRECTORY:
+            self._merge(source, target)
+            return
+        there = self._staging.find(target)
+        if there is not None and there.meta.kind == DIRECTORY:
+            target = join(target, source.name)
+            there = self._staging.find(target)
+        if there is not None and there.meta.kind == DIRECTORY:
+            raise ConflictError(source.path, target, "a directory is there")
+        self._make_directories(parent(target))
+        self._staging.put(target, self._meta(source.node.meta), source.node.content)
+
+    def _merge(self, source: Source, target: str) -> None:
+        """Copy what is in a directory into ``target``, whose own mode and owner stay."""
+        staging = self._staging
+        there = staging.find(target)
+        if there is not None and there.meta.kind != DIRECTORY:
+            raise ConflictError(source.path, target, "it is not a directory")
+        self._make_directories(target)
+        staging.list_directory(target)
+        start = f"{target}/" if target else ""
+        linked: dict[object, str] = {}
+        for name, node, implied in source.items:
+            path = start + name
+            there = staging.find(path)
+            if node.meta.kind == DIRECTORY:
+                self._merge_directory(source, name, path, node, there, implied=implied)
+                continue
+            if there is not None and there.meta.kind == DIRECTORY:
+                raise ConflictError(join(source.path, name), path, "a directory is there")
+            if node.identity is not None:
+                first = linked.setdefault(node.identity, path)
+                if first is not path:
+                    staging.link(path, first)
+                    continue
+            staging.put(path, self._meta(node.meta), node.content)
+        top = staging.find(target)
+        if target and top is not None and not self._op.parents:
+            staging.put_directory(target, top.meta._replace(mtime=source.node.meta.mtime))
+
+    def _merge_directory(
+        self, source: Source, name: str, path: str, node: Node, there: Node | None, *, implied: bool
+    ) -> None:
+        if there is not None and there.meta.kind != DIRECTORY:
+            raise ConflictError(join(source.path, name), path, "it is not a directory")
+        if there is None or not implied:
+            self._staging.put_directory(path, self._meta(node.meta))
+        self._staging.list_directory(path)
+
+    def _unpack(self, archive: Archive) -> None:
+        """Unpack a tar into the destination, which is a directory with or without a slash."""
+        target = resolve(self._staging, self._op.dest)
+        self._staging.make_directories(target, _DIRECTORY_MODE, self._owner or (0, 0))
+        for path, meta, content in archive.entries():
+            if path:
+                self._unpack_entry(target, path, meta, content)
+
+    def _unpack_entry(self, top: str, path: str, meta: Meta, content: Content | None) -> None:
+        staging = self._staging
+        folder = resolve(staging, join(top, parent(path)))
+        staging.make_directories(folder, _DIRECTORY_MODE, self._owner or (0, 0))
+        place = join(folder, path.rpartition("/")[2])
+        if self._owner is not None:
+            meta = meta._replace(uid=self._owner[0], gid=self._owner[1])
+        if meta.kind == DIRECTORY:
+            staging.put_directory(place, meta)
+            return
+        if meta.kind == HARDLINK:
+            linked = resolve(staging, join(top, meta.link), follow_last=False)
+            node = staging.find(linked)
+            if node is None or node.meta.kind == DIRECTORY:
+                raise UnsafeArchiveError(path, f'is a hard link to "{meta.link}", which is no file')
+        there = staging.find(place)
+        if there is not None and there.meta.kind == DIRECTORY:
+            staging.remove_directory(place)
+        if meta.kind == HARDLINK:
+            staging.link(place, linked)
+        else:
+            staging.put(place, meta, content)
+
+    def _make_directories(self, path: str) -> None:
+        self._staging.make_directories(path, self._parent_mode, self._owner or (0, 0))
+
+    def _meta(self, meta: Meta) -> Meta:
+        """Return a source's metadata as --chown and --chmod make it."""
+        if self._owner is not None:
+            uid, gid = self._owner
+        elif self._op.keep_owner:
+            uid, gid = meta.uid, meta.gid
+        else:
+            uid = gid = 0
+        mode = meta.mode
+        if self._op.chmod and meta.kind != SYMLINK:
+            mode = chmod.change(self._op.chmod, mode, is_directory=meta.kind == DIRECTORY)
+        if mode == meta.mode and uid == meta.uid and gid == meta.gid:
+            return meta
+        return meta._replace(mode=mode, uid=uid, gid=gid)

@@ -1,0 +1,305 @@
+"""Which files of a tree COPY and ADD mean: wildcards, --exclude, --parents, and a digest over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from wcbuild.dockerfile.ignore import NO_MATCH, IgnoreRules
+from wcbuild.dockerfile.suggest import suggest
+from wcbuild.dockerfile.wildcard import (
+    BadPatternError,
+    compile_pattern,
+    has_wildcard,
+)
+from wcbuild.graph.ops import CopyOp
+from wcbuild.layer.changes import DIRECTORY, FILE
+from wcbuild.tree.base import FileTree, Node, RememberingTree
+from wcbuild.tree.errors import InvalidPatternError, MissingSourceError
+from wcbuild.tree.paths import join, parent, resolve
+
+_PIVOT = "/./"
+"""In a source of --parents: what is before it is not repeated at the destination."""
+
+_VERSION = "wcbuild-content-1"
+"""Changes when the same key would no longer mean the same files."""
+
+
+class Item(NamedTuple):
+    """Something inside a directory that is copied."""
+
+    path: str
+    """Relative to that directory."""
+    node: Node
+    implied: bool = False
+    """A directory that is only needed because something in it is copied."""
+
+
+class Source(NamedTuple):
+    """One file or directory that is copied: what a source path or a match of a wildcard leads to."""
+
+    name: str
+    """Its own, which that of a symlink's target is not; empty for the root."""
+    path: str
+    """Its real path in the tree."""
+    node: Node
+    items: list[Item]
+    """What is in it, if it is a directory; parents before children."""
+
+
+def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
+    """Yield what ``op`` copies from ``tree``, in order; one file may be meant several times.
+
+    Raises:
+        MissingSourceError: a source without wildcards, or what a symlink leads to, is not there.
+        InvalidPatternError: a wildcard or pattern that cannot be read.
+        TooManyLinksError: symlinks in a circle.
+    """
+    exclude = _rules(op.exclude)
+    for text in op.sources:
+        source, include = _split_parents(text) if op.parents else (text, None)
+        wanted = None if include is None else _Include(include)
+        for match in _matches(source, tree):
+            path = resolve(tree, match)
+            node = tree.find(path)
+            if node is None:
+                raise _missing(match, tree)
+            if node.meta.kind == DIRECTORY:
+                walk = _Walk(tree, wanted, exclude)
+                items = walk.run(path)
+                if include is not None and not items and not has_wildcard(text):
+                    raise _missing(join(source, include), tree)
+                yield Source(_name(match), path, node, items)
+            elif match == source or exclude is None or not exclude.excludes(_name(match)):
+                yield Source(_name(match), path, node, [])
+
+
+def content_key(op: CopyOp, tree: FileTree) -> str:
+    """Return a sha256 over everything of ``tree`` that decides what ``op`` copies from it.
+
+    That is kinds, modes, link targets, names below the source path, and content; owners only where they
+    are kept; never times, inodes, or which files are hard links to each other. A tree that remembers
+    is asked first, and tells it from stamps alone.
+
+    Raises:
+        PlaceError: as `select`.
+        ContextError: a file changed or vanished while it was read.
+    """
+    return _Selection(op, tree).key()
+
+
+def cheap_content_key(op: CopyOp, tree: FileTree) -> str | None:
+    """Return `content_key`, or None if most of the content would have to be read for it.
+
+    Whoever is going to read the files anyway does that first, and the key costs nothing afterwards.
+    """
+    selection = _Selection(op, tree)
+    return selection.key() if selection.is_mostly_known() else None
+
+
+class _Selection:
+    """What is copied, as one line for each path, and the files whose content belongs to it."""
+
+    def __init__(self, op: CopyOp, tree: FileTree) -> None:
+        self._tree = tree
+        self._memory = tree if isinstance(tree, RememberingTree) else None
+        self._lines: list[str] = []
+        self._files: list[tuple[str, Node]] = []
+        """Path and node for each line; no path where there is no content."""
+        with_owner = op.keep_owner and not op.chown
+        for source in select(op, tree):
+            self._lines.append(f"source {source.name}")
+            self._files.append(("", source.node))
+            if source.node.meta.kind != DIRECTORY:
+                self._add("", source.path, source.node, with_owner)
+            below = f"{source.path}/" if source.path else ""
+            for path, node, _ in source.items:
+                self._add(path, below + path, node, with_owner)
+
+    def _add(self, name: str, path: str, node: Node, with_owner: bool) -> None:
+        meta = node.meta
+        kind = meta.kind
+        owner = f" {meta.uid}:{meta.gid}" if with_owner else ""
+        xattrs = f" {meta.xattrs}" if meta.xattrs else ""
+        if kind == FILE:
+            self._lines.append(f"{name}\0{kind}{meta.mode}{owner}{xattrs}")
+            self._files.append((path, node))
+        else:
+            device = f" {meta.major}:{meta.minor}" if meta.major or meta.minor else ""
+            self._lines.append(f"{name}\0{kind}{meta.mode}{owner}{xattrs}{device}\0{meta.link}")
+            self._files.append(("", node))
+
+    def key(self) -> str:
+        memory = self._memory
+        if memory is None:
+            return self._digest_contents()
+        stamps = [str(node.identity) if path else "" for path, node in self._files]
+        fingerprint = self._digest(stamps)
+        key = memory.recall(fingerprint)
+        if key is None:
+            key = self._digest_contents()
+            memory.remember(fingerprint, key, [node for path, node in self._files if path])
+        return key
+
+    def is_mostly_known(self) -> bool:
+        if self._memory is None:
+            return True
+        unknown = total = 0
+        for path, node in self._files:
+            if path:
+                total += node.meta.size
+                if self._memory.known_digest(path, node) is None:
+                    unknown += node.meta.size
+        return 2 * unknown <= total
+
+    def _digest_contents(self) -> str:
+        digest = self._tree.digest
+        return self._digest([digest(path, node) if path else "" for path, node in self._files])
+
+    def _digest(self, contents: list[str]) -> str:
+        lines = [
+            f"{line}\0{content}\n" for line, content in zip(self._lines, contents, strict=True)
+        ]
+        text = "".join((_VERSION, "\n", *lines))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class _Walk:
+    """A walk through one directory, with what to leave out."""
+
+    def __init__(
+        self, tree: FileTree, include: _Include | None, exclude: IgnoreRules | None
+    ) -> None:
+        self._tree = tree
+        self._include = include
+        self._exclude = exclude
+        self._items: list[Item] = []
+        self._waiting: list[Item] = []
+        """The directories that lead to the present one and are not among the items yet."""
+
+    def run(self, path: str) -> list[Item]:
+        if self._include is None and self._exclude is None:
+            self._take_all(path, "")
+        else:
+            self._take_some(path, "", NO_MATCH, included=self._include is None)
+        return self._items
+
+    def _take_all(self, path: str, start: str) -> None:
+        append = self._items.append
+        for name, node in self._tree.children(path):
+            append(Item(start + name, node))
+            if node.meta.kind == DIRECTORY:
+                self._take_all(join(path, name), f"{start}{name}/")
+
+    def _take_some(self, path: str, start: str, state: int, *, included: bool) -> None:
+        for name, node in self._tree.children(path):
+            here = start + name
+            own_state = state
+            excluded = False
+            if self._exclude is not None:
+                own_state = self._exclude.state(here, state)
+                excluded = self._exclude.is_excluded(own_state)
+            own_included = included or (self._include is not None and self._include.takes(here))
+            item = Item(here, node)
+            if own_included and not excluded:
+                self._items += [waiting._replace(implied=True) for waiting in self._waiting]
+                self._waiting.clear()
+                self._items.append(item)
+            if node.meta.kind != DIRECTORY or not self._may_take_below(
+                here, own_state, included=own_included, excluded=excluded
+            ):
+                continue
+            taken = own_included and not excluded
+            if not taken:
+                self._waiting.append(item)
+            self._take_some(join(path, name), f"{here}/", own_state, included=own_included)
+            if self._waiting and self._waiting[-1] is item:
+                self._waiting.pop()
+
+    def _may_take_below(self, path: str, state: int, *, included: bool, excluded: bool) -> bool:
+        if excluded and self._exclude is not None:
+            return self._exclude.may_include_below(path, state)
+        return included or (self._include is not None and self._include.may_take_below(path))
+
+
+class _Include:
+    """The pattern of --parents: what it matches is taken, with everything below."""
+
+    def __init__(self, pattern: str) -> None:
+        self._rules = _rules((pattern,)) or IgnoreRules(())
+        self._components = pattern.split("/")
+
+    def takes(self, path: str) -> bool:
+        return self._rules.is_excluded(self._rules.state(path))
+
+    def may_take_below(self, path: str) -> bool:
+        """Say whether something below directory ``path`` can match; False is certain."""
+        names = path.split("/")
+        for component, name in zip(self._components, names, strict=False):
+            if "**" in component or "[" in component:
+                return True
+            if not compile_pattern(component).fullmatch(name):
+                return False
+        return len(self._components) > len(names)
+
+
+def _rules(patterns: tuple[str, ...]) -> IgnoreRules | None:
+    try:
+        return IgnoreRules(patterns) if patterns else None
+    except BadPatternError as error:
+        raise InvalidPatternError(" ".join(patterns)) from error
+
+
+def _split_parents(source: str) -> tuple[str, str]:
+    """Return the directory that --parents copies from, and the pattern to look for in it."""
+    base, pivot, pattern = source.partition(_PIVOT)
+    return (base, pattern) if pivot else ("", source.removeprefix("./"))
+
+
+def _matches(source: str, tree: FileTree) -> Iterator[str]:
+    """Yield the paths that a source with wildcards stands for, or the source itself."""
+    components = source.split("/")
+    plain = next((n for n, each in enumerate(components) if has_wildcard(each)), None)
+    if plain is None:
+        yield source
+        return
+    try:
+        patterns = [compile_pattern(component) for component in components[plain:]]
+    except BadPatternError as error:
+        raise InvalidPatternError(source) from error
+
+    def below(path: str, depth: int) -> Iterator[str]:
+        node = tree.find(path)
+        if node is None or node.meta.kind != DIRECTORY:
+            return
+        for name, _ in tree.children(path):
+            if patterns[depth].fullmatch(name):
+                here = join(path, name)
+                if depth + 1 == len(patterns):
+                    yield here
+                else:
+                    yield from below(here, depth + 1)
+
+    yield from below(resolve(tree, "/".join(components[:plain])), 0)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _missing(source: str, tree: FileTree) -> MissingSourceError:
+    """Say what is missing, and what is there that looks like it."""
+    where, ignored = "the files copied from", False
+    if isinstance(tree, RememberingTree):
+        where, ignored = tree.where, tree.ignores(source)
+    folder, name = parent(source), _name(source)
+    while folder and tree.find(resolve(tree, folder)) is None:
+        folder, name = parent(folder), _name(folder)
+    options = [option for option, _ in tree.children(resolve(tree, folder))]
+    near = [option for option in options if option.lower() == name.lower()]
+    if not near and (found := suggest(name, options)):
+        near.append(found)
+    return MissingSourceError(
+        source, where, tuple(join(folder, option) for option in near), ignored=ignored
+    )
