@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def mount_root(root: RootMount) -> int:
 
 
 def _scratch_directories(place: Path) -> tuple[Path, Path]:
-    scratch = kernel.new_mount("tmpfs", {"mode": "0755"})
+    scratch = _new("tmpfs", {"mode": "0755"})
     kernel.attach_mount(scratch, _open_directory(str(place)))
     for name in ("upper", "work"):
         os.mkdir(name, 0o755, dir_fd=scratch)
@@ -90,7 +90,7 @@ def _scratch_directories(place: Path) -> tuple[Path, Path]:
 
 def mount_proc(place: int, *, masked: bool, null: int) -> int:
     """Attach a fresh procfs; ``masked`` hides or write-protects what tells about the machine."""
-    proc = kernel.new_mount("proc", {}, _PLAIN)
+    proc = _new("proc", {}, _PLAIN)
     kernel.attach_mount(proc, place)
     if masked:
         _hide(proc, _MASKED_IN_PROC, null)
@@ -107,7 +107,7 @@ def mount_sys(place: int, *, masked: bool, null: int) -> None:
     """Attach sysfs and the sandbox's own view of cgroups."""
     attributes = _PLAIN | (MOUNT_ATTR_RDONLY if masked else 0)
     try:
-        sys = kernel.new_mount("sysfs", {}, attributes)
+        sys = _new("sysfs", {}, attributes)
     except PermissionError:
         # A user namespace may mount sysfs only for a network namespace of its own.
         sys = kernel.clone_mount("/sys", recursive=True)
@@ -116,7 +116,7 @@ def mount_sys(place: int, *, masked: bool, null: int) -> None:
     if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         # Refused where an outer container hides part of it; then what /sys has is read-only anyway.
         with suppress(OSError):
-            cgroup = kernel.new_mount("cgroup2", {}, attributes)
+            cgroup = _new("cgroup2", {}, attributes)
             kernel.attach_mount(cgroup, _open(sys, "fs/cgroup"))
     if masked:
         _hide(sys, (*_MASKED_IN_SYS, *_throttles(sys)), null)
@@ -145,7 +145,7 @@ def _hide(root: int, paths: tuple[str, ...], null: int) -> None:
         if not stat.S_ISDIR(os.stat(target).st_mode):
             cover = kernel.clone_mount("", directory=null)
         elif empty < 0:
-            cover = empty = kernel.new_mount("tmpfs", {"size": "4k"}, _PLAIN | MOUNT_ATTR_RDONLY)
+            cover = empty = _new("tmpfs", {"size": "4k"}, _PLAIN | MOUNT_ATTR_RDONLY)
         else:
             cover = kernel.clone_mount("", directory=empty)
         kernel.attach_mount(cover, target)
@@ -154,7 +154,7 @@ def _hide(root: int, paths: tuple[str, ...], null: int) -> None:
 def mount_dev(place: int, *, userns: bool, tty_group: bool, shm_size: int) -> int:
     """Attach a small /dev; return the descriptor of its null device."""
     attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME
-    dev = kernel.new_mount("tmpfs", {"mode": "0755", "size": "64m"}, attributes)
+    dev = _new("tmpfs", {"mode": "0755", "size": "64m"}, attributes)
     kernel.attach_mount(dev, place)
     for name, (major, minor) in _DEVICES.items():
         if userns:
@@ -176,7 +176,7 @@ def mount_dev(place: int, *, userns: bool, tty_group: bool, shm_size: int) -> in
         ("mqueue", "mqueue", {}, _PLAIN),
     ):
         os.mkdir(name, 0o755, dir_fd=dev)
-        mount = kernel.new_mount(kind, options, flags)
+        mount = _new(kind, options, flags)
         kernel.attach_mount(mount, _open(dev, name))
         os.close(mount)
     null = _open(dev, "null")
@@ -184,6 +184,11 @@ def mount_dev(place: int, *, userns: bool, tty_group: bool, shm_size: int) -> in
     if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(*_DEVICES["null"]):
         raise OSError(errno.ENODEV, "the host's /dev/null is not the null device")
     return null
+
+
+def _new(kind: str, options: Mapping[str, str], attributes: int = 0) -> int:
+    # The source is what df and mount print first.
+    return kernel.new_mount(kind, {"source": kind, **options}, attributes)
 
 
 def _open(directory: int, path: str) -> int:

@@ -25,6 +25,7 @@ from wcbuild import kernel
 from wcbuild.graph.ops import Network
 from wcbuild.sandbox import filesystems, seccomp
 from wcbuild.sandbox.base import RunSpec, SandboxMount
+from wcbuild.sandbox.errors import SetupError
 from wcbuild.sandbox.identity import IdentityKind
 from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, walk
 from wcbuild.sandbox.launcher import Request
@@ -58,16 +59,6 @@ class Command:
     """The system-call filter, or nothing."""
     join_limits: Callable[[], None]
     report_stub: Callable[[Stub], None]
-
-
-class SetupError(Exception):
-    """``operation`` failed for ``reason``."""
-
-    def __init__(self, operation: str, reason: str, number: int = 0) -> None:
-        super().__init__(operation, reason, number)
-        self.operation = operation
-        self.reason = reason
-        self.number = number
 
 
 class Doing:
@@ -189,11 +180,8 @@ def _own_directory(command: Command, root: int, name: str) -> int:
     return place
 
 
-def _file_mounts(command: Command, root: int, hidden: int) -> list[tuple[str, int]]:
-    """Return (path, detached mount) of the files that we supply.
-
-    They lie in a tmpfs attached at ``hidden``, which /dev will cover.
-    """
+def _file_mounts(command: Command, root: int, place: int) -> list[tuple[str, int]]:
+    """Return (path, detached mount) of the files that we supply; ``place`` is used meanwhile."""
     spec = command.request.spec
     files = [(path, data, mode) for path, data, mode in spec.files]
     files.append(("/etc/resolv.conf", command.resolv_conf, 0o644))
@@ -204,8 +192,9 @@ def _file_mounts(command: Command, root: int, hidden: int) -> list[tuple[str, in
             os.close(walk(root, directory))
             # apt asks whether its change of user happened; with one id it cannot.
             files.append((path, data, 0o644))
-    store = kernel.new_mount("tmpfs", {"mode": "0755"}, kernel.MOUNT_ATTR_NOSUID)
-    kernel.attach_mount(store, hidden)
+    options = {"source": "tmpfs", "mode": "0755"}
+    store = kernel.new_mount("tmpfs", options, kernel.MOUNT_ATTR_NOSUID)
+    kernel.attach_mount(store, place)  # only what is attached can be cloned
     mounts = []
     for number, (path, data, mode) in enumerate(files):
         name = str(number)
@@ -215,6 +204,7 @@ def _file_mounts(command: Command, root: int, hidden: int) -> list[tuple[str, in
         mount = kernel.clone_mount(name, directory=store)
         kernel.set_mount_attributes(mount, kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NODEV)
         mounts.append((path, mount))
+    kernel.umount(f"/proc/self/fd/{store}", kernel.MNT_DETACH)
     return mounts
 
 
@@ -226,7 +216,8 @@ def _hosts(spec: RunSpec) -> bytes:
 
 def _detached(mount: SandboxMount) -> int:
     if mount.source is None:
-        options = {"size": str(mount.size)} if mount.size else {}
+        options = {"source": "tmpfs"}
+        options |= {"size": str(mount.size)} if mount.size else {}
         options |= {} if mount.mode is None else {"mode": f"{mount.mode:o}"}
         handle = kernel.new_mount(
             "tmpfs", options, kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
@@ -314,7 +305,7 @@ def _drop_privileges(command: Command, user: User) -> None:
     for handle in (0, 1, 2):
         _give(handle, user)
     with suppress(OSError):  # over the quota of keys: the filter forbids keyctl anyway
-        kernel.join_new_session_keyring(seccomp.native().keyctl)
+        kernel.join_new_session_keyring(seccomp.keyctl_number())
     if kind is IdentityKind.SINGLE:
         if user.uid != 0:
             _alias(user)

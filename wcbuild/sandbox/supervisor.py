@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import pickle
 import select
@@ -13,11 +15,12 @@ from typing import NoReturn
 
 from wcbuild import kernel
 from wcbuild.sandbox import seccomp
+from wcbuild.sandbox.errors import SetupError
 from wcbuild.sandbox.identity import IdentityKind
 from wcbuild.sandbox.inside import Stub
 from wcbuild.sandbox.launcher import Request
 from wcbuild.sandbox.limits import Limits
-from wcbuild.sandbox.namespaces import Command, Doing, SetupError, become
+from wcbuild.sandbox.namespaces import Command, Doing, become
 
 _REQUEST_FDS = 5
 _REPORT_BYTES = 1 << 14
@@ -50,6 +53,11 @@ def _stand_alone(server: socket.socket) -> None:
     os.closerange(3, keep)
     os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
+    gc.disable()  # it would touch, and so copy, every page that processes here share
+    machine = os.uname().machine
+    if seccomp.supported(machine):
+        for fake_root in (False, True):
+            seccomp.compile_filter(machine, default=True, fake_root=fake_root)
     # Whatever a sandbox's process needs is imported by now. From here on an import could only come
     # from the root file system of an image, so there are no more imports.
     sys.meta_path.clear()
@@ -67,7 +75,7 @@ def _supervise(memory: int, control_fd: int, *streams: int) -> NoReturn:
             request = pickle.load(file)  # noqa: S301 - our own process wrote it
         reply = _run(request, streams, control)
     except SetupError as error:
-        reply = ("error", error.operation, error.reason)
+        reply = ("error", error.operation, error.reason, error.hint)
     except BaseException as error:  # noqa: BLE001 - the other side must hear of everything
         reply = ("error", "supervise the command", repr(error))
     finally:
@@ -77,9 +85,9 @@ def _supervise(memory: int, control_fd: int, *streams: int) -> NoReturn:
 
 
 def _run(request: Request, streams: tuple[int, ...], control: socket.socket) -> tuple[object, ...]:
-    spec = request.spec
-    limits = Limits(memory=spec.memory, cpus=spec.cpus, pids=spec.pids)
-    with limits:
+    limits = Limits(request.spec)
+    limits.make()
+    try:
         report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         kernel.unshare(kernel.CLONE_NEWPID)
         pid = os.fork()
@@ -93,6 +101,8 @@ def _run(request: Request, streams: tuple[int, ...], control: socket.socket) -> 
         problem, stubs = _watch(pid, report, control)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         out_of_memory = limits.out_of_memory()
+    finally:
+        limits.remove()
     # The last first: a stub may lie in a directory that is one.
     for stub in reversed(stubs):
         stub.remove()
@@ -144,20 +154,18 @@ def _become(
         command = Command(
             request=request,
             resolv_conf=_resolv_conf(),
-            filter=seccomp.filter_for(
-                default=not request.spec.insecure,
-                fake_root=request.identity.kind is IdentityKind.SINGLE,
-            ),
+            filter=_filter(request),
             join_limits=limits.join,
             report_stub=report_stub,
         )
         become(command, doing)
     except SetupError as error:
-        problem = (error.operation, error.reason)
+        problem = (error.operation, error.reason, error.hint)
     except OSError as error:
-        problem = (doing.what, error.strerror or str(error))
+        reason = (error.strerror or str(error)).lower()
+        problem = (doing.what, reason, _hint(doing.what, error))
     except BaseException as error:  # noqa: BLE001 - the other side must hear of everything
-        problem = (doing.what, repr(error))
+        problem = (doing.what, repr(error), "")
     finally:
         with suppress(OSError):
             report.send("\0".join(problem).encode("utf-8", "surrogateescape"))
@@ -170,3 +178,23 @@ def _resolv_conf() -> bytes:
             return file.read(1 << 16)
     except OSError:
         return b""
+
+
+def _hint(operation: str, error: OSError) -> str:
+    """Say what may help where the kernel's answer alone does not."""
+    if operation == "mount /proc" and error.errno == errno.EPERM:
+        return "an outer container hides parts of /proc; start it with systempaths=unconfined"
+    if error.errno == errno.ENOSYS:
+        return "sandboxes need Linux 5.12 or newer"
+    return ""
+
+
+def _filter(request: Request) -> bytes:
+    default = not request.spec.insecure
+    fake_root = request.identity.kind is IdentityKind.SINGLE
+    if not (default or fake_root):
+        return b""
+    machine = os.uname().machine
+    if not seccomp.supported(machine):
+        raise SetupError("filter system calls", f"there is no table of system calls for {machine}")
+    return seccomp.compile_filter(machine, default=default, fake_root=fake_root)
