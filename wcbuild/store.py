@@ -162,7 +162,7 @@ class LocalStore:
     def _read_record(self, path: Path) -> ImageRecord | None:
         try:
             data = json.loads(path.read_bytes())
-            reference = data["reference"]
+            reference = str(data["reference"])
             return ImageRecord(
                 reference=Reference.parse(reference) if reference else None,
                 descriptor=Descriptor.from_json(data["descriptor"]),

@@ -124,6 +124,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         RegistryError: a base image cannot be had.
     """
     lowering = _Lowering(dockerfile, options, outside)
+    lowering.check_references()
     state = lowering.stage(_target(dockerfile, options.target))
     config = replace(state.config, labels={**state.config.labels, **options.labels})
     plan = ImagePlan(
@@ -527,18 +528,27 @@ class _Lowering:
             return self._context(MAIN_CONTEXT, instruction.span), False
         if self._outside.has_context(name) and self._outside.is_folder(name):
             return self._context(name, instruction.span), False
-        stage = self._from_stage(name, state, instruction)
-        if stage is not None and not self._outside.has_context(name):
+        stage = self._from_stage(name, state.stage, instruction)
+        if stage is not None:
             return self.stage(stage).rootfs, True
         image = self._outside.image(name, state.platform)
         op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
         return self._source(op, f"FROM {name}", instruction.span), True
 
-    def _from_stage(self, name: str, state: _StageState, instruction: Copy) -> Stage | None:
+    def check_references(self) -> None:
+        """Refuse a wrong `--from` even in a stage that the target does not need."""
+        for stage in self._dockerfile.stages:
+            for instruction in stage.instructions:
+                if isinstance(instruction, Copy) and instruction.from_:
+                    self._from_stage(instruction.from_, stage, instruction)
+
+    def _from_stage(self, name: str, stage: Stage, instruction: Copy) -> Stage | None:
         """Find the stage that `--from` names, by name or index; None is an image's name."""
         stages = self._dockerfile.stages
-        current = state.stage.index
+        current = stage.index
         spans = (instruction.span,)
+        if self._outside.has_context(name):
+            return None
         found = self._earlier_stage(name, current)
         if found is None and name.isascii() and name.isdigit():
             if int(name) >= len(stages):
@@ -554,7 +564,7 @@ class _Lowering:
         if found.index > current:
             raise SourceError(
                 f'cannot copy from stage "{name}", it needs to be defined before'
-                f' current stage "{state.name}"',
+                f' current stage "{self._display_name(stage)}"',
                 spans,
                 word=name,
             )

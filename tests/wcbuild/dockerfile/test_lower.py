@@ -1,0 +1,196 @@
+"""Stages to steps: what is built, in which order, on what."""
+
+import pytest
+
+from registry.errors import NotFoundError
+from registry.oci.config import ContainerConfig, History, ImageConfig
+from registry.oci.digest import sha256
+from registry.oci.platform import Platform
+from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
+from wcbuild.dockerfile.stages import parse_dockerfile
+from wcbuild.errors import SourceError
+from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, Network, RunOp, ScratchOp
+
+AMD64 = Platform(os="linux", architecture="amd64")
+
+
+class Images:
+    """Knows a few images and named contexts."""
+
+    def __init__(self, images=(), folders=(), configs=None):
+        self.images = set(images)
+        self.folders = set(folders)
+        self.configs = configs or {}
+
+    def has_context(self, name):
+        return name in self.folders
+
+    def is_folder(self, name):
+        return name in self.folders
+
+    def image(self, name, platform):
+        if name not in self.images and name not in self.configs:
+            raise NotFoundError(name, "these tests")
+        config = ImageConfig(
+            platform=platform,
+            config=self.configs.get(name, ContainerConfig(env=("PATH=/bin",))),
+            history=(History(created="2024-01-01T00:00:00Z", created_by="base"),),
+        )
+        return ResolvedImage(digest=sha256(name.encode()), config=config)
+
+
+def lowered(text, *, images=("debian",), folders=(), configs=None, **options):
+    dockerfile = parse_dockerfile(text.encode(), file="Dockerfile")
+    given = Options(platform=AMD64, build_platform=AMD64, **options)
+    return lower(dockerfile, given, Images(images, folders, configs))
+
+
+def ops(result):
+    return [step.op for step in result.graph.steps]
+
+
+def test_only_stages_that_the_target_needs_are_looked_up():
+    result = lowered("FROM debian AS a\nRUN x\nFROM nowhere AS b\nRUN y\n", target="a")
+    assert [type(op) for op in ops(result)] == [ImageOp, RunOp]
+
+
+def test_a_stage_used_by_copy_comes_before_the_copy():
+    result = lowered("FROM debian AS build\nRUN make\nFROM scratch\nCOPY --from=build /out /\n")
+    assert [type(op) for op in ops(result)] == [ScratchOp, ImageOp, RunOp, CopyOp]
+    assert result.graph.steps[3].inputs == (0, 2)
+    assert ops(result)[3].keep_owner
+
+
+def test_labels_number_the_steps_of_a_stage_as_buildkit_does():
+    result = lowered("FROM debian AS build\nENV A=1\nWORKDIR /src\nCOPY . .\nRUN make\n")
+    labels = [step.label for step in result.graph.steps]
+    digest = sha256(b"debian")
+    assert labels == [
+        f"[build 1/4] FROM debian@{digest}",
+        "[build 2/4] WORKDIR /src",
+        "load build context",
+        "[build 3/4] COPY . .",
+        "[build 4/4] RUN make",
+    ]
+
+
+def test_a_single_unnamed_stage_has_no_name_in_labels():
+    result = lowered("FROM debian\nRUN make\n")
+    assert result.graph.steps[-1].label == "[2/2] RUN make"
+
+
+def test_config_instructions_make_no_steps():
+    result = lowered('FROM debian\nLABEL a=b\nENV C=d\nCMD ["x"]\nEXPOSE 80\nVOLUME /v\n')
+    assert [type(op) for op in ops(result)] == [ImageOp]
+    assert result.plan.config.cmd == ("x",)
+    assert result.plan.config.env == ("PATH=/bin", "C=d")
+
+
+def test_run_sees_env_and_args_and_the_later_one_wins():
+    result = lowered("FROM debian\nENV V=1\nARG V=2\nARG W=3\nENV W=4\nRUN x\n")
+    assert ops(result)[-1].env == ("PATH=/bin", "V=2", "W=4")
+    assert result.plan.config.env == ("PATH=/bin", "V=1", "W=4")
+
+
+def test_proxy_arguments_reach_run_without_becoming_part_of_its_value():
+    plain = lowered("FROM debian\nRUN x\n")
+    proxied = lowered("FROM debian\nRUN x\n", build_args={"HTTP_PROXY": "http://p"})
+    assert ops(proxied)[-1].proxy_env == ("HTTP_PROXY=http://p",)
+    assert ops(proxied)[-1] == ops(plain)[-1]
+
+
+def test_relative_workdirs_add_up_and_carry_the_user():
+    result = lowered("FROM debian\nUSER app\nWORKDIR /a\nWORKDIR b/../c\n")
+    assert ops(result)[1:] == [MkdirOp(path="/a", owner="app"), MkdirOp(path="/a/c", owner="app")]
+
+
+def test_workdir_root_is_no_step():
+    result = lowered("FROM debian\nWORKDIR /\n")
+    assert [type(op) for op in ops(result)] == [ImageOp]
+    assert result.plan.history[-1].step is None
+
+
+@pytest.mark.parametrize(
+    ("dest", "absolute"),
+    [("x", "/w/x"), ("x/", "/w/x/"), (".", "/w/"), ("./", "/w/"), ("/", "/"), ("/a/../b/", "/b/")],
+)
+def test_copy_destinations_are_absolute_and_say_whether_they_are_directories(dest, absolute):
+    result = lowered(f"FROM debian\nWORKDIR /w\nCOPY f {dest}\n")
+    assert ops(result)[-1].dest == absolute
+
+
+@pytest.mark.parametrize("source", ["../../etc/passwd", "/../etc/passwd", "a/../../etc/passwd"])
+def test_sources_cannot_name_anything_above_their_root(source):
+    result = lowered(f"FROM debian\nCOPY {source} /x\n")
+    assert ops(result)[-1].sources == ("etc/passwd",)
+
+
+def test_heredoc_with_shebang_becomes_a_script_file():
+    result = lowered("FROM debian\nRUN <<EOF\n#!/usr/bin/env python3\nprint(1)\nEOF\n")
+    run = ops(result)[-1]
+    assert run.args == ("/bin/sh", "-c", "/dev/pipes/EOF")
+    assert run.inline[0].data == "#!/usr/bin/env python3\nprint(1)\n"
+    assert run.inline[0].mode == 0o755
+
+
+def test_heredoc_alone_is_the_shells_script():
+    result = lowered("FROM debian\nRUN <<EOF\nset -e\nmake\nEOF\n")
+    assert ops(result)[-1].args == ("/bin/sh", "-c", "set -e\nmake\n")
+
+
+def test_heredoc_beside_a_command_is_left_to_the_shell():
+    result = lowered("FROM debian\nRUN cat <<EOF > /f\nhello $USER\nEOF\n")
+    assert ops(result)[-1].args == ("/bin/sh", "-c", "cat <<EOF > /f\nhello $USER\nEOF")
+
+
+def test_copy_heredoc_expands_variables_unless_quoted():
+    text = 'FROM debian\nENV A=1\nCOPY <<EOF <<"RAW" /d/\na=$A\nEOF\na=$A\nRAW\n'
+    copy = ops(lowered(text))[-1]
+    assert [file.data for file in copy.inline] == ["a=1\n", "a=$A\n"]
+    assert not copy.sources
+
+
+def test_onbuild_triggers_run_before_the_childs_own_instructions():
+    configs = {"base": ContainerConfig(env=("PATH=/bin",), on_build=("RUN trigger",))}
+    result = lowered("FROM base\nRUN own\n", configs=configs)
+    assert [op.args[-1] for op in ops(result) if isinstance(op, RunOp)] == ["trigger", "own"]
+    assert result.plan.config.on_build == ()
+
+
+def test_a_folder_context_can_stand_for_copy_from():
+    result = lowered("FROM debian\nCOPY --from=assets /a /b\n", folders=("assets",))
+    assert ContextOp(name="assets") in ops(result)
+    assert not ops(result)[-1].keep_owner
+
+
+def test_network_of_the_build_is_the_default_of_each_run():
+    result = lowered("FROM debian\nRUN x\nRUN --network=host y\n", network=Network.NONE)
+    assert [op.network for op in ops(result)[1:]] == [Network.NONE, Network.HOST]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\n", "needs to be defined before"),
+        ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),
+        ("FROM debian\nCOPY --from=5 / /\n", "invalid stage index 5"),
+        ("FROM $NOTHING\n", "should not be blank"),
+        ("FROM debian\nCOPY --chmod=99 a /\n", "invalid chmod parameter"),
+        ("FROM debian\nSTOPSIGNAL NOSUCH\n", "invalid signal"),
+        ("FROM debian\nEXPOSE http\n", "invalid containerPort: http"),
+        ("FROM debian\nCOPY https://example.com/x /\n", "source can't be a URL for COPY"),
+        ("FROM debian\nENV A=${B:?missing}\n", "B: missing"),
+    ],
+)
+def test_refusals_name_the_place(text, message):
+    with pytest.raises(SourceError) as caught:
+        lowered(text)
+    assert message in str(caught.value)
+    assert caught.value.spans
+    assert caught.value.spans[0].file == "Dockerfile"
+
+
+def test_an_unknown_target_suggests_a_near_one():
+    with pytest.raises(SourceError) as caught:
+        lowered("FROM debian AS builder\n", target="bulider")
+    assert 'did you mean "builder"?' in str(caught.value)

@@ -1,0 +1,97 @@
+"""The solver over an executor that only notes what it is asked to do."""
+
+import threading
+
+import pytest
+
+from wcbuild.errors import WcbuildError
+from wcbuild.graph.keys import digest
+from wcbuild.graph.ops import Graph, RunOp, ScratchOp, Step
+from wcbuild.solve.events import StepDone, StepFailed, StepOutput, StepStarted
+from wcbuild.solve.results import FileSystem
+from wcbuild.solve.solver import Solver
+
+
+class Failure(WcbuildError):
+    pass
+
+
+class NotingExecutor:
+    """Knows some steps by label, fails at others, and notes the order of all it does."""
+
+    def __init__(self, known=(), failing=(), cancel=None):
+        self.known = set(known)
+        self.failing = set(failing)
+        self.cancel = cancel or threading.Event()
+        self.done = []
+
+    def find(self, step, inputs):
+        return result(step) if step.label in self.known else None
+
+    def execute(self, step, inputs, output):
+        if step.label in self.failing:
+            raise Failure(step.label)
+        if step.label.startswith("wait"):
+            assert self.cancel.wait(20), "nobody cancelled"
+            raise Failure("cancelled")
+        output(1, b"hello\n")
+        self.done.append(step.label)
+        return result(step), False
+
+
+def result(step):
+    return FileSystem(key=digest(step.label))
+
+
+def run(label, *inputs):
+    return Step(op=RunOp(args=(label,), env=(), cwd="/"), inputs=inputs, label=label)
+
+
+def solve(executor, *steps):
+    events = []
+    cancel = executor.cancel
+    results = Solver(executor, events.append, cancel).solve(Graph(steps=steps))
+    return results, events
+
+
+SCRATCH = Step(op=ScratchOp(), label="scratch")
+
+
+def test_known_steps_are_not_executed():
+    executor = NotingExecutor(known={"scratch", "a", "b"})
+    results, events = solve(executor, SCRATCH, run("a", 0), run("b", 1))
+    assert executor.done == []
+    assert len(results) == 3
+    assert all(event.cached for event in events if isinstance(event, StepDone))
+
+
+def test_steps_after_the_first_unknown_one_are_executed_in_order():
+    executor = NotingExecutor(known={"scratch", "a"})
+    solve(executor, SCRATCH, run("a", 0), run("b", 1), run("c", 2))
+    assert executor.done == ["b", "c"]
+
+
+def test_a_step_is_not_started_before_its_inputs_are_done():
+    executor = NotingExecutor(known={"scratch"})
+    solve(executor, SCRATCH, run("left", 0), run("right", 0), run("join", 1, 2))
+    assert set(executor.done[:2]) == {"left", "right"}
+    assert executor.done[2] == "join"
+
+
+def test_events_tell_of_start_output_and_end():
+    _, events = solve(NotingExecutor(known={"scratch"}), SCRATCH, run("a", 0))
+    own = [event for event in events if event.number == 2]
+    assert [type(event) for event in own] == [StepStarted, StepOutput, StepDone]
+    assert own[1].data == b"hello\n"
+    assert not own[2].cached
+
+
+def test_a_failure_ends_the_others_and_is_what_the_caller_gets():
+    executor = NotingExecutor(known={"scratch"}, failing={"bad"})
+    events = []
+    solver = Solver(executor, events.append, executor.cancel)
+    with pytest.raises(Failure, match="bad"):
+        solver.solve(Graph(steps=(SCRATCH, run("wait", 0), run("bad", 0), run("after", 1))))
+    assert executor.cancel.is_set()
+    assert executor.done == []
+    assert {event.label for event in events if isinstance(event, StepFailed)} == {"wait", "bad"}
