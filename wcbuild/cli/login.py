@@ -33,7 +33,7 @@ def run(invocation: Invocation) -> int:
     if not username or not password:
         raise UsageError("a user name and a password are needed (-u, --password-stdin)")
     credential = Credential(username=username, password=Secret(password))
-    open_client(invocation.registries).login(args.host, credential)
+    open_client(invocation.registries).login(args.host, username, Secret(password))
     Credentials.from_environment(invocation.environment).save(args.host, credential)
     invocation.stdout.write("Login Succeeded\n")
     return 0

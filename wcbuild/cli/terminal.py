@@ -10,7 +10,7 @@ import termios
 import threading
 import tty
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from wcbuild.errors import UsageError
 
@@ -27,7 +27,7 @@ class Terminal:
         self._wanted = wanted
         self._keep_stdin = keep_stdin
         self._opened: list[int] = []
-        self._saved: list[object] | None = None
+        self._saved: list[Any] | None = None
         self._outer: threading.Thread | None = None
         self.streams = (0, 1, 2)
 
@@ -53,7 +53,7 @@ class Terminal:
             self._outer.join()
         if self._saved is not None:
             signal.signal(signal.SIGWINCH, signal.SIG_DFL)
-            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]  # its own
+            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
 
     def _open_terminal(self) -> None:
         if self._keep_stdin and not sys.stdin.isatty():
@@ -62,7 +62,7 @@ class Terminal:
         self._opened.append(slave)
         self.streams = (slave, slave, slave)
         if sys.stdin.isatty():
-            self._saved = termios.tcgetattr(0)  # type: ignore[assignment]  # typeshed: list[Any]
+            self._saved = termios.tcgetattr(0)
             self._copy_size(master)
             signal.signal(signal.SIGWINCH, lambda _number, _frame: self._copy_size(master))
             tty.setraw(0)

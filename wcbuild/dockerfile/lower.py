@@ -7,8 +7,9 @@ they can be executed.
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
@@ -37,7 +38,7 @@ from wcbuild.dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from wcbuild.dockerfile.source import Span, blame
+from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import SourceError
@@ -56,6 +57,7 @@ from wcbuild.graph.ops import (
 )
 from wcbuild.graph.plan import ImagePlan, PlannedHistory
 from wcbuild.tree import chmod
+from wcbuild.tree.errors import InvalidModeError
 
 MAIN_CONTEXT = "context"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -231,11 +233,11 @@ class _Lowering:
         return scope, declared
 
     def _expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
-        with blame(span):
+        with _blaming(span, word):
             return words.process_word(word, scope, self._dockerfile.escape)
 
     def _expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
-        with blame(span):
+        with _blaming(span, word):
             return words.process_words(word, scope, self._dockerfile.escape)
 
     # -- stages
@@ -573,7 +575,7 @@ class _Lowering:
     def _inline(self, heredoc: Heredoc, state: _StageState, instruction: Copy) -> InlineFile:
         data = heredoc.content
         if heredoc.expand:
-            with blame(instruction.span):
+            with _blaming(instruction.span, heredoc.name):
                 data = words.process_heredoc(data, state.scope)
         return InlineFile(name=heredoc.name, data=data)
 
@@ -605,6 +607,15 @@ class _Lowering:
         step = self._step(state, op, (state.rootfs,), text, instruction.span)
         arguments = fold.arguments_text(state.args, state.scope)
         state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
+
+
+@contextlib.contextmanager
+def _blaming(span: Span, word: str) -> Iterator[None]:
+    """Give an error in a word the place that only the caller knows."""
+    try:
+        yield
+    except words.WordError as error:
+        raise SourceError(f'failed to process "{word}": {error}', (span,), word=word) from error
 
 
 def _heredoc_command(
@@ -668,7 +679,7 @@ def _check_copy_flags(mode: str, instruction: Copy) -> None:
     if mode:
         try:
             chmod.change(mode, 0, is_directory=False)
-        except chmod.InvalidModeError as error:
+        except InvalidModeError as error:
             raise SourceError(str(error), spans, word=mode) from error
     if instruction.checksum:
         raise SourceError("checksum requires HTTP(S) or Git sources", spans, word="--checksum")

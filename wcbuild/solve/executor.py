@@ -146,17 +146,15 @@ class StepExecutor:
         parent, source = _file_system(inputs[0]), inputs[1]
         if isinstance(source, FileSystem):
             yield step_key(op, [parent.key, source.key], self._salt)
-        elif source.tree.is_cold():
-            # Nothing is known of these files: `_copy` packs them first, so that each is read once.
-            return
-        yield self._content_key(op, parent, source)
-
-    def _content_key(self, op: CopyOp, parent: FileSystem, source: Result) -> CacheKey:
-        """Return the key by what is copied, wherever it comes from."""
         memo = (op, id(source))
         if memo not in self._contents:
-            self._contents[memo] = place.content_key(op, self._source_tree(source))
-        return digest("content", step_key(op, [parent.key], self._salt), self._contents[memo])
+            content = place.cheap_content_key(op, self._source_tree(source))
+            if content is None:
+                # Most files are unknown: `_copy` packs them first, so that each is read once.
+                return
+            self._contents[memo] = content
+        below = step_key(op, [parent.key], self._salt)
+        yield digest("content", below, self._contents[memo])
 
     def _from_record(self, record: Record, parent: FileSystem) -> FileSystem:
         layer = uncompressed(record.diff_id, record.size, record.created)
