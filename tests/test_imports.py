@@ -30,8 +30,9 @@ FLOORS = (
     ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
     ("wcbuild.snapshot", "wcbuild.context", "wcbuild.machine", "wcbuild.access"),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export"),
-    ("wcbuild.build",),
+    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
+    ("wcbuild.builder",),
+    ("wcbuild.worker",),
     ("wcbuild",),
     ("wcbuild.cli",),
     ("wcbuild.__main__",),
@@ -39,7 +40,7 @@ FLOORS = (
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
 
 # Each costs a start-up more than a whole cached build may take in Python, so it is imported where
-# it is used. `registry.remote` itself is such an import.
+# it is used. What MAY_BE_HEAVY is itself such an import.
 HEAVY = {
     *("asyncio", "concurrent", "cryptography", "dockerfile_parse", "email", "http", "isal"),
     *(
@@ -55,7 +56,7 @@ HEAVY = {
     ),
     *("zstandard",),
 }
-MAY_BE_HEAVY = ("registry.remote",)
+MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 
 
 def modules() -> dict[str, Path]:

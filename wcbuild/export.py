@@ -205,6 +205,8 @@ class Exporter:
 
     def _progress(self, verb: str) -> Callable[[BlobProgress], None]:
         def emit(progress: BlobProgress) -> None:
+            # What was copied needs no remark at its end; what was not says why.
+            copied = progress.finished and progress.note in ("copying", "compressing")
             self._emit(
                 Transfer(
                     verb=verb,
@@ -212,7 +214,7 @@ class Exporter:
                     done=progress.done,
                     total=progress.total,
                     finished=progress.finished,
-                    note=progress.note,
+                    note="" if copied else progress.note,
                 )
             )
 
