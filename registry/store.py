@@ -111,6 +111,7 @@ class VerifyingReader(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO, digest: Digest, size: int | None, what: str) -> None:
         self._stream = stream
+        self._start = stream.tell() if stream.seekable() else 0
         self._digest = digest
         self._size = size
         self._hash = hashlib.new(digest.algorithm)
@@ -138,7 +139,7 @@ class VerifyingReader(io.RawIOBase):
         if (offset, whence) not in ((0, io.SEEK_SET), (0, io.SEEK_CUR)):
             raise io.UnsupportedOperation("a verified stream can only go back to its start")
         if whence == io.SEEK_SET:
-            self._stream.seek(0)
+            self._stream.seek(self._start)
             self._hash = hashlib.new(self._digest.algorithm)
             self._received = 0
         return self._received

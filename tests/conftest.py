@@ -1,4 +1,4 @@
-"""What all tests share: a way to say that a skipped test is a failure."""
+"""What all tests share: a way to say that a skipped test is a failure, and a registry."""
 
 from __future__ import annotations
 
@@ -27,3 +27,24 @@ def pytest_runtest_makereport(item: pytest.Item):
         report.outcome = "failed"
         report.longrepr = f"--require {required[0]}: {item.nodeid}: {reason}"
     return report
+
+
+@pytest.fixture
+def new_simulator():
+    """Make registries in this process that can be told to misbehave; see `simulator`."""
+    from simulator import RegistrySimulator
+
+    made = []
+
+    def make():
+        made.append(RegistrySimulator())
+        return made[-1]
+
+    yield make
+    for simulator in made:
+        simulator.stop()
+
+
+@pytest.fixture
+def simulator(new_simulator):
+    return new_simulator()

@@ -17,6 +17,7 @@ from registry.errors import (
     ProtocolError,
     SizeMismatchError,
     TooLargeError,
+    UnauthorizedError,
 )
 from registry.oci import manifest as manifests
 from registry.oci.descriptor import Descriptor
@@ -153,12 +154,13 @@ class RemoteRepository:
         if not isinstance(source, RemoteRepository) or source._api.registry != self._api.registry:  # noqa: SLF001 - our own kind
             return False
         theirs = source._api.repository  # noqa: SLF001
-        response = self._api.request(
-            "POST",
-            self._api.url(f"blobs/uploads/?mount={descriptor.digest}&from={theirs}"),
-            actions=PUSH,
-            also=repository_scope(theirs, "pull"),
-        )
+        url = self._api.url(f"blobs/uploads/?mount={descriptor.digest}&from={theirs}")
+        try:
+            response = self._api.request(
+                "POST", url, actions=PUSH, also=repository_scope(theirs, "pull")
+            )
+        except (UnauthorizedError, ProtocolError):
+            return False  # perhaps we may not read there; an upload needs only this repository
         response.discard()
         location = response.headers.get("Location")
         if response.status == _ACCEPTED and location:
