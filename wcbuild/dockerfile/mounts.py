@@ -254,8 +254,6 @@ def _only(name: str, text: str) -> str:
 
 def _fields(value: str) -> list[str]:
     """Split at commas; a field in double quotes may hold some, and quotes written twice."""
-    if not value:
-        raise MountError("failed to parse csv mounts: EOF")
     if '"' not in value:
         return value.split(",")
     fields: list[str] = []

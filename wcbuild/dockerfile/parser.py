@@ -369,7 +369,9 @@ def _pairs(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
         name, *rest = _BLANKS.split(text, maxsplit=1)
         if not rest:
             raise _LineError(
-                f"{keyword} must have two arguments", word=text, hint=f"{keyword} {name}=value"
+                f"{keyword} must have two arguments",
+                word=text,
+                hint=f"as in {keyword} {name}=value",
             )
         return [name, rest[0], ""], False
     args: list[str] = []

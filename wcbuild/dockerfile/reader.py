@@ -96,7 +96,7 @@ class _Flags:
                 near = did_you_mean(name, known)
                 _fail(node, f"unknown flag: {spelled}", word=spelled, hint=near)
             elif not equals:
-                hint = f"{spelled}=value"
+                hint = f"as in {spelled}=value"
                 _fail(node, f"missing a value on flag: {spelled}", word=spelled, hint=hint)
             elif name in texts:
                 self._texts[name] = value
@@ -153,7 +153,7 @@ def _read_from(node: Node) -> From:
             )
     elif len(args) != 1:
         comment = any(word.startswith("#") for word in args)
-        hint = "a comment needs a line of its own" if comment else "FROM image [AS name]"
+        hint = "a comment needs a line of its own" if comment else "as in FROM image AS name"
         _fail(
             node,
             "FROM requires either one or three arguments",
@@ -323,7 +323,7 @@ def _read_volume(node: Node) -> Volume:
 def _read_shell(node: Node) -> Shell:
     _Flags(node)
     if not _at_least_one(node) or not node.json:
-        hint = 'SHELL ["/bin/bash", "-c"]'
+        hint = 'as in SHELL ["/bin/bash", "-c"]'
         _fail(node, "SHELL requires the arguments to be in JSON form", hint=hint)
     return Shell(span=node.span, original=node.original, args=node.args)
 
@@ -367,7 +367,7 @@ def _interval(node: Node, name: str, value: str) -> int:
     try:
         duration = parse_duration(value)
     except ValueError as error:
-        _fail(node, str(error), word=value, hint="30s, 1m30s or 500ms")
+        _fail(node, str(error), word=value, hint="as in 30s, 1m30s or 500ms")
     if duration and duration < _MILLISECOND:
         _fail(node, f'Interval "{name}" cannot be less than 1ms', word=value)
     return duration

@@ -39,7 +39,8 @@ def blame(span: Span) -> Iterator[None]:
 def excerpt(text: str, span: Span, word: str = "", hint: str = "") -> str:
     """Return the lines of ``span`` in ``text``, numbered, with carets and ``hint`` under ``word``.
 
-    The first line that contains the word is underlined, where it stands alone if it does. Without such a line the hint stands alone.
+    The first line that contains the word is underlined, where it stands alone
+    if it does. Without such a line the hint stands by itself.
     """
     lines = text.split("\n")[span.first - 1 : span.last]
     shown: list[str] = []

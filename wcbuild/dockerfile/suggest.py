@@ -34,12 +34,17 @@ def did_you_mean(word: str, options: Iterable[str], *, ignore_case: bool = False
 
 
 def _distance(a: str, b: str) -> int:
-    """Count insertions, deletions and replacements from ``a`` to ``b``; far is far, not exact."""
+    """Count letters put in, left out, replaced or exchanged with the next; far is not counted out."""
     if abs(len(a) - len(b)) > _FARTHEST:
         return _FARTHEST + 1
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
-    return row[-1]
+    before: list[int] = []
+    above = list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        row = [i + 1]
+        for j, y in enumerate(b):
+            cost = min(above[j + 1] + 1, row[j] + 1, above[j] + (x != y))
+            if i and j and x == b[j - 1] and y == a[i - 1]:
+                cost = min(cost, before[j - 1] + 1)
+            row.append(cost)
+        before, above = above, row
+    return above[-1]

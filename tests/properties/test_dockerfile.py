@@ -1,0 +1,139 @@
+"""Any text is read or refused with an error of ours; nothing crashes, nothing hangs."""
+
+import re
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wcbuild.dockerfile import words
+from wcbuild.dockerfile.directives import detect_syntax
+from wcbuild.dockerfile.ignore import NO_MATCH, IgnoreRules
+from wcbuild.dockerfile.parser import Node, parse
+from wcbuild.dockerfile.source import excerpt
+from wcbuild.dockerfile.stages import parse_dockerfile
+from wcbuild.dockerfile.wildcard import BadPatternError, match
+from wcbuild.dockerfile.words import WordError
+from wcbuild.errors import DockerfileSyntaxError, SourceError
+
+FRAGMENTS = (
+    *("FROM ", "RUN ", "COPY ", "ENV ", "ARG ", "CMD ", "ONBUILD ", "HEALTHCHECK ", "LABEL ", "x"),
+    *("--mount=type=cache,", "--from=", "a=b ", "# escape=`", "<<EOF", "<<-'E'", "EOF", "E", "AS "),
+    *(
+        "\n",
+        "\r\n",
+        "\\",
+        "`",
+        "'",
+        '"',
+        " ",
+        "\t",
+        "#",
+        "[",
+        '["a"]',
+        ",",
+        "{",
+        "}",
+        "$",
+        "${",
+        ":-",
+    ),
+    *("é", "\u2028", "\x00", "/", "//", "*", "?", "[^", "!", "**", "."),
+)
+TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
+NAMES = st.text("ab.*[]é", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+
+
+@given(TEXTS.map(str.encode) | st.binary(max_size=200))
+@example(b"FROM a\n" + b"RUN x \\\n" * 1000)
+@example(b"ONBUILD " * 1000)
+def test_any_bytes_are_read_or_refused_with_a_place(data):
+    try:
+        dockerfile = parse_dockerfile(data, file="Dockerfile")
+    except DockerfileSyntaxError as error:
+        text = data.decode(errors="replace")
+        shown = [excerpt(text, span, error.word, error.hint) for span in error.spans]
+        assert shown or not data
+    else:
+        assert dockerfile.stages
+        lines = data.count(b"\n") + 1
+        assert all(1 <= node.span.first <= node.span.last <= lines for node in dockerfile.nodes)
+
+
+@given(TEXTS)
+def test_detecting_the_syntax_never_fails(text):
+    detect_syntax(text)
+
+
+@given(TEXTS)
+def test_nodes_keep_all_words_of_a_line(text):
+    """Only the last blank and the continuation fall away from what is written."""
+    line = re.sub(r"[\n\r\\`#]", "", text)
+    try:
+        (node,) = parse(f"RUN {line} x\n", file="Dockerfile").nodes
+    except DockerfileSyntaxError:
+        return
+    assert isinstance(node, Node)
+    assert node.original == f"RUN {line} x"
+
+
+@given(TEXTS, st.dictionaries(st.sampled_from("abx"), TEXTS), st.sampled_from("\\`"))
+def test_any_word_is_expanded_or_refused(text, env, escape):
+    try:
+        found = words.expand(text, env, escape=escape)
+    except WordError:
+        return
+    assert set(found.unset).isdisjoint(env)
+    assert set(found.used) <= set(env)
+    assert all(word for word in found.words)
+
+
+@given(st.text("abc \t.:/-", max_size=30))
+def test_a_word_without_meaning_stays(text):
+    assert words.process_word(text, {}) == text
+    assert words.process_words(text, {}) == text.split()
+
+
+@given(st.text(max_size=30))
+def test_a_quoted_word_is_itself(text):
+    quoted = "'" + text.replace("'", "'\\''") + "'"
+    assert words.process_word(quoted, {}) == text
+
+
+@given(st.lists(TEXTS.map(lambda text: text[:12]), max_size=6), PATHS)
+def test_ignore_rules_say_the_same_in_a_walk(patterns, path):
+    try:
+        rules = IgnoreRules(patterns)
+    except BadPatternError:
+        return
+    state = NO_MATCH
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        may_include = rules.may_include_below("/".join(parts[: depth - 1]), state)
+        if depth > 1 and rules.is_excluded(state) and not may_include:
+            assert rules.excludes(path)
+        state = rules.state("/".join(parts[:depth]), state)
+    assert rules.is_excluded(state) == rules.excludes(path)
+
+
+@given(st.binary(max_size=100))
+def test_any_ignore_file_is_read_or_refused_with_its_line(data):
+    spans = ()
+    try:
+        IgnoreRules.parse(data).excludes("a/b")
+    except SourceError as error:
+        spans = error.spans
+    assert all(span.last <= data.count(b"\n") + 1 for span in spans)
+
+
+@given(st.text("ab*?[]^-\\/", max_size=12), PATHS)
+def test_any_wildcard_matches_or_is_refused(pattern, name):
+    try:
+        match(pattern, name)
+    except BadPatternError:
+        return
+
+
+@given(PATHS)
+def test_an_escaped_name_matches_itself_alone(name):
+    assert match(re.sub(r"([*?\[\\])", r"\\\1", name), name)
