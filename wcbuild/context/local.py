@@ -60,6 +60,8 @@ class LocalTree:
         self._states = {"": NO_MATCH}
         """Of the ignore rules, by directory."""
         self._listings: dict[str, dict[str, Node]] = {}
+        self._learned: dict[str, str] = {}
+        """Digests by stamp, of this build alone: they hold even for files written a moment ago."""
         try:
             status = os.stat(root)
         except OSError as error:
@@ -96,9 +98,9 @@ class LocalTree:
 
     def known_digest(self, path: str, node: Node) -> str | None:
         """Return the digest of a file if that takes no reading."""
-        if self._index is None:
-            return None
-        return self._index.find(path, str(node.identity))
+        own = str(node.identity)
+        known = self._learned.get(own)
+        return known if known is not None or self._index is None else self._index.find(path, own)
 
     def recall(self, fingerprint: str) -> str | None:
         """Return the key of a set of files whose identities gave this fingerprint."""
@@ -214,8 +216,10 @@ class LocalTree:
         try:
             fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                while data := os.read(fd, _READ_BYTES):
+                left = node.meta.size
+                while left > 0 and (data := os.read(fd, _READ_BYTES)):
                     digest.update(data)
+                    left -= len(data)
                 now = stamp(os.fstat(fd))
             finally:
                 os.close(fd)
@@ -227,9 +231,11 @@ class LocalTree:
         return digest.hexdigest()
 
     def _learn(self, path: str, node: Node, digest: str) -> None:
+        own = str(node.identity)
+        self._learned[own] = digest
         # The tree is older than any reading of its files, so a stamp that was settled then is safe.
-        if self._index is not None and is_settled(str(node.identity), self._since):
-            self._index.learn(path, str(node.identity), digest)
+        if self._index is not None and is_settled(own, self._since):
+            self._index.learn(path, own, digest)
 
 
 def _meta(kind: str, status: os.stat_result) -> Meta:

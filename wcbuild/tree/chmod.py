@@ -80,7 +80,8 @@ def _act(
             mode = _copy(mode, who, operator, (mode >> _SHIFTS[letter]) & _OTHERS)
             cleared = True
         elif letter == "X":
-            if operator == "+" and (is_directory or before & _EXECUTE):
+            # As BuildKit does: `+X` asks for any execute bit, `=X` counts for directories alone.
+            if is_directory or (operator == "+" and before & _EXECUTE):
                 conditional = _EXECUTE
         elif letter not in "st" or who != _OTHERS:
             # Setuid, setgid and sticky say nothing about others alone.
@@ -89,7 +90,9 @@ def _act(
                 who |= _STICKY
     if bits or (operator == "=" and not cleared):
         mode = _set(mode, who, operator, bits)
-    return mode | (conditional & (who or conditional))
+    if operator != "-":
+        mode |= conditional & who if who else conditional
+    return mode
 
 
 def _set(mode: int, who: int, operator: str, bits: int) -> int:
