@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 
 class WcbuildError(Exception):
-    """Any failure of this package."""
+    """Any failure of this package.
+
+    ``spans`` name the places in a Dockerfile that are to blame, first the one to show, and ``word`` the
+    text to underline there. Whoever raises need not know them: the caller who does fills them in.
+    """
 
     exit_status = 1
+    spans: tuple[Span, ...] = ()
+    word = ""
 
 
 class SourceError(WcbuildError):
-    """A place in a Dockerfile is to blame.
-
-    ``spans`` name the place, first the one to show. ``word`` is the text to underline in it, if any.
-    """
+    """A place in a Dockerfile is to blame."""
 
     def __init__(
         self, message: str, spans: tuple[Span, ...] = (), *, word: str = "", hint: str = ""

@@ -20,9 +20,8 @@ from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
-    from registry.remote.client import Client
-
     from registry.copy import BlobProgress
+    from registry.remote.client import Client
 
 KINDS = ("image", "registry", "oci", "docker", "local", "tar")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")

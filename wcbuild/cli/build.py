@@ -169,11 +169,9 @@ def _host(text: str) -> tuple[str, str]:
 
 
 def _ulimit(text: str) -> tuple[str, int, int]:
-    name, equals, limits = text.partition("=")
+    name, _, limits = text.partition("=")
     soft, _, hard = limits.partition(":")
     try:
-        if not equals:
-            raise ValueError
         return name.lower(), int(soft), int(hard or soft)
     except ValueError:
         raise UsageError(f'--ulimit "{text}": expected TYPE=SOFT[:HARD]') from None

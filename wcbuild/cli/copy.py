@@ -14,11 +14,11 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source, Target
-from wcbuild.access import open_client
+from wcbuild.access import RegistryAccess, open_client
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.stores import opened_exporter
 from wcbuild.errors import UsageError
-from wcbuild.export import Exporter, Output
+from wcbuild.export import Exporter
 from wcbuild.store import LocalStore
 
 _PLACES = ("docker://", "oci:", "docker-archive:", "oci-archive:", "store:")
@@ -37,12 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(invocation: Invocation) -> int:
     """Copy, and print the digest of what the target has now."""
     args = invocation.args
-    with opened_exporter(invocation) as (store, exporter):
-        with _source(args.source, store, invocation) as (source, descriptor):
-            if args.platform:
-                platform = Platform.parse(args.platform)
-                descriptor = read_image(source, descriptor, platform).descriptor
-            copied = _copy_to(args.target, source, descriptor, store, exporter, invocation)
+    with (
+        opened_exporter(invocation) as (store, exporter),
+        _source(args.source, store, invocation) as (source, found),
+    ):
+        wanted = found
+        if args.platform:
+            wanted = read_image(source, found, Platform.parse(args.platform)).descriptor
+        if args.target.startswith("store:"):
+            copied = _keep(args.target, source, wanted, store, exporter)
+        else:
+            copied = _send(args.target, source, wanted, exporter, invocation.registries)
     invocation.stdout.write(f"{copied.digest}\n")
     return 0
 
@@ -80,31 +85,28 @@ def _source(
             yield archive, archive.resolve(tag)
 
 
-def _copy_to(
-    text: str,
-    source: Source,
-    descriptor: Descriptor,
-    store: LocalStore,
-    exporter: Exporter,
-    invocation: Invocation,
+def _keep(
+    text: str, source: Source, descriptor: Descriptor, store: LocalStore, exporter: Exporter
+) -> Descriptor:
+    exporter.fetch(source, descriptor)
+    store.name_image(descriptor, Reference.parse(_split(text)[1]).with_default_tag())
+    return descriptor
+
+
+def _send(
+    text: str, source: Source, descriptor: Descriptor, exporter: Exporter, access: RegistryAccess
 ) -> Descriptor:
     place, rest = _split(text)
-    if place == "store:":
-        exporter.fetch(source, descriptor)
-        store.name_image(descriptor, Reference.parse(rest).with_default_tag())
-        return descriptor
     compression = "uncompressed" if place == "docker-archive:" else "gzip"
-    output = Output(kind="image", compression=compression)
 
-    def copy(target: Target, *tags: str) -> Descriptor:
-        return exporter.copy(source, descriptor, target, tags, "push", output)
+    def copy(target: Target, tag: str) -> Descriptor:
+        return exporter.copy(source, descriptor, target, tags=(tag,), compression=compression)
 
     if place == "docker://":
         reference = Reference.parse(rest).with_default_tag()
         if reference.digest is not None:
             raise UsageError(f'cannot copy to "{rest}": a target has a tag, not a digest')
-        repository = open_client(invocation.registries).repository(reference)
-        return copy(repository, reference.tag)
+        return copy(open_client(access).repository(reference), reference.tag)
     path, tag = _split_tag(rest)
     if place == "oci:":
         return copy(OciLayout(Path(path)), tag or "latest")

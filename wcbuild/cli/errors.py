@@ -95,7 +95,13 @@ def describe(
                 f"{prefix} {clean(str(error))}",
                 *_excerpt(error.spans, "", "", read_source),
             ]
-        case WcbuildError() | RegistryError():
+        case WcbuildError():
+            place = f"{error.spans[0]}: " if error.spans else ""
+            lines = [
+                f"{prefix} {clean(place + str(error))}",
+                *_excerpt(error.spans, error.word, "", read_source),
+            ]
+        case RegistryError():
             lines = [f"{prefix} {clean(str(error))}"]
         case OSError():
             names = (error.filename, error.filename2)

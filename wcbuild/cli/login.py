@@ -26,10 +26,8 @@ def run(invocation: Invocation) -> int:
     if args.password and args.password_stdin:
         raise UsageError("--password and --password-stdin exclude each other")
     username = args.username or _ask("Username: ")
-    if args.password_stdin:
-        password = sys.stdin.read().rstrip("\r\n")
-    else:
-        password = args.password or _ask_secret()
+    typed = sys.stdin.read().rstrip("\r\n") if args.password_stdin else args.password
+    password = typed or _ask_secret()
     if not username or not password:
         raise UsageError("a user name and a password are needed (-u, --password-stdin)")
     credential = Credential(username=username, password=Secret(password))

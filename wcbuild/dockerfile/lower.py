@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
+from registry.errors import RegistryError
 from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile import fold, words
@@ -63,6 +64,10 @@ MAIN_CONTEXT = "context"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
+
+
+class BaseImageError(SourceError):
+    """A base image cannot be had; its ``__cause__`` says why in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +127,8 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
     """Lower the target stage and all it needs.
 
     Raises:
-        SourceError: a place in the Dockerfile is to blame.
-        RegistryError: a base image cannot be had.
+        SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
+            be had (BaseImageError).
     """
     lowering = _Lowering(dockerfile, options, outside)
     lowering.check_references()
@@ -317,7 +322,7 @@ class _Lowering:
             state.rootfs = self._add(Step(op=op, inputs=(scratch, files), label=f"FROM {name}"))
             self._set_defaults(state, ContainerConfig(working_dir="/"))
             return
-        image = self._outside.image(name, state.platform)
+        image = self._image(name, state, span)
         state.rootfs = self._source(
             ImageOp(reference=name, digest=image.digest, platform=state.platform),
             f"FROM {name}",
@@ -341,6 +346,16 @@ class _Lowering:
             config = replace(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
         state.config = config
         state.scope = dict(entry.partition("=")[::2] for entry in config.env)
+
+    def _image(self, name: str, state: _StageState, span: Span) -> ResolvedImage:
+        try:
+            return self._outside.image(name, state.platform)
+        except RegistryError as error:
+            stages = [stage.name for stage in self._dockerfile.stages if stage.name]
+            hint = did_you_mean(name, stages)
+            raise BaseImageError(
+                f'image "{name}": {error}', (span,), word=name, hint=hint
+            ) from error
 
     # -- steps
 
@@ -533,7 +548,7 @@ class _Lowering:
         stage = self._from_stage(name, state.stage, instruction)
         if stage is not None:
             return self.stage(stage).rootfs, True
-        image = self._outside.image(name, state.platform)
+        image = self._image(name, state, instruction.span)
         op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
         return self._source(op, f"FROM {name}", instruction.span), True
 

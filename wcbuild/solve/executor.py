@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registry.oci import chain
 from wcbuild.context.local import LocalTree
-from wcbuild.errors import SourceError, StepFailedError, WcbuildError
+from wcbuild.errors import StepFailedError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest, step_key
 from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, RunOp, ScratchOp, Step
 from wcbuild.layer.changes import Change, Entry
@@ -116,6 +117,10 @@ class StepExecutor:
 
     def find(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
         """Return the step's result if it can be had without doing it."""
+        with _blaming(step):
+            return self._find(step, inputs)
+
+    def _find(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
         op = step.op
         match op:
             case ScratchOp():
@@ -171,6 +176,12 @@ class StepExecutor:
         """Return the step's result, and whether it turned out to be known after all."""
         if self._cancel.is_set():
             raise CancelledError
+        with _blaming(step):
+            return self._execute(step, inputs, output)
+
+    def _execute(
+        self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
+    ) -> tuple[Result, bool]:
         op = step.op
         match op:
             case ScratchOp() | ContextOp():
@@ -179,7 +190,7 @@ class StepExecutor:
                 self._images.fetch(op.digest)
                 return stacked(self._images.layers(op.digest)), False
             case RunOp() | MkdirOp() | CopyOp():
-                found = self.find(step, inputs)
+                found = self._find(step, inputs)
                 if found is not None:
                     return found, True
                 return self._make(step, op, inputs, output)
@@ -211,16 +222,13 @@ class StepExecutor:
     ) -> tuple[FileSystem, bool]:
         source = inputs[1] if len(inputs) > 1 else None
         below: FileTree = EmptyTree() if op.link else self._layers.tree(parent)
-        try:
-            changes = place.copy(
-                op,
-                below,
-                None if source is None else self._source_tree(source),
-                mtime=self._now(),
-                scratch=self._scratch,
-            )
-        except place.PlaceError as error:
-            raise SourceError(str(error), step.spans, word=error.word) from error
+        changes = place.copy(
+            op,
+            below,
+            None if source is None else self._source_tree(source),
+            mtime=self._now(),
+            scratch=self._scratch,
+        )
         layer, entries = self._pack(changes)
         if isinstance(source, ContextFiles):
             # Packing read every file, so now their digests are known and the key costs nothing.
@@ -329,6 +337,16 @@ class StepExecutor:
             self._packer.shutdown(wait=True)
         for snapshot in tuple(self._unnamed):
             self._discard(snapshot)
+
+
+@contextmanager
+def _blaming(step: Step) -> Iterator[None]:
+    """Give an error the step's lines as its place, unless it knows a better one."""
+    try:
+        yield
+    except WcbuildError as error:
+        error.spans = error.spans or step.spans
+        raise
 
 
 class _Tail:
