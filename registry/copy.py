@@ -253,7 +253,7 @@ class _Work:
     def _compress(self, plain: Descriptor, how: Recompress) -> Descriptor:
         """Store a plain layer compressed. What a memo knows is checked, and else made again."""
         diff_id, key = DiffId(plain.digest), encoder(how.codec, how.level)
-        known = how.memo.find(diff_id, key) if how.memo else None
+        known = how.memo.find(diff_id, key) if how.memo is not None else None
         if known is not None:
             if self._held(known, plain):
                 return known
@@ -267,7 +267,7 @@ class _Work:
             raise TypeError("compressing needs a target that takes blobs of unknown digest")
         with self._read_compressed(plain, how) as stream:
             new = self._target.put_new(stream, mediatypes.layer(how.codec))
-        if how.memo:
+        if how.memo is not None:
             how.memo.remember(diff_id, key, new)
         self._tell(plain, "compressing", plain.size, finished=True)
         return new
