@@ -1,6 +1,7 @@
-"""Real peers: a registry, skopeo, umoci, buildah, and bases made by debootstrap and of busybox.
+"""The command on a base of this machine's own programs; and real peers: a registry, skopeo, umoci,
+buildah, and bases made by debootstrap and of busybox.
 
-They run where `WCBUILD_TEST_CACHE` names a folder; what takes long to make is kept in it and shared
+Peers run where `WCBUILD_TEST_CACHE` names a folder; what takes long to make is kept in it and shared
 by later runs, of other users too.
 """
 
@@ -27,7 +28,8 @@ from typing import NamedTuple
 
 import pytest
 
-CASES = Path(__file__).parents[2] / "fixtures" / "dockerfiles-e2e"
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "fixtures" / "dockerfiles-e2e"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -230,16 +232,64 @@ class Wcbuild:
     """The command under test, with a store of its own."""
 
     root: Path
+    base: Path | None = None
+    """A layout that Dockerfiles name `base`."""
 
     def __call__(self, *words: str | Path, check: bool = True, **options):
-        env = dict(os.environ) | {"WCBUILD_ROOT": str(self.root), "PATH": SYSTEM_PATH}
-        command = (sys.executable, "-m", "wcbuild", *words)
-        return call(*command, check=check, env=env | options.pop("env", {}), **options)
+        return call(*self.command(*words), check=check, env=self.env, **options)
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [sys.executable, "-m", "wcbuild", *map(str, words)]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(os.environ) | {"WCBUILD_ROOT": str(self.root), "PATH": SYSTEM_PATH}
+
+    def build(self, context: Path, *words: str | Path, check: bool = True, **options):
+        """Build a context on the base, with plain progress."""
+        base = f"base=oci-layout://{self.base}"
+        flags = ("--progress", "plain", "--build-context", base, *words)
+        return self("build", *flags, context, check=check, **options)
+
+
+@pytest.fixture(scope="session")
+def machine_base(tmp_path_factory) -> Path:
+    """Make a base of this machine's own programs."""
+    layout = tmp_path_factory.mktemp("base") / "layout"
+    call(sys.executable, ROOT / "fixtures" / "make_base.py", layout)
+    return layout
 
 
 @pytest.fixture
-def wcbuild(tmp_path) -> Wcbuild:
-    return Wcbuild(tmp_path / "store")
+def wcbuild(tmp_path, machine_base) -> Iterator[Wcbuild]:
+    yield Wcbuild(tmp_path / "store", machine_base)
+    # What is in the store may belong to ids of a user namespace, where only wcbuild can delete it.
+    if os.geteuid():
+        script = "import shutil, sys; from wcbuild.machine import Machine\n"
+        script += "with Machine.start(): shutil.rmtree(sys.argv[1], ignore_errors=True)"
+        call(sys.executable, "-c", script, tmp_path / "store", check=False)
+
+
+@pytest.fixture
+def context(tmp_path):
+    """Give a function that writes a build context: a Dockerfile, and files by name."""
+
+    def write(dockerfile: str, files: dict[str, str] | None = None) -> Path:
+        folder = tmp_path / "context"
+        for name, text in ({"Dockerfile": dockerfile} | (files or {})).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def userns() -> None:
+    """Skip where RUN cannot run."""
+    if os.geteuid() and call("unshare", "-Ur", "true", check=False).returncode:
+        pytest.skip("this kernel lets this user create no user namespace")
 
 
 @dataclass(frozen=True)

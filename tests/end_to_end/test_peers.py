@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from .conftest import CASES, Buildah, Unpacked, call, need
+from .conftest import CASES, Buildah, Unpacked, Wcbuild, call, need
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
@@ -17,8 +17,6 @@ NAMES = sorted(path.name for path in CASES.iterdir())
 @pytest.fixture(scope="module")
 def built(bases, tmp_path_factory):
     """Build and push each case once, all into one store."""
-    from .conftest import Wcbuild
-
     wcbuild = Wcbuild(tmp_path_factory.mktemp("wcbuild") / "store")
     images: dict[str, str] = {}
 

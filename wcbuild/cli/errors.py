@@ -54,11 +54,7 @@ def guarded(
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output left. Nobody is there to be told, and the interpreter must not
-        # trip over what is still buffered when it ends.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return leave_quietly()
     except Exception as error:
         if debug:
             raise
@@ -66,6 +62,14 @@ def guarded(
             stream.write(describe(error, colour=colour, read_source=read_source))
             stream.flush()
         return exit_status(error)
+
+
+def leave_quietly() -> int:
+    """Return the exit status when the reader of our output has left: nobody is there to be told."""
+    # The interpreter must not trip over what is still buffered when it ends.
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def exit_status(error: Exception) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
-from wcbuild.cli.errors import guarded, read_file
+from wcbuild.cli.errors import guarded, leave_quietly, read_file
 from wcbuild.cli.render import wants_colour
 from wcbuild.store import default_root
 
@@ -70,7 +70,15 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return leave_quietly()
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_overview())
         return 0
@@ -95,18 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         stdout=sys.stdout,
         stderr=sys.stderr,
     )
-    status = guarded(
+    return guarded(
         lambda: command.run(invocation),
         stream=sys.stderr,
         colour=wants_colour(sys.stderr, environment),
         debug=args.debug,
         read_source=getattr(command, "read_source", lambda _: read_file)(args),
     )
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return status
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

@@ -1,0 +1,314 @@
+"""What a person gets from builds: steps, caches, outputs, failures, an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, Wcbuild
+
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+
+THREE_STEPS = """\
+FROM base
+COPY one.txt /
+RUN cat /one.txt > /copy-of-one
+COPY two.txt /
+RUN cat /two.txt > /copy-of-two
+"""
+
+
+def verdicts(stderr: str) -> dict[str, str]:
+    """Return `DONE`, `CACHED` or `ERROR` by step label, read from plain progress."""
+    labels, ends = {}, {}
+    for line in stderr.splitlines():
+        number, _, text = line.partition(" ")
+        if text.startswith(("DONE", "CACHED", "ERROR")):
+            ends[labels[number]] = text.split()[0].rstrip(":")
+        elif number.startswith("#") and text and not text[0].isdigit():
+            labels.setdefault(number, text)
+    return ends
+
+
+def executed(stderr: str) -> list[str]:
+    return [label for label, verdict in verdicts(stderr).items() if verdict == "DONE"]
+
+
+def test_the_example_builds_and_runs(wcbuild: Wcbuild):
+    done = wcbuild.build(ROOT / "fixtures" / "example", "-t", "example")
+    assert done.stdout == ""
+    assert "#1 [1/4] FROM base" in done.stderr
+    assert wcbuild("run", "example").stdout == "first line\nsecond line\n"
+
+
+def test_output_of_a_command_has_number_and_time(wcbuild, context):
+    done = wcbuild.build(context("FROM base\nRUN echo out; echo err >&2\n"))
+    lines = [line.split(" ", 2) for line in done.stderr.splitlines()]
+    assert {line[2] for line in lines if line[0] == "#2" and len(line) == 3} >= {"out", "err"}
+
+
+def test_a_second_build_runs_nothing(wcbuild, context):
+    folder = context(THREE_STEPS, {"one.txt": "1", "two.txt": "2"})
+    first = wcbuild.build(folder, "-q")
+    again = wcbuild.build(folder)
+    assert executed(again.stderr) == []
+    assert wcbuild.build(folder, "-q").stdout == first.stdout
+
+
+def test_a_changed_file_runs_again_what_sees_it(wcbuild, context):
+    folder = context(THREE_STEPS, {"one.txt": "1", "two.txt": "2"})
+    wcbuild.build(folder)
+    (folder / "two.txt").write_text("3")
+    ran = executed(wcbuild.build(folder).stderr)
+    assert [label.partition("] ")[2] for label in ran if "] " in label] == [
+        "COPY two.txt /",
+        "RUN cat /two.txt > /copy-of-two",
+    ]
+
+
+def test_a_touched_file_runs_nothing(wcbuild, context):
+    folder = context(THREE_STEPS, {"one.txt": "1", "two.txt": "2"})
+    wcbuild.build(folder)
+    os.utime(folder / "one.txt", (1, 1))
+    os.utime(folder / "two.txt")
+    assert executed(wcbuild.build(folder).stderr) == []
+
+
+def test_a_file_rewritten_at_once_in_the_same_size_is_seen(wcbuild, context):
+    """Within a clock tick a changed file can look the same; it must be read again."""
+    folder = context("FROM base\nCOPY f /\n", {"f": "0"})
+    seen = set()
+    for content in "123":
+        (folder / "f").write_text(content)
+        os.utime(folder / "f", (1_000_000_000, 1_000_000_000))
+        seen.add(wcbuild.build(folder, "-q").stdout)
+    assert len(seen) == 3
+
+
+def test_no_cache_runs_everything(wcbuild, context):
+    folder = context("FROM base\nRUN date +%N > /now\n")
+    assert wcbuild.build(folder, "-q").stdout != wcbuild.build(folder, "-q", "--no-cache").stdout
+
+
+def test_a_failed_step_shows_lines_output_and_exit_code(wcbuild, context):
+    folder = context("FROM base\n\nRUN echo this went wrong \\\n && exit 42\n")
+    failed = wcbuild.build(folder, "-t", "never", check=False)
+    assert failed.returncode == 1
+    tail = failed.stderr[failed.stderr.index("------") :]
+    assert "\nthis went wrong\n" in tail
+    assert "Dockerfile:3" in tail
+    assert "exit code: 42" in tail
+    assert "    4 |  && exit 42" in tail
+    assert "Traceback" not in failed.stderr
+    assert "never" not in wcbuild("images").stdout
+
+
+def test_a_command_that_is_killed_says_so(wcbuild, context):
+    failed = wcbuild.build(context("FROM base\nRUN sh -c 'kill -9 $$'\n"), check=False)
+    assert failed.returncode == 1
+    assert "exit code: 137" in failed.stderr
+
+
+def test_quiet_prints_the_image_id_alone(wcbuild, context):
+    done = wcbuild.build(context("FROM base\nRUN echo loud\n"), "-q")
+    assert done.stdout.startswith("sha256:")
+    assert len(done.stdout) == 72
+    assert done.stderr == ""
+
+
+def test_writes_the_image_id_and_buildx_metadata(wcbuild, context, tmp_path):
+    done = wcbuild.build(
+        context("FROM base\nRUN true\n"),
+        *("-q", "-t", "meta:1", "--iidfile", tmp_path / "iid"),
+        *("--metadata-file", tmp_path / "meta.json"),
+    )
+    image_id = done.stdout.strip()
+    assert (tmp_path / "iid").read_text() == image_id
+    metadata = json.loads((tmp_path / "meta.json").read_text())
+    assert metadata["containerimage.config.digest"] == image_id
+    assert metadata["containerimage.digest"].startswith("sha256:")
+    assert metadata["containerimage.descriptor"]["digest"] == metadata["containerimage.digest"]
+    assert metadata["image.name"] == "docker.io/library/meta:1"
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker", "tar"])
+def test_writes_an_archive(wcbuild, context, tmp_path, kind):
+    wcbuild.build(
+        context("FROM base\nRUN echo x > /made\n"), "-o", f"type={kind},dest={tmp_path / 'out'}"
+    )
+    with tarfile.open(tmp_path / "out") as archive:
+        names = archive.getnames()
+    assert {"oci": "oci-layout", "docker": "manifest.json", "tar": "made"}[kind] in names
+
+
+def test_writes_a_folder(wcbuild, context, tmp_path):
+    folder = context(
+        "FROM base AS b\nRUN echo x > /made\nFROM scratch\nCOPY --from=b /made /sub/\n"
+    )
+    wcbuild.build(folder, "-o", tmp_path / "out")
+    assert (tmp_path / "out" / "sub" / "made").read_text() == "x\n"
+
+
+def test_save_and_load_keep_the_image(wcbuild, context, tmp_path, machine_base):
+    image_id = wcbuild.build(context("FROM base\nRUN echo x > /made\n"), "-q", "-t", "app:1").stdout
+    wcbuild("save", "-o", tmp_path / "saved.tar", "app:1")
+    other = Wcbuild(tmp_path / "other", machine_base)
+    other("load", "-i", tmp_path / "saved.tar")
+    assert json.loads(other("inspect", "app:1").stdout)[0]["Id"] == image_id.strip()
+
+
+def test_names_come_and_go(wcbuild, context):
+    wcbuild.build(context("FROM base\nLABEL a=b\n"), "-t", "app:1")
+    wcbuild("tag", "app:1", "other/name:2")
+    assert "other/name" in wcbuild("images").stdout
+    wcbuild("rmi", "app:1")
+    listed = wcbuild("images", "--format", "{{.Repository}}:{{.Tag}}").stdout
+    assert listed == "other/name:2\n"
+    shown = wcbuild("inspect", "--format", "{{json .Config.Labels}}", "other/name:2").stdout
+    assert shown == '{"a":"b"}\n'
+    assert "LABEL a=b" in wcbuild("history", "other/name:2").stdout
+
+
+def test_prune_keeps_what_is_named(wcbuild, context):
+    wcbuild.build(context("FROM base\nRUN echo x > /made\nCMD cat /made\n"), "-t", "app:1")
+    wcbuild("prune")
+    assert wcbuild("run", "app:1").stdout == "x\n"
+
+
+def test_two_builds_at_once_are_both_right(wcbuild, context):
+    folder = context("FROM base\nRUN sleep 0.2; echo shared > /a\nRUN cat /a > /b\n")
+    base = f"base=oci-layout://{wcbuild.base}"
+    words = wcbuild.command("build", "-q", "--build-context", base, folder)
+    builds = [
+        subprocess.Popen(words, env=wcbuild.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    printed = [build.communicate() for build in builds]
+    assert [build.returncode for build in builds] == [0, 0, 0], printed
+    for image_id, _ in printed:
+        name = image_id.decode().strip()
+        assert wcbuild("run", name, "cat", "/b").stdout == "shared\n"
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found += [int(path.parent.name), *descendants(int(path.parent.name))]
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
+    folder = context("FROM base\nRUN echo begun; sleep 600 & sleep 600\n")
+    base = f"base=oci-layout://{wcbuild.base}"
+    words = wcbuild.command("build", "--progress", "plain", "--build-context", base, folder)
+    mounts = Path("/proc/mounts").read_text()
+    build = subprocess.Popen(words, env=wcbuild.env, stderr=subprocess.PIPE, text=True)
+    with build.stderr:
+        for line in build.stderr:
+            if line.endswith("begun\n"):
+                break
+        children = descendants(build.pid)
+        assert children
+        started = time.monotonic()
+        build.send_signal(number)
+        build.wait(timeout=10)
+        build.stderr.read()
+    assert time.monotonic() - started < 3
+    if number is signal.SIGINT:
+        assert build.returncode == 130
+    end = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+    assert Path("/proc/mounts").read_text() == mounts
+    # The next build sweeps what a killed one could not.
+    wcbuild.build(context("FROM base\nRUN true\n"))
+    assert [path for name in ("tmp", "ingest") for path in wcbuild.root.glob(f"{name}/*")] == []
+
+
+def test_destroying_the_root_destroys_that_sandbox_only(wcbuild, context, tmp_path):
+    witness = tmp_path / "witness"
+    witness.write_text("untouched")
+    # First the harmless question: does a step see the machine's files at all?
+    wcbuild.build(
+        context(f"FROM base\nRUN test ! -e {witness} && test ! -e /proc/1/root{witness}\n")
+    )
+    folder = context("FROM base\nRUN rm -rf --no-preserve-root / || true\n", {"kept": "kept"})
+    wcbuild.build(folder)
+    assert witness.read_text() == "untouched"
+    assert (folder / "kept").read_text() == "kept"
+    assert wcbuild.build(context("FROM base\nRUN echo still here\n")).returncode == 0
+
+
+BAD = {
+    "unknown instruction": ("FROM base\nRUNN x\n", ["Dockerfile:2", "RUNN", "RUN"]),
+    "empty": ("", ["empty"]),
+    "no FROM": ("RUN x\n", ["Dockerfile:1", "FROM"]),
+    "unknown stage": (
+        "FROM base AS builder\nCOPY --from=biulder /a /b\n",
+        ["Dockerfile:2", "biulder", 'did you mean "builder"'],
+    ),
+    "missing file": ("FROM base\nCOPY redme.txt /\n", ["Dockerfile:2", "redme.txt", "readme.txt"]),
+    "outside": ("FROM base\nCOPY ../../etc/passwd /\n", ["etc/passwd"]),
+}
+
+
+@pytest.mark.parametrize(("dockerfile", "told"), BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_a_clear_error(wcbuild, context, dockerfile, told):
+    failed = wcbuild.build(context(dockerfile, {"readme.txt": "x"}), "-t", "bad", check=False)
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert "internal error" not in failed.stderr
+    for text in told:
+        assert text in failed.stderr
+    assert "bad" not in wcbuild("images").stdout
+
+
+def test_a_missing_dockerfile_is_named_and_one_is_suggested(wcbuild, tmp_path):
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "Dockerfle").write_text("FROM scratch\n")
+    failed = wcbuild("build", tmp_path / "context", check=False)
+    assert failed.returncode == 1
+    assert "Dockerfle" in failed.stderr
+
+
+def test_a_missing_context_is_named(wcbuild, tmp_path):
+    failed = wcbuild("build", tmp_path / "nowhere", check=False)
+    assert failed.returncode == 1
+    assert "nowhere" in failed.stderr
+
+
+def test_a_registry_that_is_down_is_named(wcbuild, context):
+    failed = wcbuild("build", context("FROM 127.0.0.1:9/app:1\n"), check=False)
+    assert failed.returncode == 1
+    assert "127.0.0.1:9" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_wrong_usage_has_its_own_status(wcbuild, context):
+    assert wcbuild("build", "--no-such-flag", ".", check=False).returncode == 2
+    assert (
+        wcbuild("build", "--progress", "fancy", context("FROM base\n"), check=False).returncode == 2
+    )
+
+
+def test_a_program_that_reads_no_more_ends_it_quietly(wcbuild):
+    process = subprocess.Popen(
+        wcbuild.command("--help"), env=wcbuild.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    _, told = process.communicate()
+    assert told == b""
