@@ -121,8 +121,14 @@ class Exporter:
         client = self._client()
         pushed = descriptor
         for reference in references:
-            target = client.repository(reference)
-            pushed = self.copy(self._store, descriptor, target, (reference.tag,), "push", output)
+            pushed = self.copy(
+                self._store,
+                descriptor,
+                client.repository(reference),
+                tags=(reference.tag,),
+                compression=output.compression,
+                level=output.level,
+            )
         return pushed
 
     def write(
@@ -174,25 +180,34 @@ class Exporter:
             if output.kind == "oci" and not output.tar:
                 # A layout is a repository of its own: its names are tags.
                 names = tuple(reference.tag for reference in references)
-            self.copy(self._store, descriptor, target, names or ("latest",), "export", output)
+            self.copy(
+                self._store,
+                descriptor,
+                target,
+                tags=names or ("latest",),
+                compression=output.compression,
+                level=output.level,
+                verb="export",
+            )
 
     def copy(
         self,
         source: Source,
         descriptor: Descriptor,
         target: Target,
+        *,
         tags: tuple[str, ...],
-        verb: str,
-        output: Output,
+        compression: str = "gzip",
+        level: int | None = None,
+        verb: str = "push",
     ) -> Descriptor:
-        """Copy from anywhere to anywhere, plain layers compressed as ``output`` says."""
+        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way."""
         from registry.copy import Recompress, copy  # noqa: PLC0415 - as in `fetch`
 
         recompress = None
-        if output.compression != "uncompressed":
-            recompress = Recompress(
-                codec=output.compression, level=output.level, memo=self._store.compressed
-            )
+        if compression != "uncompressed":
+            memo = self._store.compressed
+            recompress = Recompress(codec=compression, level=level, memo=memo)
         return copy(
             source,
             target,
