@@ -36,6 +36,8 @@ _CAPABILITY = "security.capability"
 
 _READ_BYTES = 1024 * 1024
 
+_EMPTY = hashlib.sha256().hexdigest()
+
 
 class LocalTree:
     """The files of a folder that a build may see.
@@ -98,6 +100,8 @@ class LocalTree:
 
     def known_digest(self, path: str, node: Node) -> str | None:
         """Return the digest of a file if that takes no reading."""
+        if not node.meta.size:
+            return _EMPTY
         own = str(node.identity)
         known = self._learned.get(own)
         return known if known is not None or self._index is None else self._index.find(path, own)

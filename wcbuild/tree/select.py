@@ -93,9 +93,10 @@ def cheap_content_key(op: CopyOp, tree: FileTree) -> str | None:
     """Return `content_key`, or None if most of the content would have to be read for it.
 
     Whoever is going to read the files anyway does that first, and the key costs nothing afterwards.
+    Not so for archives that ADD unpacks: packing what is in them does not give their own digest.
     """
     selection = _Selection(op, tree)
-    return selection.key() if selection.is_mostly_known() else None
+    return selection.key() if op.unpack or selection.is_mostly_known() else None
 
 
 class _Selection:
