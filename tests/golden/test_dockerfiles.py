@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wcbuild.dockerfile.source import Span, excerpt
+from wcbuild.cli.errors import describe
+from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import DockerfileSyntaxError
 
@@ -57,8 +58,6 @@ def test_rejects(case, request):
     data = (case / "Dockerfile").read_bytes()
     with pytest.raises(DockerfileSyntaxError) as caught:
         parse_dockerfile(data, file="Dockerfile")
-    error = caught.value
     source = data.decode(errors="replace")
-    shown = [excerpt(source, span, error.word, error.hint) for span in error.spans]
-    text = "\n".join([str(error), *shown]) + "\n"
+    text = describe(caught.value, read_source=lambda _: source)
     check(case / "message.txt", text, request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TextIO
@@ -133,7 +134,7 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
     for number, line in numbered[:MAX_EXCERPT]:
         row = clean(line).expandtabs(4)
         shown.append(f"  {number:>3} | {row}".rstrip())
-        at = row.find(word) if word and not marked else -1
+        at = _find(word, row) if word and not marked else -1
         if at >= 0:
             marked = True
             carets = " " * (8 + width(row[:at])) + "^" * width(word)
@@ -143,3 +144,9 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
     if shown and hint and not marked:
         shown.append(f"        {hint}")
     return shown
+
+
+def _find(word: str, row: str) -> int:
+    """Return where ``word`` begins, where it stands alone if it does; -1 if it is not there."""
+    alone = re.search(rf"(?<!\S){re.escape(word)}(?!\S)", row)
+    return alone.start() if alone else row.find(word)
