@@ -72,11 +72,6 @@ class IgnoreRules:
     def __bool__(self) -> bool:
         return bool(self._groups)
 
-    @property
-    def has_exceptions(self) -> bool:
-        """There is a pattern with `!`."""
-        return any(not group.excludes for group in self._groups)
-
     def excludes(self, path: str) -> bool:
         """Say whether ``path``, relative to the root and clean, is left out."""
         state = NO_MATCH
