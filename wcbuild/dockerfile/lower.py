@@ -510,7 +510,7 @@ class _Lowering:
             source_step, from_stage = self._copy_source(state, instruction)
             inputs += (source_step,)
         op = CopyOp(
-            sources=tuple(_clean_source(source) for source in sources),
+            sources=tuple(_clean_source(each, parents=instruction.parents) for each in sources),
             dest=_destination(state.config.working_dir, dest),
             inline=tuple(
                 self._inline(heredoc, state, instruction) for heredoc in instruction.heredocs
@@ -668,8 +668,11 @@ def _destination(working_dir: str, dest: str) -> str:
     return path if path == "/" or not is_directory else path + "/"
 
 
-def _clean_source(source: str) -> str:
-    """Return a source relative to its root; `..` stops there."""
+def _clean_source(source: str, *, parents: bool) -> str:
+    """Return a source relative to its root; `..` stops there. The pivot of --parents stays."""
+    if parents and "/./" in source:
+        base, _, rest = source.partition("/./")
+        return f"{_clean_source(base, parents=False)}/./{_clean_source(rest, parents=False)}"
     return posixpath.normpath("/" + source).lstrip("/")
 
 

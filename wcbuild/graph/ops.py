@@ -61,7 +61,10 @@ class CopyOp:
     """
 
     sources: tuple[str, ...]
-    """Paths below the source's root, cleaned, no leading slash; may hold wildcards."""
+    """Paths below the source's root, cleaned, no leading slash; may hold wildcards.
+
+    With ``parents``, what stands before a `/./` is not repeated below ``dest``.
+    """
     dest: str
     """Absolute; a trailing slash says that it is a directory."""
     inline: tuple[InlineFile, ...] = ()

@@ -233,6 +233,7 @@ class StepExecutor:
         if isinstance(source, ContextFiles):
             # Packing read every file, so now their digests are known and the key costs nothing.
             source.tree.learn(changes, entries)
+            self._contents[op, id(source)] = place.content_key(op, source.tree)
             if not step.no_cache:
                 found = self._find_layer(op, inputs)
                 if found is not None:
