@@ -16,14 +16,12 @@ from pathlib import Path
 from stat import S_IFMT, S_ISCHR, S_ISDIR, S_ISLNK, S_ISREG, S_ISSOCK
 from typing import NamedTuple
 
+from registry.oci.digest import ChainId
 from wcbuild.layer.changes import Change
 from wcbuild.sandbox.base import RootMount
 from wcbuild.snapshot import diff
 from wcbuild.snapshot.base import Snapshot
 from wcbuild.snapshot.directory import SnapshotDirectory
-
-_CLOCK_TICK_NS = 20_000_000
-"""More than the kernel's clock for inode times is behind: it ticks 100 times a second at the slowest."""
 
 _CHUNK = 1 << 20
 
@@ -84,6 +82,11 @@ class CopyingSnapshotter(SnapshotDirectory):
             fs, (below,), root=os.stat(below), untouched=self._untouched(snapshot.id)
         )
 
+    def commit(self, snapshot: Snapshot, chain_id: ChainId) -> None:
+        super().commit(snapshot, chain_id)
+        # The changes are known when there is a name, which is made from them.
+        self._copied.pop(snapshot.id, None)
+
     def remove(self, snapshot: Snapshot) -> None:
         super().remove(snapshot)
         self._copied.pop(snapshot.id, None)
@@ -95,7 +98,7 @@ class CopyingSnapshotter(SnapshotDirectory):
         # If somebody set the clock back meanwhile, so are the times of what was written since.
         day_ns, steady_ns = copied.clocks_ns
         set_back_ns = (time.monotonic_ns() - steady_ns) - (time.time_ns() - day_ns)
-        before_ns = copied.finished_ns - _CLOCK_TICK_NS - max(0, set_back_ns)
+        before_ns = copied.finished_ns - max(0, set_back_ns)
         return diff.Untouched(before_ns, copied.directories)
 
 
