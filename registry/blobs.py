@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -51,6 +51,14 @@ class BlobDirectory:
         """Say whether the blob is here, whole."""
         return os.path.isfile(self.path(digest))
 
+    def holds(self, descriptor: Descriptor) -> bool:
+        """Say whether the blob is here and of its size, which after a power cut it may not be."""
+        try:
+            status = os.stat(self.path(descriptor.digest))
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == descriptor.size
+
     def path(self, digest: Digest) -> Path:
         """Return where the blob is or would be."""
         return self._path / digest.algorithm / digest.hex
@@ -83,7 +91,7 @@ class BlobDirectory:
         Raises:
             DigestMismatchError, SizeMismatchError, StoreError: nothing was stored.
         """
-        if self.has(expected.digest):
+        if self.holds(expected):
             return
         with self.create(expected.digest.algorithm) as writer:
             received = 0
@@ -134,6 +142,26 @@ class BlobDirectory:
             for name in names:
                 with contextlib.suppress(InvalidDigestError):
                     yield Digest(f"{algorithm}:{name}")
+
+    def make_durable(self, digests: Iterable[Digest]) -> None:
+        """Let blobs survive a power cut; those that do already cost next to nothing.
+
+        Raises:
+            StoreError
+        """
+        folders = set()
+        for digest in digests:
+            path = self.path(digest)
+            with store_errors(path):
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            folders.add(path.parent)
+        for folder in folders:
+            with store_errors(folder):
+                fsync_directory(folder)
 
     def sweep(self) -> int:
         """Remove what writers that died have left; return the number of bytes freed.

@@ -247,7 +247,7 @@ class _Build:
         contexts = self._contexts(lowered, folders)
         executor = StepExecutor(
             layers=layers,
-            cache=LocalCache(self._store.root / "cache", self._store.blobs.has),
+            cache=LocalCache(self._store.root / "cache", self._store.has),
             images=self._bases,
             contexts=contexts,
             snapshotter=snapshotter,

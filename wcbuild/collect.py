@@ -12,9 +12,9 @@ def collect_unnamed(store: LocalStore) -> int:
 
     The caller holds the store exclusively.
     """
-    cache = LocalCache(store.root / "cache", store.blobs.has)
+    cache = LocalCache(store.root / "cache", store.has)
     cached = {record.diff_id for _, record in cache.records()}
-    return store.collect(cached.__contains__)[0]
+    return store.collect(cached.__contains__, derived=True)[0]
 
 
 def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
@@ -22,6 +22,6 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
 
     The caller holds the store exclusively.
     """
-    LocalCache(store.root / "cache", store.blobs.has).clear()
-    freed, chains = store.collect(lambda _: False)
+    LocalCache(store.root / "cache", store.has).clear()
+    freed, chains = store.collect(lambda _: False, derived=False)
     return freed + snapshotter.prune(chains)

@@ -62,7 +62,8 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.blobs = BlobDirectory(root / "blobs")
+        # Made durable all at once, when an image that needs them gets a name.
+        self.blobs = BlobDirectory(root / "blobs", durable=False)
         self.compressed = CompressedMemo(root / "compressed")
         self._images = root / "images"
         self._lock = FileLock(root / "store.lock")
@@ -75,7 +76,7 @@ class LocalStore:
 
     def has(self, descriptor: Descriptor) -> bool:
         """Say whether a blob is here."""
-        return self.blobs.has(descriptor.digest)
+        return self.blobs.holds(descriptor)
 
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         """Store a blob."""
@@ -107,10 +108,28 @@ class LocalStore:
             "descriptor": descriptor.to_json(),
             "imageId": image_id,
         }
+        path, raw = self._images / _file_name(name), json.dumps(data).encode()
         with store_errors(self._images):
-            # Written last of all: a name that can be read leads to whole images only.
-            atomic_write(self._images / _file_name(name), json.dumps(data).encode())
+            if path.exists() and path.read_bytes() == raw:
+                return record
+            # Last of all, and after its blobs are durable: a name leads to whole images only.
+            self.blobs.make_durable(self._closure(descriptor))
+            atomic_write(path, raw)
         return record
+
+    def _closure(self, descriptor: Descriptor) -> Iterator[Digest]:
+        """Yield the digests of all blobs here that an image or index is made of."""
+        if not self.has(descriptor):
+            return
+        yield descriptor.digest
+        if mediatypes.is_index(descriptor.media_type):
+            for child in self.index(descriptor).manifests:
+                yield from self._closure(child)
+        elif mediatypes.is_manifest(descriptor.media_type):
+            image = self.manifest(descriptor)
+            for blob in (image.config, *image.layers):
+                if self.has(blob):
+                    yield blob.digest
 
     def images(self) -> list[ImageRecord]:
         """Return all records, by name, those without a name last."""
@@ -220,53 +239,50 @@ class LocalStore:
         finally:
             self._lock.acquire(shared=True, wait=True)
 
-    def collect(self, keep_cache: Callable[[DiffId], bool]) -> tuple[int, frozenset[ChainId]]:
-        """Delete blobs and indexes that no image needs; return bytes freed and the chain ids in use.
+    def collect(
+        self, cached: Callable[[DiffId], bool], *, derived: bool
+    ) -> tuple[int, frozenset[ChainId]]:
+        """Delete what no image needs; return bytes freed and the chain ids of the images.
 
-        ``keep_cache`` says whether a layer is kept for the build cache's sake. The caller holds the
-        store exclusively, and prunes snapshots to the returned chain ids.
+        ``cached`` says which layers are kept for the build cache's sake. With ``derived``, what can be
+        made again of an image's compressed layers (their tars) is kept, too. The caller holds the
+        store exclusively.
         """
         blobs: set[Digest] = set()
         layers: set[DiffId] = set()
         chains: set[ChainId] = set()
         for record in self.images():
-            self._mark(record.descriptor, blobs, layers, chains)
+            blobs.update(self._closure(record.descriptor))
+            for config in self._configs(record.descriptor):
+                layers.update(config.diff_ids)
+                parent: ChainId | None = None
+                for diff_id in config.diff_ids:
+                    parent = chain.extend(parent, diff_id)
+                    chains.add(parent)
         freed = 0
         for digest in list(self.blobs):
-            if digest in blobs or digest in layers or keep_cache(DiffId(digest)):
-                continue
-            freed += self.blobs.path(digest).stat().st_size
-            self.blobs.remove(digest)
+            needed = digest in blobs or (derived and digest in layers)
+            if not needed and not cached(DiffId(digest)):
+                freed += self.blobs.path(digest).stat().st_size
+                self.blobs.remove(digest)
         for folder in ("indexes", "compressed"):
             for path in (self.root / folder).iterdir():
                 diff_id = DiffId(Digest(f"sha256:{path.name.partition('.')[0]}"))
-                if diff_id not in layers and not keep_cache(diff_id):
+                if diff_id not in layers and not cached(diff_id):
                     freed += path.stat().st_size
                     path.unlink()
         return freed, frozenset(chains)
 
-    def _mark(
-        self,
-        descriptor: Descriptor,
-        blobs: set[Digest],
-        layers: set[DiffId],
-        chains: set[ChainId],
-    ) -> None:
-        if descriptor.digest in blobs or not self.has(descriptor):
-            return
-        blobs.add(descriptor.digest)
+    def _configs(self, descriptor: Descriptor) -> Iterator[ImageConfig]:
+        """Yield the configs here that an image or index leads to."""
         if mediatypes.is_index(descriptor.media_type):
             for child in self.index(descriptor).manifests:
-                self._mark(child, blobs, layers, chains)
+                if self.has(child):
+                    yield from self._configs(child)
         elif mediatypes.is_manifest(descriptor.media_type):
-            image = self.manifest(descriptor)
-            blobs.update((image.config.digest, *(layer.digest for layer in image.layers)))
-            config = ImageConfig.parse(read_all(self, image.config))
-            layers.update(config.diff_ids)
-            parent: ChainId | None = None
-            for diff_id in config.diff_ids:
-                parent = chain.extend(parent, diff_id)
-                chains.add(parent)
+            config = self.manifest(descriptor).config
+            if config.media_type in mediatypes.CONFIGS and self.has(config):
+                yield ImageConfig.parse(read_all(self, config))
 
     def close(self) -> None:
         """Give back the lock."""

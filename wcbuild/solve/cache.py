@@ -11,6 +11,8 @@ from typing import Protocol
 
 from registry.errors import RegistryError
 from registry.files import atomic_write
+from registry.oci import mediatypes
+from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from wcbuild.graph.keys import CacheKey
 
@@ -26,6 +28,11 @@ class Record:
     """What later steps take as the key of this result: the key it was first built under."""
     created: str
     """When it was built, RFC 3339; the history keeps saying so when the result is taken again."""
+
+    @property
+    def layer(self) -> Descriptor:
+        """The layer as it lies in the store: the uncompressed tar."""
+        return Descriptor(media_type=mediatypes.OCI_LAYER, digest=self.diff_id, size=self.size)
 
 
 class Cache(Protocol):
@@ -43,7 +50,7 @@ class Cache(Protocol):
 class LocalCache:
     """A file a key, below the local store. A record that cannot be read is no record."""
 
-    def __init__(self, root: Path, has_layer: Callable[[DiffId], bool]) -> None:
+    def __init__(self, root: Path, has_layer: Callable[[Descriptor], bool]) -> None:
         self._root = root
         self._has_layer = has_layer
 
@@ -58,7 +65,7 @@ class LocalCache:
             )
         except (OSError, ValueError, KeyError, TypeError, RegistryError):
             return None
-        return record if self._has_layer(record.diff_id) else None
+        return record if self._has_layer(record.layer) else None
 
     def remember(self, key: CacheKey, record: Record) -> None:
         data = {
