@@ -12,7 +12,17 @@ import json
 from collections.abc import Sequence
 from typing import Any, NewType
 
-from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, Mount, MountKind, Op, RunOp, ScratchOp
+from wcbuild.graph.ops import (
+    ContextOp,
+    CopyOp,
+    ImageOp,
+    MkdirOp,
+    Mount,
+    MountKind,
+    Op,
+    RunOp,
+    ScratchOp,
+)
 
 CacheKey = NewType("CacheKey", str)
 """sha256 in hexadecimal."""
