@@ -131,7 +131,8 @@ class Api:
                 response.discard()
                 sent = self._authorizer.answer(response, scopes, sent)
                 response = exchange(sent)
-                if response.status == _UNAUTHORIZED and (hint := self._authorizer.explain()):
+                refused = response.status == _UNAUTHORIZED and self.owns(response.url)
+                if refused and (hint := self._authorizer.explain()):
                     response.discard()
                     wanted = " ".join(format_scopes(scopes)) or "the registry"
                     raise UnauthorizedError(self.registry, wanted, hint)

@@ -24,6 +24,7 @@ from registry.remote.transport import Response, Transport, check_url
 MAX_TOKEN_BYTES = 1024 * 1024
 """Of a token server's answer; tokens that name hundreds of repositories are some 10 KiB."""
 
+_WRONG_PASSWORD = "wrong user name or password"  # noqa: S105 - words
 _CLIENT_ID = "wcbuild"
 _DEFAULT_EXPIRY_S = 60.0
 _EXPIRY_MARGIN_S = 10.0
@@ -144,15 +145,17 @@ class Authorizer:
             if header is None:
                 raise UnauthorizedError(self._registry, what, self._no_credentials())
             if header == sent:
-                raise UnauthorizedError(self._registry, what, "wrong user name or password")
+                raise UnauthorizedError(self._registry, what, _WRONG_PASSWORD)
             return header
 
     def explain(self) -> str:
         """Return what may help when a registry goes on refusing; empty if nothing comes to mind."""
         with self._lock:
-            return self._withheld or (
-                self._no_credentials() if self._looked and not self._credential else ""
-            )
+            if self._withheld or self._challenge is None:
+                return self._withheld
+            if self._credential is None:
+                return self._no_credentials()
+            return _WRONG_PASSWORD if self._challenge.scheme == "basic" else ""
 
     def _no_credentials(self) -> str:
         return f"no credentials for it; try `wcbuild login {self._registry}`"
@@ -209,7 +212,7 @@ class Authorizer:
             error = response.refusal(parts.netloc, printable(" ".join(format_scopes(scopes))))
             if isinstance(error, UnauthorizedError):
                 reason = self._withheld or (
-                    "wrong user name or password" if credential else self._no_credentials()
+                    _WRONG_PASSWORD if credential else self._no_credentials()
                 )
                 raise UnauthorizedError(self._registry, error.scope or "the registry", reason)
             raise error

@@ -164,7 +164,11 @@ class BlobBody(io.RawIOBase):
 
     def _failure(self, response: Response) -> RegistryError:
         """Return what a refusal means; a storage host's may be an expired signature, and worth a try."""
+        if not self._api.owns(response.url):
+            response.discard()
+            reason = f"answered {response.status}, where the registry had sent us"
+            return UnreachableError(response.host, f"{reason} ({response.request})")
         error = self._api.error(response, self._what)
-        if response.status in RETRIED or not self._api.owns(response.url):
+        if response.status in RETRIED:
             return UnreachableError(response.host, str(error))
         return error

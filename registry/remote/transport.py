@@ -1,8 +1,7 @@
 """HTTP below the registry's words: one request and its redirects, tries and waits, bodies.
 
-`requests` does the talking, with everything that it would decide by itself switched off: it reads no
-environment and no netrc (which would replace a token), follows no redirect, tries nothing again and
-decompresses nothing.
+`requests` does the talking, by its adapters alone. Its sessions would decide too much: they read the
+environment and netrc (which replaces a token), keep cookies, and read the body of a redirect whole.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -37,6 +37,11 @@ _MAX_RETRY_AFTER_S = 60.0
 _MAX_WAIT_S = 15.0
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _METHOD_KEEPING_REDIRECTS = frozenset((307, 308))
+_HEADERS: Mapping[str, str] = {
+    "User-Agent": "wcbuild",
+    # Decompressing would change the bytes that digests are of, and could fill the memory.
+    "Accept-Encoding": "identity",
+}
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Answers that may be better a moment later."""
 
@@ -155,24 +160,33 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The connections to one origin."""
+
+    adapter: requests.adapters.HTTPAdapter
+    verify: bool | str
+    proxies: dict[str, str]
+
+
 class Transport:
     """Sends requests.
 
-    There is one `requests` session for each origin, so that nothing set for one host (certificates
-    not checked, above all) reaches another.
+    Each origin has connections of its own, so that nothing set for one host (certificates not
+    checked, above all) reaches another.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._sessions: dict[str, requests.Session] = {}
+        self._lines: dict[str, _Line] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close all idle connections."""
         with self._lock:
-            for session in self._sessions.values():
-                session.close()
-            self._sessions.clear()
+            for line in self._lines.values():
+                line.adapter.close()
+            self._lines.clear()
 
     def backoff(self) -> Backoff:
         """Start counting tries."""
@@ -247,49 +261,37 @@ class Transport:
     ) -> Response:
         parts = urlsplit(url)
         shown = f"{method} {redact(url)}"
-        session = self._session(parts)
+        line = self._line(parts)
         data: Any = body() if callable(body) else body
         timeouts = (self.settings.connect_timeout_s, timeout_s or self.settings.stall_timeout_s)
         logger.debug("request.started %s", shown)
         with map_errors(parts.netloc, shown):
-            prepared = session.prepare_request(
-                requests.Request(method, url, headers=dict(headers), data=data)
-            )
-            answer = session.send(
+            prepared = requests.Request(method, url, {**_HEADERS, **headers}, data=data).prepare()
+            answer = line.adapter.send(
                 prepared,
-                allow_redirects=False,
                 stream=True,
                 timeout=timeouts,
-                verify=session.verify,
-                proxies=dict(session.proxies),
+                verify=line.verify,
+                proxies=line.proxies,
             )
         logger.debug("request.answered %s status=%d", shown, answer.status_code)
         return Response(answer, shown, self.settings)
 
-    def _session(self, parts: SplitResult) -> requests.Session:
-        key = origin(parts)
+    def _line(self, parts: SplitResult) -> _Line:
+        key, host = origin(parts), parts.netloc
         with self._lock:
-            session = self._sessions.get(key)
-            if session is None:
-                session = self._sessions[key] = self._new_session(parts)
-            return session
-
-    def _new_session(self, parts: SplitResult) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False
-        session.headers.clear()
-        session.headers.update({"User-Agent": "wcbuild", "Accept-Encoding": "identity"})
-        host = parts.netloc
-        session.verify = self.settings.ca_bundle()
-        if self.settings.is_insecure(host):
-            session.verify = False
-            # The user has said so; once for each request would be too often to repeat it.
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        session.proxies.update(self.settings.proxies(parts.scheme, host))
-        session.mount(
-            f"{parts.scheme}://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=16)
-        )
-        return session
+            if key not in self._lines:
+                verify = self.settings.ca_bundle()
+                if self.settings.is_insecure(host):
+                    verify = False
+                    # The user has said so; a warning for each request would be too many.
+                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+                self._lines[key] = _Line(
+                    requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=16),
+                    verify,
+                    self.settings.proxies(parts.scheme, host),
+                )
+            return self._lines[key]
 
 
 def after_tries(error: UnreachableError, tries: int) -> UnreachableError:

@@ -177,7 +177,7 @@ class _Upload:
         self._what = what
         self._location = session
         """Always the latest one: it may carry the registry's own state."""
-        self._restarted = False
+        self._resumed = self._restarted = False
         self._backoff = api.transport.backoff()
 
     def send(self, source: _Rewinding, expected: Descriptor) -> None:
@@ -267,7 +267,7 @@ class _Upload:
             error = DigestMismatchError(
                 expected.digest, "other bytes, says the registry", self._what
             )
-            if offset:  # perhaps it counted wrongly while the connection broke
+            if self._resumed:  # perhaps it counted wrongly while the connection broke
                 self._restart(error)
                 return error, None
         if response.status not in (_NOT_FOUND, _RANGE_NOT_SATISFIABLE):
@@ -285,6 +285,7 @@ class _Upload:
             self._restart(error)
             self._begin()
             return 0
+        self._resumed = True
         stated = _RANGE.fullmatch(response.headers.get("Range", ""))
         self._follow(response)
         response.discard()

@@ -71,6 +71,7 @@ class _Fault:
     cut_request: int | None = None
     stall_s: float = 0.0
     stall_after: int = 0
+    trickle_s: float = 0.0
     drop_after: bool = False
     extra_headers: dict[str, str] = field(default_factory=dict)
 
@@ -88,6 +89,8 @@ class RegistrySimulator:
         self.ranges = True
         self.checks_digests = True
         self.redirect_to = ""
+        self.connections = 0
+        self.forgets_bodies = False
         self.uploads: dict[str, _Upload] = {}
         self._faults: list[_Fault] = []
         self._basic: tuple[str, str] | None = None
@@ -174,6 +177,10 @@ class RegistrySimulator:
     ) -> None:
         """Be silent for ``seconds`` after ``after`` bytes of the answer's body."""
         self._add(_Fault(method, at, times, stall_s=seconds, stall_after=after))
+
+    def trickle(self, seconds: float, times: int = 1, *, at: str = "/blobs/") -> None:
+        """Send the answer's body byte by byte, with a pause before each."""
+        self._add(_Fault("GET", at, times, trickle_s=seconds))
 
     def say_too(
         self, method: str, headers: dict[str, str], times: int = 1, *, at: str = ""
@@ -332,6 +339,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         with self.simulator._lock:
+            self.simulator.connections += 1
             self.simulator._sockets.add(self.connection)
 
     def finish(self) -> None:
@@ -348,6 +356,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.simulator._lock:
             self.simulator.requests.append(self.record)
         self.fault = self.simulator.fault_for(self.command, self.path) or _Fault("", "", 0)
+        # As real ones do, on the strength of the headers: a token may end while the body comes.
+        challenge = self.simulator.refusal_of(self.record)
         self.record.body, whole = self.read_body(self.fault.cut_request)
         if not whole and self.fault.cut_request is None:
             self.close_connection = True
@@ -364,7 +374,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raw = self.simulator.storage.get(parts.path.removeprefix("/storage/"))
             self.answer_blob(raw)
             return
-        challenge = self.simulator.refusal_of(self.record)
         if challenge is not None:
             self.refuse(401, "UNAUTHORIZED", challenge)
             return
@@ -389,7 +398,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 size = int(self.rfile.readline().strip() or b"-1", 16)
                 if size < 0:
                     break
-                body += self.rfile.read(size)
+                data = self.rfile.read(size)
+                body += b"" if self.simulator.forgets_bodies else data
                 self.rfile.readline()
                 if size == 0:
                     whole = True
@@ -548,6 +558,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(fault.stall_s)
             body = body[fault.stall_after :]
+        for number in range(len(body) if fault.trickle_s else 0):
+            time.sleep(fault.trickle_s)
+            self.wfile.write(body[number : number + 1])
+        if fault.trickle_s:
+            return
         if fault.cut_answer is not None:
             self.wfile.write(body[: fault.cut_answer])
             self.hang_up()
