@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 _NANOSECONDS = {
     "ns": 1,
@@ -31,16 +30,18 @@ def parse_duration(text: str) -> int:
         return 0
     if not body or len(body) > _LONGEST_TEXT:
         raise ValueError(f'invalid duration "{text[:_LONGEST_TEXT]}"')
-    total = Fraction(0)
+    total = 0
     for part in re.split(r"(?<=[^0-9.])(?=[0-9.])", body):
-        match = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)", part)
-        if match is None:
+        match = re.fullmatch(r"([0-9]*)\.?([0-9]*)([^0-9.]*)", part)
+        if match is None or not (match[1] or match[2]):
             raise ValueError(f'invalid duration "{text}"')
-        if not match[2]:
+        whole, decimals, unit = match.groups()
+        if not unit:
             raise ValueError(f'missing unit in duration "{text}"')
-        if match[2] not in _NANOSECONDS:
-            raise ValueError(f'unknown unit "{match[2]}" in duration "{text}"')
-        total += Fraction(match[1].rstrip(".")) * _NANOSECONDS[match[2]]
+        if unit not in _NANOSECONDS:
+            raise ValueError(f'unknown unit "{unit}" in duration "{text}"')
+        # In whole numbers, so that `0.1s` is exact; what is less than a nanosecond falls away.
+        total += int(whole + decimals) * _NANOSECONDS[unit] // 10 ** len(decimals)
     if total > _LARGEST:
         raise ValueError(f'invalid duration "{text}"')
-    return sign * int(total)
+    return sign * total
