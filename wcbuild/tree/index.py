@@ -51,7 +51,8 @@ def write_index(path: Path, entries: Iterable[Entry]) -> None:
 
     Of several entries for a path the last one counts, as when a tar is unpacked; together with a
     deletion of the same path it is an entry that hides what lower layers have there. Directories that
-    entries lie in, but that have none themselves, are remembered as implied.
+    entries lie in, but that have none themselves, are remembered as implied; with ``meta`` None if
+    they hold nothing but deletions.
 
     Raises:
         OSError: nothing was changed.
@@ -94,14 +95,23 @@ def _gather(entries: Iterable[Entry]) -> dict[str, tuple[Entry, int]]:
         if known is not None and known[1] & (_DELETED | _OPAQUE):
             flags |= _OPAQUE
         table[entry.path] = (entry, flags)
-    for path, (_, flags) in list(table.items()):
-        if flags & _DELETED:
-            continue
+    files = [path for path, (_, flags) in table.items() if not flags & _DELETED]
+    deleted = [path for path, (_, flags) in table.items() if flags & _DELETED]
+    _imply(table, files, Meta(DIRECTORY, 0o755), _IMPLIED)
+    # A deletion does not make its directory exist, but whoever looks for it must find the way.
+    _imply(table, deleted, None, _IMPLIED | _DELETED)
+    return table
+
+
+def _imply(
+    table: dict[str, tuple[Entry, int]], paths: list[str], meta: Meta | None, flags: int
+) -> None:
+    """Add the directories that ``paths`` lie in where they are missing."""
+    for path in paths:
         parent = path.rpartition("/")[0]
         while parent and parent not in table:
-            table[parent] = (Entry(parent, Meta(DIRECTORY, 0o755)), _IMPLIED)
+            table[parent] = (Entry(parent, meta), flags)
             parent = parent.rpartition("/")[0]
-    return table
 
 
 def _key(path: str) -> bytes:

@@ -100,7 +100,7 @@ class LayerTree:
                 continue
             entry, only_implied = found
             if only_implied:
-                implied = True
+                implied = implied or entry.meta is not None
             elif entry.meta is None:
                 break
             elif implied and entry.meta.kind not in (DIRECTORY, SYMLINK):
@@ -174,8 +174,8 @@ class LayerTree:
                     # Only the root has content without an entry, be it an implied one.
                     layers.append(number)
                 continue
-            entry = found[0]
-            if entry.meta is None or entry.meta.kind != DIRECTORY:
+            entry, implied = found
+            if not implied and (entry.meta is None or entry.meta.kind != DIRECTORY):
                 break
             layers.append(number)
             if entry.opaque:
@@ -222,12 +222,14 @@ class _Moved:
 
     def _put(self, path: str, value: tuple[Entry, bool]) -> None:
         self._entries[path] = value
+        meta = None if value[0].meta is None else _IMPLIED.meta
         while path:
             parent, _, name = path.rpartition("/")
             self._children.setdefault(parent, {})[name] = self._entries[path]
             path = parent
-            if path and path not in self._entries:
-                self._entries[path] = (Entry(path, _IMPLIED.meta), True)
+            known = self._entries.get(path)
+            if path and (known is None or (known[1] and known[0].meta is None)):
+                self._entries[path] = (Entry(path, meta), True)
 
 
 class _Identity(NamedTuple):
