@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from wcbuild.sandbox.identity import Identity, IdentityKind
 from wcbuild.snapshot.base import Snapshot, Snapshotter
-from wcbuild.snapshot.copying import CopyingSnapshotter
 from wcbuild.snapshot.overlay import OverlaySnapshotter, usable
 
 __all__ = ["Snapshot", "Snapshotter", "choose_snapshotter"]
 
-logger = logging.getLogger(__name__)
 
-
-def choose_snapshotter(root: Path, identity: Identity) -> OverlaySnapshotter | CopyingSnapshotter:
+def choose_snapshotter(root: Path, identity: Identity) -> Snapshotter:
     """Return the fastest snapshotter that works for the store at ``root``."""
     if identity.kind is not IdentityKind.NONE:
         problem = usable(root)
         if problem is None:
             return OverlaySnapshotter(root)
-        logger.debug("snapshots.copying root=%s problem=%s", root, problem)
+    from wcbuild.snapshot.copying import CopyingSnapshotter  # noqa: PLC0415 - rarely needed
+
     return CopyingSnapshotter(root)

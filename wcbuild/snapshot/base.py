@@ -62,6 +62,13 @@ class Snapshotter(Protocol):
         """Delete a snapshot that is nobody's parent, whatever modes its files have."""
         ...
 
+    def sweep(self) -> object:
+        """Delete what processes that were killed have left.
+
+        Only while no other process uses the store.
+        """
+        ...
+
     def prune(self, keep: frozenset[ChainId]) -> int:
         """Delete all but ``keep`` and what they stand on; return the bytes freed.
 

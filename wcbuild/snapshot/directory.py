@@ -6,6 +6,7 @@
       <id>/parents        the boot it was made in, then the ids below it, nearest first; a line each
       by-chain/<hex>      a symlink to ../<id>: the snapshot is complete and has this name
       mounts/             mount points; the mounts are seen by the process that made them alone
+      tried               the boot and device on which this kind of snapshot was found to work
 
 Files are not forced to the disk: a snapshot can be made again from its layers, so it does not outlive
 the boot that it was made in. All of it is closed to other users, because setuid programs lie in it.
@@ -19,6 +20,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from registry.files import atomic_write
 from registry.oci.digest import ChainId
 from wcbuild.snapshot.base import Snapshot
 from wcbuild.snapshot.removal import remove_tree
@@ -40,6 +42,7 @@ class SnapshotDirectory:
         self._path = self._all / f"{kind}{_id_map()}"
         self._names = self._path / "by-chain"
         self._mounts = self._path / "mounts"
+        self._tried = self._path / "tried"
         self._needs_parents = needs_parents
         self._boot = _boot_id()
         for path in (self._all, self._path, self._names, self._mounts):
@@ -87,6 +90,20 @@ class SnapshotDirectory:
         finally:
             os.rmdir(path)
 
+    def was_tried(self) -> bool:
+        """Say whether `remember_tried` was called here since the machine was started."""
+        try:
+            return self._tried.read_text(encoding="ascii") == self._here()
+        except FileNotFoundError:
+            return False
+
+    def remember_tried(self) -> None:
+        """Remember that this kind of snapshot works here."""
+        atomic_write(self._tried, self._here().encode(), durable=False)
+
+    def _here(self) -> str:
+        return f"{self._boot} {os.stat(self._path).st_dev}\n"
+
     def commit(self, snapshot: Snapshot, chain_id: ChainId) -> None:
         target, link = f"../{snapshot.id}", self._names / chain_id.hex
         try:
@@ -130,7 +147,7 @@ class SnapshotDirectory:
 
         Only while no other process uses the store, and this one has not begun to.
         """
-        needed = {self._names.name, self._mounts.name}
+        needed = {self._names.name, self._mounts.name, self._tried.name}
         for name in os.listdir(self._names):
             snapshot = self._find(name)
             if snapshot is None or len(name) == len(snapshot.id):

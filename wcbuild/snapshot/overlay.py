@@ -89,18 +89,20 @@ class OverlaySnapshotter(SnapshotDirectory):
 def usable(root: Path) -> str | None:
     """Say why overlays cannot be used for snapshots below ``root``; None if they can.
 
-    Mounts a tiny one and deletes a file and a directory in it, which leaves the marks that layers are
-    read from.
+    Mounts a tiny one and replaces a directory in it, which leaves the mark that changes are read from.
+    Success is remembered until the machine starts anew: a build that is fully cached mounts nothing.
     """
     try:
-        _try_overlay(root)
+        snapshots = OverlaySnapshotter(root)
+        if not snapshots.was_tried():
+            _try_overlay(snapshots)
+            snapshots.remember_tried()
     except OSError as error:
         return error.strerror or str(error)
     return None
 
 
-def _try_overlay(root: Path) -> None:
-    snapshots = OverlaySnapshotter(root)
+def _try_overlay(snapshots: OverlaySnapshotter) -> None:
     made: list[Snapshot] = []
     try:
         base = snapshots.prepare(None)

@@ -106,3 +106,14 @@ def test_group_of_the_store_does_not_become_the_images(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may mount")
 def test_overlays_are_not_usable_without_privileges(tmp_path):
     assert usable(tmp_path)
+
+
+def test_overlays_are_tried_once_after_each_start_of_the_machine(tmp_path):
+    overlays = OverlaySnapshotter(tmp_path)
+    assert not overlays.was_tried()
+    overlays.remember_tried()
+    overlays.sweep()
+    assert usable(tmp_path) is None
+    restarted = OverlaySnapshotter(tmp_path)
+    restarted._boot = "another"
+    assert not restarted.was_tried()
