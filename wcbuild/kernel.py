@@ -160,14 +160,6 @@ def fsmount(context: int, attributes: int = 0) -> int:
     return _check(_libc.syscall(_SYS_FSMOUNT, context, _CLOEXEC, attributes), "fsmount")
 
 
-def move_mount(mount_fd: int, target: str) -> None:
-    """Attach a mount that `fsmount` returned."""
-    result = _libc.syscall(
-        _SYS_MOVE_MOUNT, mount_fd, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH
-    )
-    _check(result, target)
-
-
 def new_mount(kind: str, options: Mapping[str, str], attributes: int = 0) -> int:
     """Create a file system and return a mount of it, attached nowhere.
 
