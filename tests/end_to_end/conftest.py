@@ -102,6 +102,16 @@ def write_layout(layout: Path, layer: Path, *, cmd: str) -> None:
     call("chmod", "-R", "a+rX", layout)
 
 
+def add_mount_points(tree: Path) -> None:
+    """Make what buildah mounts something on: it leaves a stub in the image where there is none."""
+    for name in ("dev", "proc", "run", "sys"):
+        (tree / name).mkdir(exist_ok=True)
+        (tree / name).chmod(0o755)
+    for name in ("hostname", "hosts", "resolv.conf"):
+        (tree / "etc" / name).write_text("")
+        (tree / "etc" / name).chmod(0o644)
+
+
 @pytest.fixture(scope="session")
 def debian_layout(cache) -> Path:
     need("debootstrap", "umoci", "tar")
@@ -126,6 +136,7 @@ def debian_layout(cache) -> Path:
         if done.returncode:
             pytest.skip(f"debootstrap could not: {done.stdout[-300:]}")
         shutil.rmtree(tree / "var/cache/apt/archives")
+        add_mount_points(tree)
         new.mkdir(parents=True)
         layer = cache / "debian.tar"
         call(
@@ -153,6 +164,7 @@ def busybox_layout(cache) -> Path:
             (tree / name).chmod(mode)
         (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         (tree / "etc/group").write_text("root:x:0:\n")
+        add_mount_points(tree)
         busybox = shutil.which("busybox", path=SYSTEM_PATH)
         assert busybox
         shutil.copy(busybox, tree / "bin/busybox")
@@ -367,13 +379,21 @@ class Unpacked:
 
     @property
     def runtime(self) -> dict:
-        """The inner config: what says something, as both builders can say it."""
+        """The inner config: what says something, as both builders can say it.
+
+        buildah appends variables that are set again, and leaves out a working directory that is `/`.
+        """
         keys = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir")
         keys += ("Labels", "StopSignal", "Healthcheck", "OnBuild", "Shell")
         inner = self.config["config"]
         labels = dict(inner.get("Labels") or {})
         labels.pop("io.buildah.version", None)
-        return {key: value for key in keys if (value := (inner | {"Labels": labels}).get(key))}
+        said = inner | {
+            "Labels": labels,
+            "Env": sorted(inner.get("Env") or ()),
+            "WorkingDir": inner.get("WorkingDir") or "/",
+        }
+        return {key: said[key] for key in keys if said.get(key)}
 
     @property
     def command(self) -> list[str]:

@@ -239,6 +239,17 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
     assert [path for name in ("tmp", "ingest") for path in wcbuild.root.glob(f"{name}/*")] == []
 
 
+def test_a_layer_holds_what_the_command_changed_and_nothing_else(wcbuild, context, tmp_path):
+    """The base has no /etc/hosts, /etc/resolv.conf or /dev/shm, which the sandbox needs."""
+    folder = context("FROM base\nRUN cat /etc/hosts && mkdir /made && echo x > /made/file\n")
+    wcbuild.build(folder, "-o", f"type=oci,tar=false,dest={tmp_path / 'out'}")
+    (manifest,) = json.loads((tmp_path / "out/index.json").read_bytes())["manifests"]
+    blobs = tmp_path / "out/blobs/sha256"
+    layers = json.loads((blobs / manifest["digest"][7:]).read_bytes())["layers"]
+    with tarfile.open(blobs / layers[-1]["digest"][7:]) as archive:
+        assert sorted(archive.getnames()) == ["made", "made/file"]
+
+
 def test_destroying_the_root_destroys_that_sandbox_only(wcbuild, context, tmp_path):
     witness = tmp_path / "witness"
     witness.write_text("untouched")
