@@ -35,6 +35,7 @@ _MAX_THREADS = 4
 _BLOCK = 256 * 1024
 """Input that one thread compresses at a time. Part of the output's definition."""
 
+_ZSTD_JOB = 1024 * 1024
 _FORMAT = 1
 """Counts the ways in which this module has cut its input; raise it when the bytes change."""
 
@@ -358,12 +359,15 @@ def _zstd(stream: BinaryIO, level: int, threads: int) -> Chunks:
     """Compress as one zstd frame with a checksum."""
     import zstandard  # noqa: PLC0415
 
-    packer = zstandard.ZstdCompressor(
-        level=level,
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level,
         # 0 would be another algorithm with other bytes; from 1 on all cut the input alike.
         threads=max(1, threads),
-        write_checksum=True,
-    ).compressobj()
+        # The library's own choice takes 200 MiB and saves less than one part in a hundred.
+        job_size=_ZSTD_JOB,
+        write_checksum=1,
+    )
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     while block := read_block(stream, _BLOCK):
         if data := packer.compress(block):
             yield data

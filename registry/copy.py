@@ -34,6 +34,10 @@ WORKERS = 4
 MAX_DOCUMENTS = 1000
 """Manifests below one root; an index of indexes could otherwise name any number."""
 
+_LARGE = 8 * 1024 * 1024
+_LARGE_AT_ONCE = 2
+"""Compressions of ``_LARGE`` layers; each uses all processors alone, and much memory."""
+
 _CHUNK = 1024 * 1024
 
 
@@ -207,6 +211,7 @@ class _Work:
         self._recompress = recompress
         self._emit = emit
         self._lock = threading.Lock()
+        self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._stopped = False
 
     def run(self, blobs: Iterable[_Blob], workers: int) -> dict[Digest, Descriptor]:
@@ -243,7 +248,8 @@ class _Work:
             self._tell(descriptor, "foreign", 0, finished=True)
             return None
         if blob.compress and self._recompress is not None:
-            return self._compress(descriptor, self._recompress)
+            with self._large if descriptor.size > _LARGE else contextlib.nullcontext():
+                return self._compress(descriptor, self._recompress)
         if not self._held(descriptor, descriptor):
             with self._read(descriptor, "copying") as stream:
                 self._target.put(stream, descriptor)
