@@ -221,7 +221,9 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
-        self._exporter = Exporter(store, emit, partial(open_client, request.registries))
+        self._exporter = Exporter(
+            store, emit, partial(open_client, request.registries), self._cancel
+        )
         self._bases = Bases(
             store=store,
             named=request.build_contexts,

@@ -8,6 +8,7 @@
      |- LayerError(what, reason)                a layer that is not what its image says
      |- SandboxError(operation, reason, hint)   the kernel refused what a RUN needs
      |- StepFailedError(label, status, tail)    a command of yours ended with a status that is not 0
+     |- CancelledError                          something else failed, or the person asked to stop
      |- StoreInUseError(path, holders)          another process holds the local store
      |- UsageError(message)                     an option or argument that makes no sense
 
@@ -130,6 +131,13 @@ class StepFailedError(WcbuildError):
             f'{place}process "{self.command}" did not complete successfully: '
             f"exit code: {self.status}"
         )
+
+
+class CancelledError(WcbuildError):
+    """Ended because something else failed, or because the person asked to stop."""
+
+    def __str__(self) -> str:
+        return "canceled"
 
 
 class StoreInUseError(WcbuildError):

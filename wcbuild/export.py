@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from registry.files import create_temporary, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.reference import Reference
 from registry.store import Source, Target
-from wcbuild.errors import UsageError
+from wcbuild.errors import CancelledError, UsageError
 from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change
 from wcbuild.solve.events import Emit, Transfer
 from wcbuild.store import LocalStore
@@ -78,10 +79,18 @@ class Output:
 class Exporter:
     """Moves images between the local store and everywhere else, with progress."""
 
-    def __init__(self, store: LocalStore, emit: Emit, client: Callable[[], Client]) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        emit: Emit,
+        client: Callable[[], Client],
+        cancel: Event | None = None,
+    ) -> None:
+        """Setting ``cancel`` ends what is being moved with a CancelledError."""
         self._store = store
         self._emit = emit
         self._client = client
+        self._cancel = cancel
 
     def check(
         self, outputs: tuple[Output, ...], references: tuple[Reference, ...], *, push: bool
@@ -219,6 +228,8 @@ class Exporter:
 
     def _progress(self, verb: str) -> Callable[[BlobProgress], None]:
         def emit(progress: BlobProgress) -> None:
+            if self._cancel is not None and self._cancel.is_set():
+                raise CancelledError
             # What was copied needs no remark at its end; what was not says why.
             copied = progress.finished and progress.note in ("copying", "compressing")
             self._emit(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
@@ -75,7 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return leave_quietly()
+    if threading.active_count() > 1:
+        # A thread still waits for a registry that says nothing; its result is not wanted any more.
+        os._exit(status)
     return status
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _dispatch(words: list[str]) -> int:
@@ -94,6 +104,10 @@ def _dispatch(words: list[str]) -> int:
     except SystemExit as exit_:
         # argparse prints and leaves; a caller of `main` gets a status like any other.
         return int(exit_.code or 0)
+    # An end asked for by a CI system or a closed terminal cleans up as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, _interrupt)
     environment = dict(os.environ)
     invocation = Invocation(
         args=args,

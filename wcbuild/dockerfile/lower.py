@@ -57,8 +57,6 @@ from wcbuild.graph.ops import (
     Step,
 )
 from wcbuild.graph.plan import ImagePlan, PlannedHistory
-from wcbuild.tree import chmod
-from wcbuild.tree.errors import InvalidModeError
 
 MAIN_CONTEXT = "context"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -695,6 +693,9 @@ def _check_copy_flags(mode: str, instruction: Copy) -> None:
     """Refuse before anything is built what would be refused when it is."""
     spans = (instruction.span,)
     if mode:
+        from wcbuild.tree import chmod  # noqa: PLC0415 - only few Dockerfiles have one
+        from wcbuild.tree.errors import InvalidModeError  # noqa: PLC0415
+
         try:
             chmod.change(mode, 0, is_directory=False)
         except InvalidModeError as error:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Launcher:
     def __init__(self, server: socket.socket, pid: int) -> None:
         self._server = server
         self._pid = pid
+        self._used = False
 
     @classmethod
     def start(cls) -> Self:
@@ -71,6 +73,7 @@ class Launcher:
 
         Shutting the socket down for writing, or closing it, kills the command. It yields one reply.
         """
+        self._used = True
         memory = os.memfd_create("request", os.MFD_CLOEXEC)
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -88,6 +91,9 @@ class Launcher:
     def close(self) -> None:
         """End the launcher and everything that it started."""
         self._server.close()
+        if not self._used:
+            # It has started nothing, and may still be busy getting ready to: nobody waits for that.
+            os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registry.oci import chain
 from wcbuild.context.local import LocalTree
-from wcbuild.errors import StepFailedError, WcbuildError
+from wcbuild.errors import CancelledError, StepFailedError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest, step_key
 from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, RunOp, ScratchOp, Step
 from wcbuild.layer.changes import Change, Entry
@@ -29,9 +29,9 @@ from wcbuild.solve.results import (
     ready,
     stacked,
 )
-from wcbuild.tree import place
 from wcbuild.tree.base import FileTree
 from wcbuild.tree.layers import EmptyTree
+from wcbuild.tree.select import cheap_content_key, content_key
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,13 +40,6 @@ _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
 
 LayerOp = RunOp | MkdirOp | CopyOp
-
-
-class CancelledError(WcbuildError):
-    """The step was ended because another failed or because the person asked to stop."""
-
-    def __str__(self) -> str:
-        return "canceled"
 
 
 class BaseImages(Protocol):
@@ -153,7 +146,7 @@ class StepExecutor:
             yield step_key(op, [parent.key, source.key], self._salt)
         memo = (op, id(source))
         if memo not in self._contents:
-            content = place.cheap_content_key(op, self._source_tree(source))
+            content = cheap_content_key(op, self._source_tree(source))
             if content is None:
                 # Most files are unknown: `_copy` packs them first, so that each is read once.
                 return
@@ -209,6 +202,8 @@ class StepExecutor:
             case RunOp():
                 return self._run(step, op, parent, output), False
             case MkdirOp():
+                from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
+
                 changes = place.mkdir(op, self._layers.tree(parent), mtime=self._now())
                 layer, _ = self._pack(changes)
                 return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
@@ -220,20 +215,32 @@ class StepExecutor:
     def _copy(
         self, step: Step, op: CopyOp, parent: FileSystem, inputs: tuple[Result, ...]
     ) -> tuple[FileSystem, bool]:
+        from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
+
         source = inputs[1] if len(inputs) > 1 else None
         below: FileTree = EmptyTree() if op.link else self._layers.tree(parent)
-        changes = place.copy(
-            op,
-            below,
-            None if source is None else self._source_tree(source),
-            mtime=self._now(),
-            scratch=self._scratch,
-        )
-        layer, entries = self._pack(changes)
+        spools: list[Path] = []
+
+        def scratch() -> Path:
+            spools.append(self._scratch())
+            return spools[-1]
+
+        try:
+            changes = place.copy(
+                op,
+                below,
+                None if source is None else self._source_tree(source),
+                mtime=self._now(),
+                scratch=scratch,
+            )
+            layer, entries = self._pack(changes)
+        finally:
+            for spool in spools:
+                spool.unlink()
         if isinstance(source, ContextFiles):
             # Packing read every file, so now their digests are known and the key costs nothing.
             source.tree.learn(changes, entries)
-            self._contents[op, id(source)] = place.content_key(op, source.tree)
+            self._contents[op, id(source)] = content_key(op, source.tree)
             if not step.no_cache:
                 found = self._find_layer(op, inputs)
                 if found is not None:
@@ -242,7 +249,13 @@ class StepExecutor:
 
     def _pack(self, changes: Iterable[Change]) -> tuple[BuiltLayer, tuple[Entry, ...]]:
         created = timestamp(self._epoch)
-        return self._layers.pack(changes, created=created, epoch=self._epoch)
+        return self._layers.pack(self._until_cancelled(changes), created=created, epoch=self._epoch)
+
+    def _until_cancelled(self, changes: Iterable[Change]) -> Iterator[Change]:
+        for change in changes:
+            if self._cancel.is_set():
+                raise CancelledError
+            yield change
 
     def _remember(
         self, keys: tuple[CacheKey, ...], parent: FileSystem, layer: BuiltLayer

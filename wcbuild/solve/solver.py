@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 MAX_PARALLEL_STEPS = 4
+_PATIENCE_S = 5.0
 
 
 class Executor(Protocol):
@@ -73,21 +74,25 @@ class Solver:
 
         waiting = [index for index in range(len(graph.steps)) if index not in results]
         running: dict[Future[Result], int] = {}
-        with ThreadPoolExecutor(MAX_PARALLEL_STEPS, "step") as pool:
-            try:
-                while waiting or running:
-                    for index in tuple(waiting):
-                        step = graph.steps[index]
-                        if all(each in results for each in step.inputs):
-                            waiting.remove(index)
-                            inputs = tuple(results[each] for each in step.inputs)
-                            running[pool.submit(self._run, index, step, inputs)] = index
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        results[running.pop(future)] = future.result()
-            except BaseException:
-                # Leaving the pool waits for the others, and they are told to end now.
+        pool = ThreadPoolExecutor(MAX_PARALLEL_STEPS, "step")
+        try:
+            while waiting or running:
+                for index in tuple(waiting):
+                    step = graph.steps[index]
+                    if all(each in results for each in step.inputs):
+                        waiting.remove(index)
+                        inputs = tuple(results[each] for each in step.inputs)
+                        running[pool.submit(self._run, index, step, inputs)] = index
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    results[running[future]] = future.result()
+                    del running[future]
+        finally:
+            # After a failure the others are told to end now. One that waits for a registry cannot
+            # hear that, and nobody waits for it longer than this.
+            if waiting or running:
                 self._cancel.set()
-                raise
+                wait(running, timeout=_PATIENCE_S)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, index: int, step: Step, inputs: tuple[Result, ...]) -> Result:
         number, started = index + 1, time.monotonic()
