@@ -1,4 +1,7 @@
-"""Snapshots as full copies, for machines where overlays cannot be mounted. Needs no privileges.
+"""Snapshots as full copies, for machines where overlays cannot be mounted.
+
+Needs no privileges, but for those to read what lies in the tree: a user who is not root, not even of a
+user namespace, cannot copy a directory of mode 0.
 
 Where the file system can share blocks between files (btrfs, XFS), copies cost no space. Commands see an
 ordinary file system, so writing to one name of a file that has several changes all of them, which

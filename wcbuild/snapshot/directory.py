@@ -139,7 +139,9 @@ class SnapshotDirectory:
         freed = self.sweep()
         for other in self._all.iterdir():
             if other != self._path:
-                freed += remove_tree(other)
+                # May hold files of ids that this process has no map for any more.
+                with contextlib.suppress(PermissionError):
+                    freed += remove_tree(other)
         return freed
 
     def sweep(self) -> int:
@@ -150,7 +152,7 @@ class SnapshotDirectory:
         needed = {self._names.name, self._mounts.name, self._tried.name}
         for name in os.listdir(self._names):
             snapshot = self._find(name)
-            if snapshot is None or len(name) == len(snapshot.id):
+            if snapshot is None or name == snapshot.id:  # the temporary name that `commit` uses
                 os.unlink(self._names / name)
                 continue
             needed.add(snapshot.id)
