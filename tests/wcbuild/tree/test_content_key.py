@@ -1,0 +1,102 @@
+import pytest
+from memorytree import MemoryTree, fifo, file, folder, link
+
+from wcbuild.graph.ops import CopyOp
+from wcbuild.tree.errors import MissingSourceError
+from wcbuild.tree.place import cheap_content_key, content_key
+
+NODES = {
+    "d": folder(0o755),
+    "d/a": file("a", uid=5, gid=6),
+    "d/l": link("a"),
+    "d/e": folder(0o700),
+    "d/p": fifo(),
+    "other": file("other"),
+}
+
+
+def key(changed=None, removed=(), **fields):
+    nodes = {**NODES, **(changed or {})}
+    tree = MemoryTree({path: node for path, node in nodes.items() if path not in removed})
+    return content_key(CopyOp(**({"sources": ("d",), "dest": "/x"} | fields)), tree)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"d/a": file("b")},
+        {"d/a": file("a", 0o600)},
+        {"d/a": link("a")},
+        {"d/a": folder()},
+        {"d/l": link("b")},
+        {"d/e": folder(0o755)},
+        {"d/p": fifo(0o600)},
+        {"d/new": file("")},
+        {"d/e/new": folder()},
+    ],
+)
+def test_the_key_changes_with_what_is_copied(changed):
+    assert key(changed) != key()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"other": file("changed")},
+        {"d/a": file("a", mtime=5)},
+        {"d/a": file("a", uid=7, gid=8)},
+        {"d": folder(0o700)},
+        {"d": folder(mtime=5)},
+    ],
+)
+def test_the_key_does_not_change_with_what_is_not(changed):
+    assert key(changed) == key()
+
+
+def test_owners_count_where_they_are_kept_and_not_replaced():
+    changed = {"d/a": file("a", uid=7, gid=8)}
+    assert key(changed, keep_owner=True) != key(keep_owner=True)
+    assert key(changed, keep_owner=True, chown="1:1") == key(keep_owner=True, chown="1:1")
+
+
+def test_names_count_and_not_only_content():
+    assert key({"d/b": file("a")}, removed=["d/a"]) != key()
+    assert key({"d/e/a": file("a")}, removed=["d/a"]) != key()
+
+
+def test_hard_links_count_as_files():
+    one = file("same")
+    assert key({"d/x": one, "d/y": one}) == key({"d/x": file("same"), "d/y": file("same")})
+
+
+def test_only_selected_files_count():
+    assert key({"d/a": file("b")}, exclude=("a",)) == key(exclude=("a",))
+    assert key({"d/p": fifo(0o600)}, sources=("d/a*",)) == key(sources=("d/a*",))
+    assert key({"d/a": file("b")}, sources=("**/l",), parents=True) == key(
+        sources=("**/l",), parents=True
+    )
+
+
+def test_a_renamed_match_of_a_wildcard_counts():
+    assert key(sources=("o*",)) != key({"oxter": file("other")}, removed=["other"], sources=("o*",))
+
+
+def test_a_file_is_not_a_directory_of_one():
+    assert key(sources=("other",)) != key(
+        {"other/other": file("other")}, removed=["other"], sources=("other",)
+    )
+
+
+def test_names_cannot_be_written_so_that_two_trees_look_the_same():
+    tricky = {"d/a\nb\0f420".replace("\0", ""): file("x")}
+    assert key(tricky) != key({"d/a": file("x"), "d/b": file("x")})
+
+
+def test_missing_sources_are_errors():
+    with pytest.raises(MissingSourceError):
+        key(sources=("none",))
+
+
+def test_a_tree_that_does_not_remember_has_cheap_keys():
+    op = CopyOp(sources=("d",), dest="/")
+    assert cheap_content_key(op, MemoryTree(NODES)) == content_key(op, MemoryTree(NODES))
