@@ -46,7 +46,7 @@ from registry.oci.manifest import (
     parse_manifest,
 )
 from registry.reference import Reference
-from registry.store import digest_stream, verifying
+from registry.store import describe, verifying
 from registry.tarheaders import END, Member, header_for, padding, read_members
 
 _DOCKER_NAME = "manifest.json"
@@ -165,15 +165,15 @@ class Archive:
             raise InvalidDocumentError(
                 f"{name} of {self._where}", f"is compressed as {compression}"
             )
-        digest = diff_id
-        if compression != "none":
+        media_type = mediatypes.layer(compression)
+        if compression == "none":
+            found = Descriptor(media_type=media_type, digest=diff_id, size=member.size)
+        else:
             with self._read(member) as stream:
-                digest = digest_stream(stream)
-        self._layers[digest] = member
-        known[member] = Descriptor(
-            media_type=mediatypes.layer(compression), digest=digest, size=member.size
-        )
-        return known[member]
+                found = describe(stream, media_type)
+        self._layers[found.digest] = member
+        known[member] = found
+        return found
 
     def _find(self, name: str) -> Member:
         """Return a file by its name, through links inside the archive."""
@@ -258,8 +258,7 @@ class ArchiveTarget:
 
     def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
         with _spooled(stream, self._spool) as copy:
-            digest = digest_stream(copy)
-            descriptor = Descriptor(media_type=media_type, digest=digest, size=copy.tell())
+            descriptor = describe(copy, media_type)
             copy.seek(0)
             self.put(copy, descriptor)
         return descriptor

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO
 
 from registry.errors import DamagedDataError
+from registry.streams import Layered
 
 Chunks = Generator[bytes, None, None]
 _Deflated = tuple[bytes, int, int]
@@ -66,7 +67,8 @@ def decompressing(stream: BinaryIO, compression: str, what: str = "compressed da
     """Return a stream of what ``stream`` holds compressed as `gzip`, `bzip2`, `xz`, `zstd` or `none`.
 
     With `SNIFF` the first bytes decide. All of ``stream`` is read, so that a reader which verifies a
-    digest at its end gets there; closing closes it. ``what`` names it in errors.
+    digest at its end gets there; closing closes it. ``what`` names it in errors. The result can go
+    back to its start if ``stream`` can.
 
     Raises (from read):
         DamagedDataError: truncated, a wrong checksum, trailing bytes, or too large a window.
@@ -77,7 +79,8 @@ def decompressing(stream: BinaryIO, compression: str, what: str = "compressed da
         compression = sniff(head)
     if compression == "none" and not head:
         return stream
-    return _buffered(_DECOMPRESSORS[compression](_Input(stream, head, what)), stream)
+    decompress = _DECOMPRESSORS[compression]
+    return _buffered(lambda: decompress(_Input(stream, head, what)), stream)
 
 
 def compressing(
@@ -86,12 +89,13 @@ def compressing(
     """Return a stream of what ``stream`` holds, compressed as `gzip`, `zstd` or `none`.
 
     ``level`` is isal's (0 to 3) or zstd's; ``threads`` changes the speed only. Closing closes ``stream``.
+    The result can go back to its start if ``stream`` can.
     """
     if codec == "none":
         return stream
-    level = DEFAULT_LEVELS[codec] if level is None else level
     threads = min(threads or len(os.sched_getaffinity(0)), _MAX_THREADS)
-    return _buffered(_COMPRESSORS[codec](stream, level, threads), stream)
+    compress, chosen = _COMPRESSORS[codec], DEFAULT_LEVELS[codec] if level is None else level
+    return _buffered(lambda: compress(stream, chosen, threads), stream)
 
 
 def encoder(codec: str, level: int | None = None) -> str:
@@ -141,40 +145,39 @@ class _Input:
         return DamagedDataError(self._what, reason)
 
 
-class _ChunkReader(io.RawIOBase):
-    """Reads an iterator of byte strings; closing ends the iterator and the stream below it."""
+class _ChunkReader(Layered):
+    """Reads the byte strings that ``start`` makes of ``below``."""
 
-    def __init__(self, chunks: Chunks, below: BinaryIO) -> None:
-        self._chunks = chunks
-        self._below = below
+    def __init__(self, start: Callable[[], Chunks], below: BinaryIO) -> None:
+        super().__init__(below)
+        self._new = start
+        self._chunks = start()
         self._rest = memoryview(b"")
 
-    def readable(self) -> bool:
-        """Say yes, as `io` asks."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        """Read into ``buffer``; 0 is the end."""
+    def next(self, size: int) -> memoryview:
+        """Return bytes that follow; none at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
-                return 0
+                break
             self._rest = memoryview(chunk)
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def rewound(self) -> None:
+        """Begin the work again."""
+        self._chunks.close()
+        self._chunks, self._rest = self._new(), memoryview(b"")
 
     def close(self) -> None:
-        """Close both."""
+        """End the work and close the stream below."""
         if not self.closed:
             self._chunks.close()
-            self._below.close()
         super().close()
 
 
-def _buffered(chunks: Chunks, below: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(_ChunkReader(chunks, below), buffer_size=_CHUNK)
+def _buffered(start: Callable[[], Chunks], below: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(_ChunkReader(start, below), buffer_size=_CHUNK)
 
 
 def read_block(stream: BinaryIO, size: int) -> bytes:

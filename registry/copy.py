@@ -20,13 +20,15 @@ from registry.errors import (
     InvalidDocumentError,
     SizeMismatchError,
     TooLargeError,
+    UnreachableError,
 )
 from registry.image import MAX_DEPTH, read_document
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import Index, Manifest, encode, parse
-from registry.store import BlobSource, Mounter, Sequential, StreamSink, Target
+from registry.store import BlobSource, Mounter, Sequential, StreamSink, Target, describe
+from registry.streams import Layered
 
 WORKERS = 4
 """Blobs on their way at once. More gains little and holds more memory."""
@@ -271,8 +273,15 @@ class _Work:
                 return known
         if not isinstance(self._target, StreamSink):
             raise TypeError("compressing needs a target that takes blobs of unknown digest")
-        with self._read_compressed(plain, how) as stream:
-            new = self._target.put_new(stream, mediatypes.layer(how.codec))
+        try:
+            with self._read_compressed(plain, how) as stream:
+                new = self._target.put_new(stream, mediatypes.layer(how.codec))
+        except UnreachableError:
+            # A broken upload can go on only where the digest is known, so find it out first.
+            with self._read_compressed(plain, how) as stream:
+                new = describe(stream, mediatypes.layer(how.codec))
+            with self._read_compressed(plain, how) as stream:
+                self._target.put(stream, new)
         if how.memo is not None:
             how.memo.remember(diff_id, key, new)
         self._tell(plain, "compressing", plain.size, finished=True)
@@ -317,31 +326,23 @@ class _Work:
             self._emit(event)
 
 
-class _Progress(io.RawIOBase):
-    """Reads ``stream`` through and reports how much came."""
+class _Progress(Layered):
+    """Reads a stream through and reports how much came."""
 
     def __init__(self, stream: BinaryIO, report: Callable[[int], None]) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._report = report
-        self._done = 0
         self._reported = 0
 
-    def readable(self) -> bool:
-        """Say yes, as `io` asks."""
-        return True
+    def next(self, size: int) -> bytes:
+        """Return bytes that follow; none at the end."""
+        data = self._below.read(size)
+        done = self._position + len(data)
+        if done - self._reported >= _CHUNK:
+            self._reported = done
+            self._report(done)
+        return data
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        """Read into ``buffer``; 0 is the end."""
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        self._done += len(data)
-        if self._done - self._reported >= _CHUNK:
-            self._reported = self._done
-            self._report(self._done)
-        return len(data)
-
-    def close(self) -> None:
-        """Close the stream below."""
-        if not self.closed:
-            self._stream.close()
-        super().close()
+    def rewound(self) -> None:
+        """Count from 0 again."""
+        self._reported = 0

@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from registry.errors import DigestMismatchError, SizeMismatchError
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
+from registry.streams import Layered
 
 
 class BlobSource(Protocol):
@@ -99,7 +100,7 @@ class Target(BlobSink, TagWriter, Protocol):
     """Where `copy` can write to."""
 
 
-class VerifyingReader(io.RawIOBase):
+class VerifyingReader(Layered):
     """Reads ``stream`` through and raises at its end, or at the first byte too many.
 
     ``size`` None checks the digest alone.
@@ -110,63 +111,30 @@ class VerifyingReader(io.RawIOBase):
     """
 
     def __init__(self, stream: BinaryIO, digest: Digest, size: int | None, what: str) -> None:
-        self._stream = stream
-        self._start = stream.tell() if stream.seekable() else 0
+        super().__init__(stream)
         self._digest = digest
         self._size = size
-        self._hash = hashlib.new(digest.algorithm)
-        self._received = 0
         self._what = what
+        self._hash = hashlib.new(digest.algorithm)
 
-    def readable(self) -> bool:
-        """Say yes, as `io` asks."""
-        return True
+    def next(self, size: int) -> bytes:
+        """Return bytes that follow; none means that all came and were the right ones."""
+        data = self._below.read(size)
+        received = self._position + len(data)
+        if self._size is not None and (
+            received > self._size or (not data and received < self._size)
+        ):
+            raise SizeMismatchError(self._size, received, self._what)
+        self._hash.update(data)
+        if not data:
+            got = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
+            if got != self._digest:
+                raise DigestMismatchError(self._digest, got, self._what)
+        return data
 
-    def seekable(self) -> bool:
-        """Say whether `seek` can go back to the start, for somebody who has to send it twice."""
-        return self._stream.seekable()
-
-    def tell(self) -> int:
-        """Return the number of bytes read."""
-        return self._received
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Start again from the first byte, and with the verification too.
-
-        Raises:
-            io.UnsupportedOperation: to any other place, because each byte has to be seen.
-        """
-        if (offset, whence) not in ((0, io.SEEK_SET), (0, io.SEEK_CUR)):
-            raise io.UnsupportedOperation("a verified stream can only go back to its start")
-        if whence == io.SEEK_SET:
-            self._stream.seek(self._start)
-            self._hash = hashlib.new(self._digest.algorithm)
-            self._received = 0
-        return self._received
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        """Read into ``buffer``; 0 means that all bytes came and were the right ones."""
-        # Not `readinto` of the stream: an HTTP body or a decompressor need not have it.
-        data = self._stream.read(len(buffer))
-        if data:
-            self._received += len(data)
-            if self._size is not None and self._received > self._size:
-                raise SizeMismatchError(self._size, self._received, self._what)
-            self._hash.update(data)
-            buffer[: len(data)] = data
-            return len(data)
-        if self._size is not None and self._received != self._size:
-            raise SizeMismatchError(self._size, self._received, self._what)
-        got = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
-        if got != self._digest:
-            raise DigestMismatchError(self._digest, got, self._what)
-        return 0
-
-    def close(self) -> None:
-        """Close the stream below."""
-        if not self.closed:
-            self._stream.close()
-        super().close()
+    def rewound(self) -> None:
+        """Verify from the first byte on."""
+        self._hash = hashlib.new(self._digest.algorithm)
 
 
 def verifying(stream: BinaryIO, descriptor: Descriptor, what: str = "") -> BinaryIO:
@@ -189,12 +157,14 @@ def read_all(source: BlobSource, descriptor: Descriptor) -> bytes:
         return stream.read()
 
 
-def digest_stream(stream: BinaryIO) -> Digest:
-    """Return the sha256 digest of all of ``stream``."""
-    checksum = hashlib.sha256()
+def describe(stream: BinaryIO, media_type: str) -> Descriptor:
+    """Read all of ``stream`` and return its descriptor."""
+    checksum, size = hashlib.sha256(), 0
     while data := stream.read(1024 * 1024):
         checksum.update(data)
-    return Digest(f"sha256:{checksum.hexdigest()}")
+        size += len(data)
+    digest = Digest(f"sha256:{checksum.hexdigest()}")
+    return Descriptor(media_type=media_type, digest=digest, size=size)
 
 
 def check_bytes(raw: bytes, digest: Digest, what: str) -> bytes:

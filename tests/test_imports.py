@@ -19,6 +19,7 @@ FLOORS = (
         "registry.files",
         "registry.failpoints",
         "registry.tarheaders",
+        "registry.streams",
         "wcbuild.kernel",
         "wcbuild.sizes",
     ),

@@ -250,3 +250,20 @@ def test_encoder_names_all_that_decides_the_bytes():
 def test_a_block_is_short_only_at_the_end():
     stream = Dripping(bytes(200_000))
     assert [len(read_block(stream, 150_000)) for _ in range(3)] == [150_000, 50_000, 0]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_stream_can_be_read_a_second_time(codec):
+    with compressing(io.BytesIO(NOISE * 4), codec) as stream:
+        first = stream.read(2_000_000)
+        stream.seek(0)
+        assert stream.read(2_000_000) == first
+        stream.seek(0)
+        compressed = stream.read()
+    for compression in (codec, SNIFF):
+        with decompressing(io.BytesIO(compressed), compression) as stream:
+            stream.read(2_000_000)
+            stream.seek(0)
+            assert stream.read() == NOISE * 4
+            with pytest.raises(io.UnsupportedOperation):
+                stream.seek(10_000_000)

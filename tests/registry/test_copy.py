@@ -10,6 +10,7 @@ from registry.errors import (
     InvalidDocumentError,
     NotFoundError,
     RegistryError,
+    UnreachableError,
 )
 from registry.image import check_image, read_image
 from registry.layout import OciLayout
@@ -395,3 +396,20 @@ def test_documents_keep_their_exact_bytes(builder):
     target = MemoryStore()
     copy(builder.store, target, root)
     assert target.open(root).read() == pretty
+
+
+@pytest.mark.parametrize("recompress", [None, GZIP], ids=["plain", "gzip"])
+def test_a_broken_upload_can_read_its_stream_again(builder, recompress):
+    class Broken(MemoryStore):
+        def put(self, stream, expected):
+            stream.read(2_500_000)
+            stream.seek(0)
+            super().put(stream, expected)
+
+        def put_new(self, stream, media_type):
+            stream.read(2_500_000)
+            raise UnreachableError("here", "the connection broke")
+
+    root, target = builder.image(2, size=6_000_000), Broken()
+    new = copy(builder.store, target, root, recompress=recompress)
+    check_image(read_image(target, new, None), target)

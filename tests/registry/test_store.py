@@ -5,7 +5,7 @@ import pytest
 from registry.errors import DigestMismatchError, SizeMismatchError
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
-from registry.store import check_bytes, digest_stream, read_all, verifying, verifying_digest
+from registry.store import check_bytes, describe, read_all, verifying, verifying_digest
 
 
 def described(raw: bytes, size: int | None = None) -> Descriptor:
@@ -68,7 +68,25 @@ def test_closing_closes_the_stream_below():
 def test_small_helpers(builder):
     descriptor = builder.blob(b"abc", "text/plain")
     assert read_all(builder.store, descriptor) == b"abc"
-    assert digest_stream(io.BytesIO(b"abc")) == descriptor.digest
+    assert describe(io.BytesIO(b"abc"), "text/plain") == descriptor
     assert check_bytes(b"abc", descriptor.digest, "it") == b"abc"
     with pytest.raises(DigestMismatchError):
         check_bytes(b"abd", descriptor.digest, "it")
+
+
+def test_a_verified_stream_can_be_read_a_second_time():
+    raw = b"x" * 3_000_000
+    stream = verifying(io.BytesIO(raw), described(raw))
+    stream.read(2_000_000)
+    stream.seek(0)
+    assert stream.read() == raw
+    stream.seek(0)
+    assert stream.read() == raw
+
+
+def test_a_stream_that_cannot_go_back_says_so():
+    class Once(io.BytesIO):
+        def seekable(self):
+            return False
+
+    assert not verifying(Once(b"x"), described(b"x")).seekable()

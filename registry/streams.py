@@ -1,0 +1,64 @@
+"""Streams over streams: what verifying, compressing and counting have in common."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+
+class Layered(io.RawIOBase):
+    """Bytes made from those of ``below``, which it closes.
+
+    It can go back to its start if ``below`` can, for somebody who has to send it twice.
+    """
+
+    def __init__(self, below: BinaryIO) -> None:
+        self._below = below
+        self._start = below.tell() if below.seekable() else 0
+        self._position = 0
+
+    def next(self, size: int) -> bytes | memoryview:
+        """Return at most ``size`` of the bytes that follow; none at the end."""
+        raise NotImplementedError
+
+    def rewound(self) -> None:
+        """Forget what was read: ``below`` is at its start again."""
+
+    def readable(self) -> bool:
+        """Say yes, as `io` asks."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 is the end."""
+        data = self.next(len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seekable(self) -> bool:
+        """Say whether `seek` can go back to the start."""
+        return self._below.seekable()
+
+    def tell(self) -> int:
+        """Return the number of bytes read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go back to the start.
+
+        Raises:
+            io.UnsupportedOperation: to any other place, because each byte has to be seen.
+        """
+        if (offset, whence) not in ((0, io.SEEK_SET), (0, io.SEEK_CUR)):
+            raise io.UnsupportedOperation("this stream can only go back to its start")
+        if whence == io.SEEK_SET:
+            self._below.seek(self._start)
+            self._position = 0
+            self.rewound()
+        return self._position
+
+    def close(self) -> None:
+        """Close both."""
+        if not self.closed:
+            self._below.close()
+        super().close()
