@@ -310,7 +310,8 @@ def test_a_pipe_in_place_of_a_file_does_not_block(root):
 
 def test_packing_first_reads_each_file_once(root, tmp_path, reads):
     os.link(root / "a.txt", root / "linked.txt")
-    (root / "fresh").write_text("within this tick")
+    settle()
+    (root / "fresh").write_text("!")
     tree = LocalTree(root, None, StatIndex(tmp_path / "index"))
     assert place.cheap_content_key(EVERYTHING, tree) is None
     changes = place.copy(EVERYTHING, MemoryTree(), tree, mtime=0)
