@@ -19,8 +19,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +43,10 @@ def call(*words: str | Path, check: bool = True, **options) -> subprocess.Comple
     done = subprocess.run(
         [str(word) for word in words],
         capture_output=True,
-        stdin=subprocess.DEVNULL,
         text=True,
         errors="backslashreplace",
         check=False,
-        **options,
+        **options | ({} if "input" in options else {"stdin": subprocess.DEVNULL}),
     )
     if check and done.returncode:
         pytest.fail(f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -185,18 +182,17 @@ def busybox_layout(cache) -> Path:
 # -- the registry
 
 
-@pytest.fixture(scope="session")
-def registry(tmp_path_factory) -> Iterator[str]:
-    """Start Debian's registry on this machine and give its address."""
+@contextlib.contextmanager
+def serving(folder: Path, settings: str = "") -> Iterator[str]:
+    """Keep Debian's registry for the `with` block, on this machine; give its address."""
     need("docker-registry")
-    folder = tmp_path_factory.mktemp("registry")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     (folder / "config.yml").write_text(
         "version: 0.1\n"
         f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}, delete: {{enabled: true}}}}\n"
-        f'http: {{addr: "{address}"}}\n'
+        f'http: {{addr: "{address}"}}\n{settings}'
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
@@ -207,21 +203,27 @@ def registry(tmp_path_factory) -> Iterator[str]:
             env=dict(os.environ) | {"PATH": SYSTEM_PATH},
         )
         try:
-            wait_for(f"http://{address}/v2/", process)
+            wait_for(address, process)
             yield address
         finally:
             process.terminate()
             process.wait()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    host, _, port = address.partition(":")
     for _ in range(100):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(url).close()
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port))):
             return
         assert process.poll() is None, "the registry did not start"
         time.sleep(0.1)
     pytest.fail("the registry does not answer")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -247,8 +249,8 @@ class Wcbuild:
     base: Path | None = None
     """A layout that Dockerfiles name `base`."""
 
-    def __call__(self, *words: str | Path, check: bool = True, **options):
-        return call(*self.command(*words), check=check, env=self.env, **options)
+    def __call__(self, *words: str | Path, check: bool = True, env=None, **options):
+        return call(*self.command(*words), check=check, env=self.env | (env or {}), **options)
 
     def command(self, *words: str | Path) -> list[str]:
         return [sys.executable, "-m", "wcbuild", *map(str, words)]

@@ -1,0 +1,112 @@
+"""Moving images to and from Debian's registry: names, digests, credentials, and what it has already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Wcbuild, call, need, serving
+
+pytestmark = [pytest.mark.peers, pytest.mark.userns, pytest.mark.usefixtures("cache", "userns")]
+
+# bcrypt, the only form that the registry takes, of "right horse".
+HTPASSWD = "somebody:$2b$05$ozE524Ck2KTYv4NXqxTTXOCnnLMYyHvI5s12ePYHdVeapiQhRwXaq\n"
+
+
+@pytest.fixture
+def app(wcbuild: Wcbuild, context) -> str:
+    wcbuild.build(context("FROM base\nRUN echo made > /made\nCMD cat /made\n"), "-t", "app:1")
+    return "app:1"
+
+
+def test_an_image_comes_back_from_a_registry_as_it_was(wcbuild, app, registry, tmp_path):
+    wcbuild("push", app, f"{registry}/there-and-back:1")
+    other = Wcbuild(tmp_path / "other")
+    other("pull", f"{registry}/there-and-back:1")
+    assert other("run", f"{registry}/there-and-back:1").stdout == "made\n"
+    images = [
+        json.loads(store("inspect", name).stdout)[0]["Id"]
+        for store, name in ((wcbuild, app), (other, f"{registry}/there-and-back:1"))
+    ]
+    assert images[0] == images[1]
+
+
+def test_a_second_push_sends_nothing(wcbuild, app, registry):
+    wcbuild("push", app, f"{registry}/twice:1")
+    again = wcbuild("push", app, f"{registry}/twice:1")
+    moved = [line.split() for line in again.stderr.splitlines() if line.startswith("push ")]
+    assert moved
+    assert {line[-1] for line in moved} == {"exists"}
+
+
+def test_a_build_can_stand_on_a_pushed_image_by_tag_and_by_digest(
+    wcbuild, app, registry, context, tmp_path
+):
+    pushed = json.loads(
+        call(
+            *("skopeo", "inspect", "--tls-verify=false"), f"docker://{push(wcbuild, app, registry)}"
+        ).stdout
+    )
+    for suffix in (":1", f"@{pushed['Digest']}"):
+        other = Wcbuild(tmp_path / "other")
+        other("build", "-t", "on-top", context(f"FROM {registry}/base-of-others{suffix}\nUSER 1\n"))
+        assert other("run", "on-top", "cat", "/made").stdout == "made\n"
+
+
+def push(wcbuild: Wcbuild, image: str, registry: str) -> str:
+    need("skopeo")
+    wcbuild("push", image, f"{registry}/base-of-others:1")
+    return f"{registry}/base-of-others:1"
+
+
+def test_copies_between_a_registry_a_layout_and_an_archive(wcbuild, app, registry, tmp_path):
+    need("skopeo")
+    wcbuild("push", app, f"{registry}/copied:1")
+    wcbuild("copy", f"docker://{registry}/copied:1", f"oci:{tmp_path / 'layout'}:x")
+    wcbuild("copy", f"oci:{tmp_path / 'layout'}:x", f"oci-archive:{tmp_path / 'archive.tar'}")
+    wcbuild("copy", f"oci-archive:{tmp_path / 'archive.tar'}", f"docker://{registry}/copied:2")
+    digests = {
+        json.loads(call("skopeo", "inspect", *flags, place).stdout)["Digest"]
+        for flags, place in (
+            (["--tls-verify=false"], f"docker://{registry}/copied:1"),
+            ([], f"oci:{tmp_path / 'layout'}:x"),
+            (["--tls-verify=false"], f"docker://{registry}/copied:2"),
+        )
+    }
+    assert len(digests) == 1
+
+
+@pytest.fixture
+def guarded_registry(tmp_path):
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "htpasswd").write_text(HTPASSWD)
+    settings = f"auth: {{htpasswd: {{realm: here, path: {folder / 'htpasswd'}}}}}\n"
+    with serving(folder, settings) as address:
+        yield address
+
+
+def test_credentials_are_asked_for_checked_and_remembered(wcbuild, app, guarded_registry, tmp_path):
+    env = {"DOCKER_CONFIG": str(tmp_path / "docker")}
+    target = f"{guarded_registry}/secret/app:1"
+
+    refused = wcbuild("push", app, target, env=env, check=False)
+    assert refused.returncode == 1
+    assert guarded_registry in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+    login = ("login", "-u", "somebody", "--password-stdin", guarded_registry)
+    wrong = wcbuild(*login, env=env, check=False, input="wrong horse")
+    assert wrong.returncode == 1
+    assert "wrong horse" not in wrong.stderr
+    assert not (tmp_path / "docker" / "config.json").exists()
+
+    wcbuild(*login, env=env, input="right horse\n")
+    assert Path(tmp_path / "docker" / "config.json").stat().st_mode & 0o777 == 0o600
+    wcbuild("push", app, target, env=env)
+    Wcbuild(tmp_path / "other")("pull", target, env=env)
+
+    wcbuild("logout", guarded_registry, env=env)
+    assert wcbuild("pull", target, env=env, check=False).returncode == 1
