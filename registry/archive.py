@@ -66,8 +66,8 @@ def open_archive(stream: BinaryIO, where: str, *, spool: Path | None = None) -> 
     with contextlib.ExitStack() as opened:
         opened.enter_context(stream)
         if not _is_plain_tar(stream):
-            plain = opened.enter_context(decompressing(stream, SNIFF, where))
-            stream = opened.enter_context(_spooled(plain, spool))
+            with decompressing(stream, SNIFF, where) as plain:
+                stream = opened.enter_context(_spooled(plain, spool))
         archive = Archive(stream, where)
         opened.pop_all()
     return archive
@@ -118,18 +118,31 @@ class Archive:
         if MARKER_NAME in self._members and INDEX_NAME in self._members:
             check_marker(self._small(MARKER_NAME), self._where)
             index = parse_index(self._small(INDEX_NAME), what=f"{INDEX_NAME} of {self._where}")
-            if not is_docker or all(self._has_layers(entry) for entry in index.manifests):
+            seen: set[Digest] = set()
+            if not is_docker or all(self._is_whole(entry, seen) for entry in index.manifests):
                 return index
         if is_docker:
             return self._read_docker()
         raise InvalidDocumentError(self._where, "is neither an OCI nor a docker archive")
 
-    def _has_layers(self, entry: Descriptor) -> bool:
-        """Say whether the OCI half of a docker archive is whole: docker 25.0 left the layers out."""
-        document = parse(self._small(_blob_name(entry.digest)), entry.media_type)
-        if isinstance(document, Index) or document.config.media_type not in mediatypes.CONFIGS:
+    def _is_whole(self, entry: Descriptor, seen: set[Digest]) -> bool:
+        """Say whether the OCI half of a docker archive can be used for ``entry``.
+
+        Docker 25.0 left the layers out of manifests, and an index may name platforms that were
+        never pulled.
+        """
+        if entry.digest in seen:
             return True
-        config = ImageConfig.parse(self._small(_blob_name(document.config.digest)))
+        seen.add(entry.digest)
+        try:
+            document = parse(self._small(_blob_name(entry.digest)), entry.media_type)
+            if isinstance(document, Index):
+                return all(self._is_whole(child, seen) for child in document.manifests)
+            if document.config.media_type not in mediatypes.CONFIGS:
+                return True
+            config = ImageConfig.parse(self._small(_blob_name(document.config.digest)))
+        except (InvalidDocumentError, NotFoundError, TooLargeError, RecursionError):
+            return False
         return len(config.diff_ids) == len(document.layers)
 
     def _read_docker(self) -> Index:

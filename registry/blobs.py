@@ -48,7 +48,7 @@ class BlobDirectory:
         self._durable = durable
 
     def has(self, digest: Digest) -> bool:
-        """Say whether the blob is here, whole."""
+        """Say whether there is a file of that name."""
         return os.path.isfile(self.path(digest))
 
     def holds(self, descriptor: Descriptor) -> bool:

@@ -46,7 +46,7 @@ class OciLayout:
         self._blobs = BlobDirectory(path / "blobs", ingest=path, durable=durable)
 
     def has(self, descriptor: Descriptor) -> bool:
-        return self._blobs.has(descriptor.digest)
+        return self._blobs.holds(descriptor)
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         return self._blobs.open(descriptor)
@@ -133,8 +133,12 @@ def with_entry(
     ``tag`` may be a whole reference, whose name is then noted as docker and containerd do. Empty
     lists it without a name.
     """
-    annotations = dict(descriptor.annotations)
-    annotations.pop(REF_NAME, None)
+    # A name that the descriptor brings along is one that it had elsewhere.
+    annotations = {
+        key: text
+        for key, text in descriptor.annotations.items()
+        if key not in (REF_NAME, IMAGE_NAME)
+    }
     if "/" in tag or ":" in tag:
         reference = Reference.parse(tag).with_default_tag()
         annotations[IMAGE_NAME] = str(reference)

@@ -24,7 +24,7 @@ from registry.layout import entry_name
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import sha256
-from registry.oci.manifest import Manifest
+from registry.oci.manifest import Index, Manifest
 
 NAME = "docker.io/library/app:1"
 
@@ -205,23 +205,31 @@ def test_reads_images_without_names(legacy, tmp_path):
         assert read_image(archive, archive.resolve(""), None)
 
 
-def test_prefers_whole_documents_to_those_without_layers(legacy, tmp_path):
-    """Docker 25.0 wrote OCI manifests that list no layers."""
-    files = legacy()
-    config = Descriptor(
-        media_type=mediatypes.OCI_CONFIG,
-        digest=sha256(files["abc.json"]),
-        size=len(files["abc.json"]),
-    )
-    manifest = Manifest.build(config=config, layers=())
-    files |= {
-        f"blobs/sha256/{config.digest.hex}": files["abc.json"],
-        f"blobs/sha256/{manifest.descriptor.digest.hex}": manifest.raw,
+def with_oci_half(files, documents, entry):
+    blobs = {f"blobs/sha256/{sha256(raw).hex}": raw for raw in documents}
+    index = {"schemaVersion": 2, "manifests": [entry.to_json()]}
+    half = {
         "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
-        "index.json": json.dumps(
-            {"schemaVersion": 2, "manifests": [manifest.descriptor.to_json()]}
-        ).encode(),
+        "index.json": json.dumps(index).encode(),
     }
+    return files | blobs | half
+
+
+def test_does_without_oci_manifests_that_lack_their_layers(legacy, tmp_path):
+    """Docker 25.0 wrote such."""
+    files = legacy()
+    raw = files["abc.json"]
+    config = Descriptor(media_type=mediatypes.OCI_CONFIG, digest=sha256(raw), size=len(raw))
+    manifest = Manifest.build(config=config, layers=())
+    files = with_oci_half(files, [raw, manifest.raw], manifest.descriptor)
+    with read(tar_with(files), tmp_path) as archive:
+        assert len(read_image(archive, archive.resolve("app:1"), None).layers) == 2
+
+
+def test_does_without_an_index_of_platforms_that_are_not_there(legacy, builder, tmp_path):
+    """An image store that pulled one platform saves the index of all."""
+    index = Index.build(manifests=[builder.image(1), builder.image(2)])
+    files = with_oci_half(legacy(), [index.raw], index.descriptor)
     with read(tar_with(files), tmp_path) as archive:
         assert len(read_image(archive, archive.resolve("app:1"), None).layers) == 2
 

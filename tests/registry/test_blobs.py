@@ -146,7 +146,8 @@ def test_damaged_blob_is_told_and_repaired_by_putting_it_again(blobs):
     path.write_bytes(b"hell")
     with pytest.raises(SizeMismatchError):
         blobs.open(described(b"hello"))
-    blobs.put_new(io.BytesIO(b"hello"), "text/plain")
+    assert not blobs.holds(described(b"hello"))
+    blobs.put(io.BytesIO(b"hello"), described(b"hello"))
     assert blobs.open(described(b"hello")).read() == b"hello"
 
 
@@ -218,3 +219,10 @@ def test_sweeping_spares_files_of_others(blobs, tmp_path):
         (tmp_path / "ingest" / "notes").write_text("x")
         blobs.sweep()
         assert leftovers(blobs) == ["notes"]
+
+
+def test_quick_blobs_can_be_made_durable_later(blobs):
+    blobs.put(io.BytesIO(b"x"), described(b"x"))
+    blobs.make_durable([sha256(b"x")])
+    with pytest.raises(StoreError):
+        blobs.make_durable([sha256(b"y")])

@@ -1,4 +1,5 @@
 import io
+import signal
 import threading
 from dataclasses import replace
 
@@ -413,3 +414,18 @@ def test_a_broken_upload_can_read_its_stream_again(builder, recompress):
     root, target = builder.image(2, size=6_000_000), Broken()
     new = copy(builder.store, target, root, recompress=recompress)
     check_image(read_image(target, new, None), target)
+
+
+def test_kill_9_in_the_middle_is_made_good_by_the_next_copy(tmp_path, new_builder, run_python):
+    builder = new_builder(OciLayout(tmp_path / "source"))
+    builder.store.tag(builder.image(4), "v1")
+    target = OciLayout(tmp_path / "target")
+    killed = run_python(
+        PUSH, tmp_path / "source", tmp_path / "target", WCBUILD_FAILPOINTS="blobs.after_rename=kill"
+    )
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(NotFoundError):
+        target.resolve("v1")
+    done = run_python(PUSH, tmp_path / "source", tmp_path / "target")
+    assert done.returncode == 0
+    check_image(read_image(target, target.resolve("v1"), None), target)

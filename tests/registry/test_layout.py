@@ -62,6 +62,12 @@ def test_a_reference_is_found_by_each_of_its_spellings(layout, built):
     }
 
 
+def test_a_name_from_elsewhere_is_not_kept(layout, built):
+    elsewhere = {IMAGE_NAME: "docker.io/library/app:1", REF_NAME: "1"}
+    layout.tag(replace(built.image(), annotations=elsewhere), "2")
+    assert layout.index().manifests[0].annotations == {REF_NAME: "2"}
+
+
 def test_one_tag_of_two_repositories_is_ambiguous(layout, built):
     layout.tag(built.image(1), "a:1")
     layout.tag(built.image(2), "b:1")
