@@ -32,7 +32,7 @@ from wcbuild.graph.ops import ContextOp, ImageOp, Network
 from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
-from wcbuild.solve.events import Emit, Event
+from wcbuild.solve.events import Emit, Event, Notice
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem, Result
@@ -269,6 +269,8 @@ class _Build:
                 tree.save()
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
+        names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
+        self._emit(Notice(level="info", text=f"image {image_id} {names}"))
         for output in request.outputs:
             self._exporter.write(output, descriptor, self._inputs.tags, partial(layers.tree, files))
         if request.push:
