@@ -58,7 +58,7 @@ def leaves(draw):
     fields = {"uid": draw(IDS), "gid": draw(IDS), "mtime": draw(TIMES)}
     if kind == SYMLINK:
         return Change("", Meta(SYMLINK, 0o777, link=draw(NAMES), **fields))
-    mode = draw(MODES)
+    mode = draw(MODES) | 0o400
     if kind == FIFO:
         return Change("", Meta(FIFO, mode, **fields))
     data = draw(st.binary(max_size=1100))

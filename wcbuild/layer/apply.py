@@ -55,6 +55,9 @@ _MACHINE_ERRORS = {
 }
 """What is not the archive's fault: these stay OSErrors."""
 
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What the kernel says of a path that no longer leads to a directory."""
+
 _IMPLIED = Meta(DIRECTORY, 0o755)
 
 
@@ -118,7 +121,7 @@ class _Extractor:
     def add(self, entry: RawEntry) -> None:
         """Unpack one entry."""
         if self._stale:
-            self._close_directories()
+            self.close()
         path, meta = entry.path, entry.meta
         if whiteout.is_reserved(path):
             marker = whiteout.read(path)
@@ -147,11 +150,12 @@ class _Extractor:
 
     def finish(self) -> None:
         """Give directories their metadata, children before parents."""
-        self._close_directories()
+        self.close()
         # The first time that was seen is the true one: a directory can be reached by several paths.
         for path, fd in self._reopened(reversed(self._times), _READ_THROUGH):
             time = self._times[path]
-            os.utime(fd, ns=(time, time))
+            with contextlib.suppress(PermissionError):  # others may own it
+                os.utime(fd, ns=(time, time))
         for path, fd in self._reopened(sorted(self._directories, reverse=True), _READ):
             try:
                 self._set_metadata(fd, path, self._directories[path])
@@ -162,16 +166,21 @@ class _Extractor:
         for path in paths:
             try:
                 fd = self._resolve(path, flags)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # this layer itself has replaced it
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue  # this layer itself has replaced it
+                raise _blame(path, error) from error
             try:
                 yield path, fd
             finally:
                 os.close(fd)
 
     def close(self) -> None:
-        """Let go of open directories."""
-        self._close_directories()
+        """Let go of open directories, which may no longer be what their paths say."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        self._stale = False
 
     # ---------------------------------------------------------------------------- kinds of entries
 
@@ -333,12 +342,6 @@ class _Extractor:
                 continue
         raise OSError(errno.EAGAIN, "somebody else keeps renaming directories", path)
 
-    def _close_directories(self) -> None:
-        for fd in self._open.values():
-            os.close(fd)
-        self._open.clear()
-        self._stale = False
-
     # ---------------------------------------------------------------------------- making room
 
     def _replace(self, parent: int, name: str, make: Callable[[], _T]) -> _T:
@@ -421,9 +424,9 @@ def _lstat(parent: int, name: str) -> os.stat_result:
 
 
 def _write(fd: int, data: bytes) -> None:
-    written = 0
-    while written < len(data):
-        written += os.write(fd, memoryview(data)[written:] if written else data)
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 def _both_times(meta: Meta) -> tuple[int, int]:

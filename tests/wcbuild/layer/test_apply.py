@@ -185,6 +185,18 @@ def test_a_parent_that_changes_between_entries_is_looked_up_again(root):
     assert tree(root) == {"a": "directory", "a/x": b"3", "b": "directory", "b/x": b"2"}
 
 
+def test_a_directory_that_becomes_a_link_to_itself_is_no_more(root):
+    (root / "d").mkdir()
+    unpack(
+        root,
+        folder("e"),
+        entry("d/f"),
+        entry("e/f"),
+        *(entry(name, kind=SYMLINK, link=name) for name in "de"),
+    )
+    assert tree(root) == {"d": "-> d", "e": "-> e"}
+
+
 def test_keeps_few_directories_open(root):
     unpack(root, *(entry(f"d{n}/f", b"x") for n in range(3000)))
     assert len(os.listdir(root)) == 3000
@@ -421,6 +433,54 @@ def test_reads_the_stream_to_its_end(root):
     stream = io.BytesIO(archive(entry("f")) + bytes(50_000))
     apply(stream, root, ownership=False, devices=False)
     assert stream.read() == b""
+
+
+@pytest.mark.root
+@needs_root
+def test_deletes_and_replaces_through_a_mounted_overlay(tmp_path):
+    from wcbuild.kernel import mount, umount
+
+    lower, upper, work, merged = (tmp_path / name for name in ("lower", "upper", "work", "merged"))
+    for path in (lower / "d/sub", lower / "usr/lib", lower / "old", upper, work, merged):
+        path.mkdir(parents=True)
+    (lower / "lib").symlink_to("usr/lib")
+    for path in ("d/f", "d/sub/g", "usr/lib/x", "old/f", "gone"):
+        (lower / path).write_bytes(b"lower")
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    try:
+        mount("overlay", str(merged), "overlay", 0, options)
+    except OSError as error:
+        pytest.skip(f"no overlay can be mounted here: {error}")
+    try:
+        unpack(
+            merged,
+            entry(".wh.gone"),
+            folder("d"),
+            entry("d/.wh..wh..opq"),
+            entry("d/new", b"1"),
+            entry(".wh.old"),
+            folder("old"),
+            entry("lib/y", b"2"),
+            entry("linked", kind=HARDLINK, link="lib/x"),
+            ownership=True,
+        )
+        assert tree(merged) == {
+            "d": "directory",
+            "d/new": b"1",
+            "lib": "-> usr/lib",
+            "linked": b"lower",
+            "old": "directory",
+            "usr": "directory",
+            "usr/lib": "directory",
+            "usr/lib/x": b"lower",
+            "usr/lib/y": b"2",
+        }
+        assert os.path.samefile(merged / "linked", merged / "usr/lib/x")
+        with pytest.raises(UnsafeArchiveError, match="deletion"):
+            unpack(merged, entry("d", kind=CHARACTER), ownership=True, devices=True)
+    finally:
+        umount(str(merged))
+    assert (lower / "d/sub/g").read_bytes() == b"lower"
 
 
 @pytest.mark.userns
