@@ -100,7 +100,7 @@ def cheap_content_key(op: CopyOp, tree: FileTree) -> str | None:
 
 
 class _Selection:
-    """What is copied, as one line for each path, and the files whose content belongs to it."""
+    """What is copied, as two fields for each path, and a third that stamps or content fill in."""
 
     def __init__(self, op: CopyOp, tree: FileTree) -> None:
         self._tree = tree
@@ -110,7 +110,7 @@ class _Selection:
         """Path and node for each line; no path where there is no content."""
         with_owner = op.keep_owner and not op.chown
         for source in select(op, tree):
-            self._lines.append(f"source {source.name}")
+            self._lines.append(f"{source.name}\0source")
             self._files.append(("", source.node))
             if source.node.meta.kind != DIRECTORY:
                 self._add("", source.path, source.node, with_owner)
@@ -120,22 +120,21 @@ class _Selection:
 
     def _add(self, name: str, path: str, node: Node, with_owner: bool) -> None:
         meta = node.meta
-        kind = meta.kind
-        owner = f" {meta.uid}:{meta.gid}" if with_owner else ""
-        xattrs = f" {meta.xattrs}" if meta.xattrs else ""
-        if kind == FILE:
-            self._lines.append(f"{name}\0{kind}{meta.mode}{owner}{xattrs}")
-            self._files.append((path, node))
-        else:
-            device = f" {meta.major}:{meta.minor}" if meta.major or meta.minor else ""
-            self._lines.append(f"{name}\0{kind}{meta.mode}{owner}{xattrs}{device}\0{meta.link}")
-            self._files.append(("", node))
+        line = f"{name}\0{meta.kind}{meta.mode:o}"
+        if with_owner:
+            line += f" {meta.uid}:{meta.gid}"
+        for xattr, value in meta.xattrs:
+            line += f" {xattr}={value.hex()}"
+        if meta.major or meta.minor:
+            line += f" {meta.major}:{meta.minor}"
+        self._lines.append(line)
+        self._files.append((path if meta.kind == FILE else "", node))
 
     def key(self) -> str:
         memory = self._memory
         if memory is None:
             return self._digest_contents()
-        stamps = [str(node.identity) if path else "" for path, node in self._files]
+        stamps = [str(node.identity) if path else node.meta.link for path, node in self._files]
         fingerprint = self._digest(stamps)
         key = memory.recall(fingerprint)
         if key is None:
@@ -156,13 +155,14 @@ class _Selection:
 
     def _digest_contents(self) -> str:
         digest = self._tree.digest
-        return self._digest([digest(path, node) if path else "" for path, node in self._files])
+        return self._digest(
+            [digest(path, node) if path else node.meta.link for path, node in self._files]
+        )
 
     def _digest(self, contents: list[str]) -> str:
-        lines = [
-            f"{line}\0{content}\n" for line, content in zip(self._lines, contents, strict=True)
-        ]
-        text = "".join((_VERSION, "\n", *lines))
+        # No field holds a NUL, so no two selections give the same text.
+        fields = [f"{line}\0{content}" for line, content in zip(self._lines, contents, strict=True)]
+        text = "\0".join((_VERSION, *fields))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -87,9 +87,9 @@ def test_a_file_is_not_a_directory_of_one():
     )
 
 
-def test_names_cannot_be_written_so_that_two_trees_look_the_same():
-    tricky = {"d/a\nb\0f420".replace("\0", ""): file("x")}
-    assert key(tricky) != key({"d/a": file("x"), "d/b": file("x")})
+def test_names_and_targets_cannot_be_written_so_that_two_trees_look_the_same():
+    lines = {"d/a\nd/b": link("x"), "d/b": link("x\ny")}
+    assert len({key({path: node}) for path, node in lines.items()} | {key(lines), key()}) == 4
 
 
 def test_missing_sources_are_errors():
