@@ -26,7 +26,7 @@ from registry.remote.settings import Settings, is_link_local
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 256 * 1024
+BLOCK = 128 * 1024
 """Bytes given to the socket at once: enough for gigabytes a second; a timeout covers one block."""
 
 MIN_RATE = 1024

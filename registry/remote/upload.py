@@ -28,6 +28,10 @@ from registry.remote.transport import BLOCK, RETRIED, Body, Response, after_trie
 _PROGRESS = 1024 * 1024
 """Bytes stored since the last broken connection after which tries are counted anew."""
 
+_MONOLITHIC_BYTES = 1024 * 1024
+"""What is larger goes by PATCH, and the PUT that ends it is empty, as docker's own client has it: what
+a PATCH brought is there to go on from, while a PUT that breaks off may end the session."""
+
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})", re.ASCII)
 _CANCEL_TIMEOUT_S = 2.0
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -53,6 +57,8 @@ def put_blob(api: Api, stream: BinaryIO, expected: Descriptor, session: str = ""
 
 def put_new_blob(api: Api, stream: BinaryIO, media_type: str) -> Descriptor:
     """Upload ``stream``, whose digest and size nobody knows before its end, and describe it.
+
+    A stream that can `seek` back to where it is now is sent again after a broken connection.
 
     Raises: as `put_blob`.
     """
@@ -138,22 +144,28 @@ class _Sized:
 
 
 class _Hashing:
-    """Bytes of unknown size, given once."""
+    """Bytes of unknown size, all of them, again if their stream can go back to its start."""
 
     def __init__(self, stream: BinaryIO, registry: str) -> None:
         self._stream = stream
         self._registry = registry
+        self._start = stream.tell() if stream.seekable() else None
         self._hash = hashlib.sha256()
         self.size = 0
         self.failure: Exception | None = None
+        """What reading raised: HTTP libraries hide it among their own errors."""
 
     @property
     def digest(self) -> Digest:
-        """The digest of what was given so far."""
+        """The digest of what was given."""
         return Digest(f"sha256:{self._hash.hexdigest()}")
 
+    def can_begin(self) -> bool:
+        """Say whether `body` can give all the bytes."""
+        return self._start is not None or not self.size
+
     def body(self) -> Iterator[bytes]:
-        """Yield the blocks to the end."""
+        """Yield the blocks from the first to the last."""
         try:
             yield from self._read()
         except Exception as error:
@@ -162,7 +174,10 @@ class _Hashing:
 
     def _read(self) -> Iterator[bytes]:
         if self.size:
-            raise _cannot_send_twice(self._registry)
+            if self._start is None:
+                raise _cannot_send_twice(self._registry)
+            self._stream.seek(self._start)
+            self._hash, self.size = hashlib.sha256(), 0
         while data := self._stream.read(BLOCK):
             self._hash.update(data)
             self.size += len(data)
@@ -177,7 +192,7 @@ class _Upload:
         self._what = what
         self._location = session
         """Always the latest one: it may carry the registry's own state."""
-        self._resumed = self._restarted = False
+        self._resumed = False
         self._backoff = api.transport.backoff()
 
     def send(self, source: _Rewinding, expected: Descriptor) -> None:
@@ -194,7 +209,9 @@ class _Upload:
             self._pause(error, retry_after)
             if self._has(expected):  # stored, and only the answer was lost
                 break
-            stored = self._stored(error)
+            stored = self._stored()
+            if stored > expected.size:
+                self._location, stored = "", 0
             if stored - offset >= _PROGRESS:
                 self._backoff = self._api.transport.backoff()
             offset = stored
@@ -204,14 +221,31 @@ class _Upload:
 
     def send_new(self, source: _Hashing, media_type: str) -> Descriptor:
         """Send all of ``source`` as one request in chunks; see `put_new_blob`."""
-        self._begin()
-        try:
-            response = self._request("PATCH", self._location, body=source.body, retry=False)
-        except UnreachableError as error:
-            raise source.failure or error from error
-        if response.status not in (_ACCEPTED, _NO_CONTENT):
-            raise self._api.error(response, self._what)
-        self._follow(response)
+        while True:
+            self._begin()
+            error: RegistryError
+            retry_after = None
+            try:
+                response = self._request("PATCH", self._location, body=source.body, retry=False)
+            except UnreachableError as broken:
+                if source.failure is not None or not broken.transient:
+                    raise source.failure or broken from broken
+                error = broken
+            else:
+                if response.status in (_ACCEPTED, _NO_CONTENT):
+                    self._follow(response)
+                    return self._name(source, media_type)
+                error = self._api.error(response, self._what)
+                if response.status not in RETRIED:
+                    raise error
+                retry_after = response.headers.get("Retry-After")
+            if not source.can_begin():
+                raise error
+            self.cancel()
+            self._pause(error, retry_after)
+
+    def _name(self, source: _Hashing, media_type: str) -> Descriptor:
+        """End the session that has all of ``source`` with the digest that is now known."""
         new = Descriptor(media_type=media_type, digest=source.digest, size=source.size)
         response = self._request("PUT", self._named(new.digest), body=b"")
         if response.status != _CREATED and not self._has(new):
@@ -222,22 +256,28 @@ class _Upload:
 
     @contextlib.contextmanager
     def cancelled_on_error(self) -> Iterator[None]:
-        """Tell the registry, on any error, that the rest will not come; it need not answer."""
+        """Cancel the session on any error, also on an interrupt."""
         try:
             yield
         except BaseException:
-            if self._location:
-                with contextlib.suppress(RegistryError):
-                    self._request(
-                        "DELETE", self._location, retry=False, timeout_s=_CANCEL_TIMEOUT_S
-                    ).discard()
+            self.cancel()
             raise
+
+    def cancel(self) -> None:
+        """Tell the registry that the rest will not come; it need not answer."""
+        if self._location:
+            with contextlib.suppress(RegistryError):
+                self._request(
+                    "DELETE", self._location, retry=False, timeout_s=_CANCEL_TIMEOUT_S
+                ).discard()
+            self._location = ""
 
     def _begin(self) -> None:
         response = self._request("POST", self._api.url("blobs/uploads/"))
         if response.status != _ACCEPTED:
             raise self._api.error(response, self._what)
         self._follow(response)
+        self._resumed = False
         response.discard()
 
     def _put(
@@ -248,42 +288,54 @@ class _Upload:
         Raises:
             RegistryError: what will not heal.
         """
-        headers = {"Content-Range": f"{offset}-{expected.size - 1}"} if offset else {}
+        if expected.size - offset > _MONOLITHIC_BYTES:
+            failed = self._send_rest("PATCH", source, offset, expected)
+            if failed[0] is not None:
+                return failed
+            offset = expected.size
+        return self._send_rest("PUT", source, offset, expected)
+
+    def _send_rest(
+        self, method: str, source: _Rewinding, offset: int, expected: Descriptor
+    ) -> tuple[RegistryError | None, str | None]:
+        url = self._named(expected.digest) if method == "PUT" else self._location
+        headers = {}
+        if 0 < offset < expected.size:
+            headers["Content-Range"] = f"{offset}-{expected.size - 1}"
         try:
-            response = self._request(
-                "PUT", self._named(expected.digest), headers, source.body(offset), retry=False
-            )
+            response = self._request(method, url, headers, source.body(offset), retry=False)
         except UnreachableError as broken:
             if source.failure is None and not broken.transient:
                 raise
             return broken, None
-        if response.status == _CREATED:
+        if response.status == (_CREATED if method == "PUT" else _ACCEPTED):
+            if method == "PATCH":
+                self._follow(response)
             response.discard()
             return None, None
         error: RegistryError = self._api.error(response, self._what)
+        codes, words = error_codes(response.content)
         if response.status in RETRIED:
             return error, response.headers.get("Retry-After")
-        if response.status == _BAD_REQUEST and "DIGEST_INVALID" in error_codes(response.content)[0]:
-            error = DigestMismatchError(
-                expected.digest, "other bytes, says the registry", self._what
-            )
-            if self._resumed:  # perhaps it counted wrongly while the connection broke
-                self._restart(error)
-                return error, None
-        if response.status not in (_NOT_FOUND, _RANGE_NOT_SATISFIABLE):
+        if response.status in (_NOT_FOUND, _RANGE_NOT_SATISFIABLE):
+            # Not the blob but the session is unknown, or stands elsewhere than we thought.
+            return ProtocolError(response.request, response.status, codes, words), None
+        if response.status != _BAD_REQUEST or "DIGEST_INVALID" not in codes:
             raise error
+        error = DigestMismatchError(expected.digest, "other bytes, says the registry", self._what)
+        if not self._resumed:
+            raise error
+        self._location = ""  # perhaps it counted wrongly while the connection broke
         return error, None
 
-    def _stored(self, error: RegistryError) -> int:
-        """Ask how many bytes the registry has of the session; begin another if it is gone."""
+    def _stored(self) -> int:
+        """Ask how many bytes the registry has of the session; forget a session that is gone."""
         if not self._location:
-            self._begin()
             return 0
         response = self._request("GET", self._location)
         if response.status not in (_NO_CONTENT, _OK, _ACCEPTED):
             response.discard()
-            self._restart(error)
-            self._begin()
+            self._location = ""
             return 0
         self._resumed = True
         stated = _RANGE.fullmatch(response.headers.get("Range", ""))
@@ -292,17 +344,6 @@ class _Upload:
         # "0-0" is said for nothing and for one byte. One byte is soon sent again, and a wrong guess
         # shows in the digest.
         return int(stated[1]) + 1 if stated and stated[1] != "0" else 0
-
-    def _restart(self, error: RegistryError) -> None:
-        """Forget the session, once.
-
-        Raises:
-            RegistryError: ``error``, the second time.
-        """
-        if self._restarted:
-            raise error
-        self._restarted = True
-        self._location = ""
 
     def _pause(self, error: RegistryError, retry_after: str | None) -> None:
         if not self._backoff.wait(retry_after):

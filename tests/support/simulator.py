@@ -158,8 +158,11 @@ class RegistrySimulator:
         """Close the connection after ``size`` bytes of the answer's body."""
         self._add(_Fault(method, at, times, cut_answer=size))
 
-    def cut_upload_after(self, size: int, times: int = 1, *, method: str = "PUT") -> None:
-        """Keep ``size`` bytes of the request's body and close the connection."""
+    def cut_upload_after(self, size: int, times: int = 1, *, method: str = "PATCH") -> None:
+        """Read ``size`` bytes of the request's body and close the connection.
+
+        As in docker's registry, what a PATCH brought is kept, but a PUT that breaks ends the upload.
+        """
         self._add(_Fault(method, "/blobs/uploads/", times, cut_request=size))
 
     def lose_answer(self, method: str, times: int = 1, *, at: str = "") -> None:
@@ -495,6 +498,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         upload.data += self.record.body
         if self.fault.cut_request is not None:
+            if self.command == "PUT":
+                del uploads[ident]
             self.hang_up()
             return
         if self.command == "PATCH":
