@@ -59,6 +59,10 @@ AMBIGUOUS = {
         entry("c", kind=SYMLINK, link="d"),
     ],
     "two GNU long names": [long_name("a"), long_name("b", LONG_NAME), entry("c", magic=GNU)],
+    "a GNU long name beyond its size": [
+        entry("././@LongLink", b"long/name\0", kind=LONG_NAME, size=4, magic=GNU),
+        entry("a", magic=GNU),
+    ],
     "a global path": [pax(GLOBAL, path="a"), entry("b")],
     "a global size": [pax(GLOBAL, size="1024"), entry("b"), SMUGGLED],
     "a global sparse map": [pax(GLOBAL, GNU__sparse__size="9"), entry("b")],

@@ -481,8 +481,11 @@ class _Extension:
                 entry, f"is an extended header of {size} bytes; at most {MAX_PAX_BYTES} are read"
             )
         data = source.take(size, entry)
-        source.skip(-size % BLOCK_SIZE, entry)
+        rest = source.take(-size % BLOCK_SIZE, entry)
         if flag in _LONG_NAMES:
+            if b"\0" not in data and rest.strip(b"\0"):
+                # Some readers stop at the size, some at the first zero byte.
+                raise UnsafeArchiveError(entry, "is a long name without an end")
             if flag in self._names:
                 raise UnsafeArchiveError(entry, "is a second long name for one entry")
             self._names[flag] = _text(data)
