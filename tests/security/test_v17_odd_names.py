@@ -79,20 +79,19 @@ def test_many_entries_of_one_name_are_unpacked_one_after_another(root, unpack):
     assert (root / "f").read_bytes() == b"999"
 
 
-@pytest.mark.slow
-def test_a_million_entries_need_bounded_memory():
+def test_many_entries_need_no_memory():
     import resource
 
-    class Million:
+    class Many:
         def __init__(self):
-            self._entries = (header(f"d{n % 1000}/f{n}") for n in range(1_000_000))
+            self._entries = (header(f"d{n % 1000}/f{n}") for n in range(200_000))
 
         def read(self, size=-1):
             return b"".join(itertools.islice(self._entries, size // 512))
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert sum(1 for _ in scan(Million())) == 1_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+    assert sum(1 for _ in scan(Many())) == 200_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024
 
 
 def test_a_long_archive_of_nothing_ends(root):
