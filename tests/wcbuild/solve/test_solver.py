@@ -12,7 +12,7 @@ from wcbuild.solve.results import FileSystem
 from wcbuild.solve.solver import Solver
 
 
-class Failure(WcbuildError):
+class MadeToFailError(WcbuildError):
     pass
 
 
@@ -30,10 +30,10 @@ class NotingExecutor:
 
     def execute(self, step, inputs, output):
         if step.label in self.failing:
-            raise Failure(step.label)
+            raise MadeToFailError(step.label)
         if step.label.startswith("wait"):
             assert self.cancel.wait(20), "nobody cancelled"
-            raise Failure("cancelled")
+            raise MadeToFailError("cancelled")
         output(1, b"hello\n")
         self.done.append(step.label)
         return result(step), False
@@ -90,7 +90,7 @@ def test_a_failure_ends_the_others_and_is_what_the_caller_gets():
     executor = NotingExecutor(known={"scratch"}, failing={"bad"})
     events = []
     solver = Solver(executor, events.append, executor.cancel)
-    with pytest.raises(Failure, match="bad"):
+    with pytest.raises(MadeToFailError, match="bad"):
         solver.solve(Graph(steps=(SCRATCH, run("wait", 0), run("bad", 0), run("after", 1))))
     assert executor.cancel.is_set()
     assert executor.done == []
