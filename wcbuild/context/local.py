@@ -34,6 +34,9 @@ _DEVICES = {stat.S_IFIFO: FIFO, stat.S_IFCHR: CHARACTER, stat.S_IFBLK: BLOCK}
 _CAPABILITY = "security.capability"
 """The one extended attribute that layers keep."""
 
+MAX_EXCLUDED_DEPTH = 200
+"""Of folders that are excluded, but searched for files that are not."""
+
 _READ_BYTES = 1024 * 1024
 
 _EMPTY = hashlib.sha256().hexdigest()
@@ -144,9 +147,13 @@ class LocalTree:
     def _listing(self, path: str) -> dict[str, Node]:
         known = self._listings.get(path)
         if known is None:
-            node = self.find(path)
-            is_directory = node is not None and node.meta.kind == DIRECTORY
-            known = self._listings[path] = self._list(path) if is_directory else {}
+            ends = [0, *(n for n, letter in enumerate(path) if letter == "/"), len(path)]
+            for here in (path[:end] for end in ends):
+                if here not in self._listings:
+                    node = self.find(here)
+                    is_directory = node is not None and node.meta.kind == DIRECTORY
+                    self._listings[here] = self._list(here) if is_directory else {}
+            known = self._listings[path]
         return known
 
     def _list(self, path: str) -> dict[str, Node]:
@@ -207,11 +214,12 @@ class LocalTree:
             self._states[path] = state
         if not self._rules.is_excluded(state):
             return True
-        return (
-            is_directory
-            and self._rules.may_include_below(path, state)
-            and bool(self._listings.setdefault(path, self._list(path)))
-        )
+        if not is_directory or not self._rules.may_include_below(path, state):
+            return False
+        if path.count("/") > MAX_EXCLUDED_DEPTH:
+            raise ContextError(self._place(path), "excluded folders are nested too deeply")
+        self._listings[path] = self._list(path)
+        return bool(self._listings[path])
 
     def _read(self, path: str, node: Node) -> str:
         """Return a file's digest by reading it, and learn it."""

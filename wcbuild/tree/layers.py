@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -156,10 +156,17 @@ class LayerTree:
 
         Empty if there is no such directory; every layer that hides those below it is the last.
         """
-        known = self._directories.get(path)
-        if known is None:
-            known = self._directories[path] = self._find_layers_with(path)
-        return known
+        missing = []
+        here = path
+        while here not in self._directories:
+            missing.append(here)
+            if not here:
+                break
+            here = paths.parent(here)
+        # From the root down, and not by recursion: paths may be deeper than our stack.
+        for here in reversed(missing):
+            self._directories[here] = self._find_layers_with(here)
+        return self._directories[path]
 
     def _find_layers_with(self, path: str) -> tuple[int, ...]:
         if path:
@@ -183,18 +190,28 @@ class LayerTree:
         return tuple(layers)
 
     def _moved(self, index: LayerIndex) -> dict[str, str]:
-        """Return the implied directories of the uppermost layer that lie behind a symlink, and where.
+        """Return the implied directories of the uppermost layer that are symlinks, and where they lead.
 
         Whoever wrote the layer without an entry for `lib` meant the `lib` that is there.
         """
-        if len(self._tables) == 1:
-            return {}
-        moved = {}
-        for path in index.implied():
-            real = paths.resolve(self, path)
-            if real != path:
-                moved[path] = real
+        moved: dict[str, str] = {}
+        if len(self._tables) > 1:
+            for path in index.implied():
+                place = _moved_path(path, moved)
+                node = self.find(place)
+                if node is not None and node.meta.kind == SYMLINK:
+                    moved[path] = paths.resolve(self, place)
         return moved
+
+
+def _moved_path(path: str, moved: Mapping[str, str]) -> str:
+    """Return where ``path`` lies when directories above it are elsewhere."""
+    above = path
+    while moved and above:
+        above = paths.parent(above)
+        if above in moved:
+            return paths.join(moved[above], path[len(above) + 1 :])
+    return path
 
 
 class _Moved:
@@ -203,14 +220,12 @@ class _Moved:
     Few layers are like this, and those are small: whole systems are packed with their directories.
     """
 
-    def __init__(self, index: LayerIndex, moved: dict[str, str]) -> None:
+    def __init__(self, index: LayerIndex, moved: Mapping[str, str]) -> None:
         self._entries: dict[str, tuple[Entry, bool]] = {}
         self._children: dict[str, dict[str, tuple[Entry, bool]]] = {}
         for entry in index:
-            parent, _, name = entry.path.rpartition("/")
-            if parent in moved:
-                entry = entry._replace(path=paths.join(moved[parent], name))  # noqa: PLW2901
-            self._put(entry.path, (entry, False))
+            path = _moved_path(entry.path, moved)
+            self._put(path, (entry._replace(path=path), False))
 
     def look_up(self, path: str) -> tuple[Entry, bool] | None:
         return self._entries.get(path)

@@ -181,47 +181,84 @@ class _Walk:
 
     def run(self, path: str) -> list[Item]:
         if self._include is None and self._exclude is None:
-            self._take_all(path, "")
+            self._take_all(path)
         else:
-            self._take_some(path, "", NO_MATCH, included=self._include is None)
+            self._take_some(path)
         return self._items
 
-    def _take_all(self, path: str, start: str) -> None:
-        append = self._items.append
-        for name, node in self._tree.children(path):
-            append(Item(start + name, node))
-            if node.meta.kind == DIRECTORY:
-                self._take_all(join(path, name), f"{start}{name}/")
+    # Without recursion, here and below: an image's directories may be nested deeper than our stack.
 
-    def _take_some(self, path: str, start: str, state: int, *, included: bool) -> None:
-        for name, node in self._tree.children(path):
-            here = start + name
-            own_state = state
-            excluded = False
-            if self._exclude is not None:
-                own_state = self._exclude.state(here, state)
-                excluded = self._exclude.is_excluded(own_state)
-            own_included = included or (self._include is not None and self._include.takes(here))
-            item = Item(here, node)
-            if own_included and not excluded:
-                self._items += [waiting._replace(implied=True) for waiting in self._waiting]
-                self._waiting.clear()
-                self._items.append(item)
-            if node.meta.kind != DIRECTORY or not self._may_take_below(
-                here, own_state, included=own_included, excluded=excluded
-            ):
-                continue
-            taken = own_included and not excluded
-            if not taken:
-                self._waiting.append(item)
-            self._take_some(join(path, name), f"{here}/", own_state, included=own_included)
-            if self._waiting and self._waiting[-1] is item:
-                self._waiting.pop()
+    def _take_all(self, path: str) -> None:
+        append = self._items.append
+        open_directories = [(path, "", iter(self._tree.children(path)))]
+        while open_directories:
+            path, start, children = open_directories[-1]
+            for name, node in children:
+                append(Item(start + name, node))
+                if node.meta.kind == DIRECTORY:
+                    path = join(path, name)
+                    below = iter(self._tree.children(path))
+                    open_directories.append((path, f"{start}{name}/", below))
+                    break
+            else:
+                open_directories.pop()
+
+    def _take_some(self, path: str) -> None:
+        top = _Open(path, "", NO_MATCH, self._include is None, self._tree.children(path))
+        open_directories = [top]
+        while open_directories:
+            directory = open_directories[-1]
+            for name, node in directory.children:
+                below = self._take(directory, name, node)
+                if below is not None:
+                    open_directories.append(below)
+                    break
+            else:
+                open_directories.pop()
+                if self._waiting and f"{self._waiting[-1].path}/" == directory.start:
+                    self._waiting.pop()
+
+    def _take(self, directory: _Open, name: str, node: Node) -> _Open | None:
+        """Take one child if it is wanted; return it if something below it may be."""
+        path = directory.start + name
+        state, excluded = directory.state, False
+        if self._exclude is not None:
+            state = self._exclude.state(path, state)
+            excluded = self._exclude.is_excluded(state)
+        included = directory.included or (self._include is not None and self._include.takes(path))
+        item = Item(path, node)
+        taken = included and not excluded
+        if taken:
+            self._items += [waiting._replace(implied=True) for waiting in self._waiting]
+            self._waiting.clear()
+            self._items.append(item)
+        if node.meta.kind != DIRECTORY or not self._may_take_below(
+            path, state, included=included, excluded=excluded
+        ):
+            return None
+        if not taken:
+            self._waiting.append(item)
+        place = join(directory.path, name)
+        return _Open(place, f"{path}/", state, included, self._tree.children(place))
 
     def _may_take_below(self, path: str, state: int, *, included: bool, excluded: bool) -> bool:
         if excluded and self._exclude is not None:
             return self._exclude.may_include_below(path, state)
         return included or (self._include is not None and self._include.may_take_below(path))
+
+
+class _Open(NamedTuple):
+    """A directory that a walk is in."""
+
+    path: str
+    """In the tree."""
+    start: str
+    """What the paths of items in it begin with."""
+    state: int
+    """Of the rules that exclude."""
+    included: bool
+    """Everything in it is wanted, unless it is excluded."""
+    children: Iterator[tuple[str, Node]]
 
 
 class _Include:

@@ -1,5 +1,6 @@
 import os
 import socket
+import subprocess
 import time
 
 import pytest
@@ -156,6 +157,27 @@ def test_a_missing_source_says_that_it_is_excluded(root):
         assert hint in str(caught.value)
         assert str(root) in str(caught.value)
         assert caught.value.ignored == (source == "a.txt")
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder 1200 folders deep; the standard library can neither make nor remove one."""
+    place = tmp_path / "root"
+    for path in ("root" + "/d" * depth for depth in range(1201)):
+        os.mkdir(tmp_path / path)
+    (tmp_path / path / "f").touch()
+    yield place
+    subprocess.run(["rm", "-rf", place], check=True)
+
+
+def test_very_deep_folders_are_walked(deep):
+    assert LocalTree(deep).find("d/" * 1200 + "f") is not None
+    assert len(place.copy(EVERYTHING, MemoryTree(), LocalTree(deep), mtime=0)) == 1201
+
+
+def test_very_deep_excluded_folders_are_an_error(deep):
+    with pytest.raises(ContextError, match="nested too deeply"):
+        LocalTree(deep, IgnoreRules(["*", "!**/f"])).find("d")
 
 
 # -- what is remembered

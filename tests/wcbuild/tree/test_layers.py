@@ -9,8 +9,10 @@ from rawtar import HARDLINK, archive, entry
 from tree_suite import walk
 from treemakers import changes, layer_tree, write_layer
 
+from wcbuild.graph.ops import CopyOp
 from wcbuild.layer.changes import DIRECTORY, FILE, Change, Inline, Meta
 from wcbuild.layer.scan import scan
+from wcbuild.tree import place
 from wcbuild.tree.index import LayerIndex, write_index
 from wcbuild.tree.layers import LayerTree
 
@@ -145,6 +147,16 @@ def test_entries_below_a_lower_symlink_land_where_it_leads(tree):
     ]
 
 
+def test_whole_directories_below_a_lower_symlink_land_where_it_leads(tree):
+    merged = tree(
+        {"lib": link("usr/lib"), "usr/lib/sub": link("/opt"), "opt": folder()},
+        {"lib/sub/a/b": file("1"), "lib/own": folder(0o700), "lib/own/c/d": file("2")},
+    )
+    assert content(merged.find("opt/a/b")) == b"1"
+    assert content(merged.find("usr/lib/own/c/d")) == b"2"
+    assert merged.find("usr/lib/own").meta.mode == 0o700
+
+
 def test_whiteouts_below_a_lower_symlink_delete_where_it_leads(tree):
     merged = tree(
         {"lib": link("usr/lib"), "usr/lib/x": file("x")},
@@ -244,3 +256,12 @@ def test_inline_content_is_whole(tree):
     data = os.urandom(200_000)
     node = tree([Change("big", Meta(FILE, 0o644, size=len(data)), Inline(data))]).find("big")
     assert content(node) == data
+
+
+def test_very_deep_directories_are_no_problem(tree):
+    """A path may have 4096 bytes, and so more components than Python's stack has frames."""
+    deep = "/".join("d" * 2000)
+    merged = tree({deep: file("deep")}, {f"{deep[:-2]}/e": file()}, [gone(f"{deep[:-2]}/e")])
+    assert content(merged.find(deep)) == b"deep"
+    changed = place.copy(CopyOp(sources=("d",), dest="/o"), MemoryTree(), merged, mtime=0)
+    assert len(changed) == 2000
