@@ -1,0 +1,314 @@
+"""Each instruction, built, and what it leaves in the image: files, config, or an error."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+
+
+@pytest.fixture
+def files_of(wcbuild, context, tmp_path):
+    """Build, and give the image's files as a dictionary from path to tar member and content."""
+
+    def build(dockerfile, files=None, *flags):
+        out = tmp_path / "files.tar"
+        wcbuild.build(context(dockerfile, files), "-o", f"type=tar,dest={out}", *flags)
+        found = {}
+        with tarfile.open(out) as archive:
+            for member in archive:
+                content = archive.extractfile(member).read() if member.isreg() else b""
+                found[member.name] = (member, content)
+        return found
+
+    return build
+
+
+@pytest.fixture
+def config_of(wcbuild, context):
+    def build(dockerfile, files=None, *flags):
+        wcbuild.build(context(dockerfile, files), "-t", "built", *flags)
+        [document] = json.loads(wcbuild("inspect", "built").stdout)
+        return document["Config"]
+
+    return build
+
+
+def text(found, path):
+    return found[path][1].decode()
+
+
+def test_copy_of_a_file_a_folder_and_a_wildcard(files_of):
+    files = {"one": "1", "dir/a": "a", "dir/sub/b": "b", "x1.txt": "x", "x2.txt": "y"}
+    found = files_of("FROM base\nCOPY one /to/\nCOPY dir /d\nCOPY x?.txt /w/\n", files)
+    assert text(found, "to/one") == "1"
+    assert text(found, "d/sub/b") == "b"
+    assert {path for path in found if path.startswith("w/")} == {"w/x1.txt", "w/x2.txt"}
+
+
+def test_copy_sets_owner_and_mode(files_of):
+    found = files_of("FROM base\nCOPY --chown=7:8 --chmod=640 one /one\n", {"one": "1"})
+    member, _ = found["one"]
+    assert (member.uid, member.gid, member.mode & 0o7777) == (7, 8, 0o640)
+
+
+def test_copy_looks_names_up_in_the_image(files_of):
+    dockerfile = (
+        "FROM base\nRUN echo app:x:4242:4343::/:/bin/sh >> /etc/passwd\nCOPY --chown=app one /one\n"
+    )
+    member, _ = files_of(dockerfile, {"one": "1"})["one"]
+    assert (member.uid, member.gid) == (4242, 4343)
+
+
+def test_copy_from_a_stage_by_name_and_by_index(files_of):
+    dockerfile = (
+        "FROM base AS build\nRUN mkdir /out && echo made > /out/file\n"
+        "FROM scratch\nCOPY --from=build /out /named\nCOPY --from=0 /out/file /numbered\n"
+    )
+    found = files_of(dockerfile)
+    assert text(found, "named/file") == "made\n"
+    assert text(found, "numbered") == "made\n"
+    assert not any(path.startswith("bin") for path in found)
+
+
+def test_copy_from_an_image(files_of, wcbuild):
+    layout = f"docker-image=oci-layout://{wcbuild.base}"
+    found = files_of(
+        "FROM scratch\nCOPY --from=docker-image /etc/passwd /p\n", None, "--build-context", layout
+    )
+    assert text(found, "p").startswith("root:")
+
+
+def test_copy_from_a_named_folder(files_of, tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "logo").write_text("logo")
+    found = files_of(
+        "FROM scratch\nCOPY --from=assets logo /\n",
+        None,
+        "--build-context",
+        f"assets={tmp_path / 'assets'}",
+    )
+    assert text(found, "logo") == "logo"
+
+
+def test_copy_heredoc(files_of):
+    found = files_of("FROM scratch\nARG WHO=you\nCOPY <<EOF /greeting\nhello $WHO\nEOF\n")
+    assert text(found, "greeting") == "hello you\n"
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+def test_add_unpacks_local_archives_whatever_their_compression(
+    wcbuild, context, tmp_path, compression
+):
+    folder = context("FROM scratch\nADD files /into/\n")
+    with tarfile.open(folder / "files", f"w:{compression}") as archive:
+        member = tarfile.TarInfo("dir/inside")
+        member.size, member.uid, member.mode = 5, 12, 0o600
+        archive.addfile(member, io.BytesIO(b"hello"))
+    wcbuild.build(folder, "-o", f"type=tar,dest={tmp_path / 'out.tar'}")
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        found = archive.getmember("into/dir/inside")
+        assert (found.size, found.uid, found.mode & 0o777) == (5, 12, 0o600)
+    assert list((wcbuild.root / "tmp").iterdir()) == []
+
+
+def test_add_refuses_an_archive_that_leads_out(wcbuild, context):
+    folder = context("FROM base\nADD evil.tar /into/\n")
+    with tarfile.open(folder / "evil.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("../../outside"))
+    failed = wcbuild.build(folder, check=False)
+    assert failed.returncode == 1
+    assert "outside" in failed.stderr
+
+
+def test_run_forms(files_of):
+    dockerfile = (
+        "FROM base\n"
+        "RUN echo shell > /shell\n"
+        'RUN ["/bin/sh", "-c", "echo exec > /exec"]\n'
+        "RUN <<EOF\necho one > /heredoc\necho two >> /heredoc\nEOF\n"
+        'RUN <<"EOF"\n#!/bin/sh\necho "$0" > /script\nEOF\n'
+        "RUN cat <<A > /a && cat <<B > /b\nfirst\nA\nsecond\nB\n"
+        'SHELL ["/bin/sh", "-e", "-c"]\n'
+        "RUN echo $- > /flags\n"
+    )
+    found = files_of(dockerfile)
+    assert text(found, "shell") == "shell\n"
+    assert text(found, "exec") == "exec\n"
+    assert text(found, "heredoc") == "one\ntwo\n"
+    assert text(found, "script") == "/dev/pipes/EOF\n"
+    assert (text(found, "a"), text(found, "b")) == ("first\n", "second\n")
+    assert "e" in text(found, "flags")
+
+
+def test_arg_env_and_expansion(files_of):
+    dockerfile = (
+        "ARG GLOBAL=g\nFROM base\nARG GLOBAL\nARG VERSION=1\nENV NAME=app-${VERSION}${MISSING:-x}\n"
+        'RUN echo "$GLOBAL $VERSION $NAME" > /seen\n'
+    )
+    found = files_of(dockerfile, None, "--build-arg", "VERSION=2")
+    assert text(found, "seen") == "g 2 app-2x\n"
+
+
+def test_workdir_is_made_and_is_where_commands_run(files_of):
+    found = files_of("FROM base\nWORKDIR /a\nWORKDIR b\nRUN pwd > here\n")
+    assert text(found, "a/b/here") == "/a/b\n"
+
+
+def test_user_runs_commands_and_owns_what_they_make(files_of):
+    dockerfile = "FROM base\nRUN mkdir -m 777 /open\nUSER 1234:1235\nRUN id -u > /open/id; id -g >> /open/id\n"
+    found = files_of(dockerfile)
+    assert text(found, "open/id") == "1234\n1235\n"
+    assert (found["open/id"][0].uid, found["open/id"][0].gid) == (1234, 1235)
+
+
+def test_dockerignore_hides_files_and_brings_some_back(files_of):
+    files = {
+        ".dockerignore": "*.log\n!keep.log\nsecret\n",
+        "a.log": "",
+        "keep.log": "",
+        "secret/key": "",
+        "b": "",
+    }
+    found = files_of("FROM scratch\nCOPY . /\n", files)
+    assert {path for path in found if path} >= {"b", "keep.log"}
+    assert not {"a.log", "secret", "secret/key"} & set(found)
+
+
+def test_onbuild_runs_in_the_child(wcbuild, context, files_of):
+    wcbuild.build(context("FROM base\nONBUILD RUN echo triggered > /trigger\n"), "-t", "parent")
+    found = files_of("FROM parent\nRUN cat /trigger > /copy\n")
+    assert text(found, "copy") == "triggered\n"
+
+
+def test_config_instructions_land_in_the_config(config_of):
+    dockerfile = (
+        "FROM base\n"
+        'LABEL a=b "c d"="e f"\n'
+        "EXPOSE 80 53/udp\n"
+        "VOLUME /data /logs\n"
+        "STOPSIGNAL SIGINT\n"
+        "HEALTHCHECK --interval=5s --retries=3 CMD curl x\n"
+        'ENTRYPOINT ["/entry"]\n'
+        'CMD ["arg"]\n'
+        "USER app:staff\n"
+        "MAINTAINER somebody\n"
+    )
+    config = config_of(dockerfile, None, "--label", "from=cli")
+    assert config["Labels"] == {"a": "b", "c d": "e f", "from": "cli"}
+    assert config["ExposedPorts"] == {"53/udp": {}, "80/tcp": {}}
+    assert config["Volumes"] == {"/data": {}, "/logs": {}}
+    assert config["StopSignal"] == "SIGINT"
+    assert config["Healthcheck"] == {
+        "Test": ["CMD-SHELL", "curl x"],
+        "Interval": 5_000_000_000,
+        "Retries": 3,
+    }
+    assert (config["Entrypoint"], config["Cmd"]) == (["/entry"], ["arg"])
+    assert config["User"] == "app:staff"
+
+
+def test_a_late_label_runs_nothing_again(wcbuild, context):
+    wcbuild.build(context("FROM base\nRUN echo x > /x\n"))
+    again = wcbuild.build(context("FROM base\nLABEL new=label\nRUN echo x > /x\n"))
+    assert "DONE" not in again.stderr
+
+
+def test_a_rebuilt_stage_with_the_same_files_runs_nothing_after_it(wcbuild, context):
+    dockerfile = (
+        "FROM base AS build\nRUN : {} && echo same > /out && touch -d @1000 /out\n"
+        "FROM base\nCOPY --from=build /out /out\nRUN cat /out > /copy\n"
+    )
+    wcbuild.build(context(dockerfile.format("first")))
+    again = wcbuild.build(context(dockerfile.format("second")))
+    assert again.stderr.count("CACHED") >= 3
+    assert again.stderr.count(" DONE ") == 1
+
+
+def test_independent_stages_run_at_the_same_time(files_of):
+    run = "RUN : {0}; date +%s%N > /{0}; sleep 2; date +%s%N >> /{0}\n"
+    dockerfile = (
+        f"FROM base AS one\n{run.format('a')}FROM base AS two\n{run.format('b')}"
+        "FROM scratch\nCOPY --from=one /a /\nCOPY --from=two /b /\n"
+    )
+    found = files_of(dockerfile)
+    (start_a, end_a), (start_b, end_b) = (
+        map(int, text(found, name).split()) for name in ("a", "b")
+    )
+    assert start_a < end_b
+    assert start_b < end_a
+
+
+def test_source_date_epoch_gives_the_same_image_on_another_day_and_in_another_store(
+    wcbuild, context, tmp_path
+):
+    dockerfile = "FROM base\nWORKDIR /w\nCOPY one .\nRUN echo x > /made; mkdir /dir\nENV A=b\n"
+    folder = context(dockerfile, {"one": "1"})
+    ids = []
+    for name in ("first", "second"):
+        other = type(wcbuild)(tmp_path / name, wcbuild.base)
+        (folder / "one").touch()
+        flags = ("-q", "--build-arg", "SOURCE_DATE_EPOCH=1700000000")
+        ids.append(other.build(folder, *flags).stdout)
+    assert ids[0] == ids[1]
+
+
+def test_network_none_has_only_a_loopback(files_of):
+    found = files_of("FROM base\nRUN --network=none cat /proc/net/dev | grep -c : > /count\n")
+    assert text(found, "count") == "1\n"
+
+
+def test_whiteouts_delete_files_and_folders_of_the_base(wcbuild, context, tmp_path):
+    wcbuild.build(
+        context("FROM base\nRUN mkdir -p /d/e && echo 1 > /d/e/f && echo 2 > /g\n"), "-t", "low"
+    )
+    out = tmp_path / "out.tar"
+    dockerfile = "FROM low\nRUN rm -r /d /g && mkdir /d && echo new > /d/n\nRUN ls /d > /seen\n"
+    wcbuild.build(context(dockerfile), "-o", f"type=tar,dest={out}")
+    with tarfile.open(out) as archive:
+        names = archive.getnames()
+        assert archive.extractfile("seen").read() == b"n\n"
+    assert "d/n" in names
+    assert not {"g", "d/e", "d/e/f"} & set(names)
+
+
+def test_links_fifos_and_modes_survive_a_layer(wcbuild, context, tmp_path):
+    dockerfile = (
+        "FROM base\nRUN echo x > /a && ln /a /b && ln -s a /c && mkfifo /p && chmod 4711 /a"
+        " && mkdir -m 1777 /sticky && touch -d @1234567 /sticky/old\nRUN cat /b\n"
+    )
+    out = tmp_path / "out.tar"
+    wcbuild.build(context(dockerfile), "-o", f"type=tar,dest={out}")
+    with tarfile.open(out) as archive:
+        assert archive.getmember("b").islnk()
+        assert archive.getmember("b").linkname == "a"
+        assert archive.getmember("c").linkname == "a"
+        assert archive.getmember("p").isfifo()
+        assert archive.getmember("a").mode & 0o7777 == 0o4711
+        assert archive.getmember("sticky").mode & 0o7777 == 0o1777
+        assert archive.getmember("sticky/old").mtime == 1234567
+
+
+def test_stdin_of_a_command_is_empty_and_no_handle_is_inherited(files_of):
+    found = files_of("FROM base\nRUN cat > /in; ls /proc/self/fd | wc -l > /handles\n")
+    assert text(found, "in") == ""
+    assert int(text(found, "handles")) <= 4  # 0, 1, 2 and the folder that ls reads
+
+
+def test_nothing_of_the_callers_environment_is_seen(wcbuild, context, tmp_path):
+    out = tmp_path / "out.tar"
+    folder = context("FROM base\nRUN env > /env\n")
+    wcbuild.build(folder, "-o", f"type=tar,dest={out}", env={"CANARY": "visible"})
+    with tarfile.open(out) as archive:
+        assert b"CANARY" not in archive.extractfile("env").read()
+
+
+def test_folder_output_is_owned_by_whoever_builds(wcbuild, context, tmp_path):
+    wcbuild.build(context("FROM base\nRUN echo x > /x; chown 5:5 /x\n"), "-o", tmp_path / "out")
+    assert (tmp_path / "out/x").read_text() == "x\n"
+    assert (tmp_path / "out/x").stat().st_uid == Path(tmp_path).stat().st_uid
