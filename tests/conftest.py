@@ -1,4 +1,4 @@
-"""What all tests share: a way to say that a skipped test is a failure, and a registry."""
+"""What all tests share: a way to say that a skipped test is a failure, a registry, and sandboxes."""
 
 from __future__ import annotations
 
@@ -48,3 +48,24 @@ def new_simulator():
 @pytest.fixture
 def simulator(new_simulator):
     return new_simulator()
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("root", marks=pytest.mark.root),
+        pytest.param("userns", marks=pytest.mark.root),
+        pytest.param("range", marks=pytest.mark.userns),
+        pytest.param("single", marks=pytest.mark.userns),
+    ],
+)
+def sandbox(request):
+    """Sandboxes of every identity that this machine allows; see `tests/support/sandboxes.py`."""
+    import sandboxes
+
+    if reason := sandboxes.reason_against(request.param):
+        pytest.skip(reason)
+    with sandboxes.open_sandboxes(request.param) as opened:
+        if opened.identity["kind"] == "none":
+            pytest.skip(f"{opened.identity['reason']} ({opened.identity['hint']})")
+        yield opened

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wcbuild.graph.ops import Network
 
@@ -42,12 +42,23 @@ class SandboxMount:
     mode: int | None = None
 
 
+class SuppliedFile(NamedTuple):
+    """A read-only file that appears for the command only: a script, a secret. It is never on a disk."""
+
+    path: str
+    """Absolute."""
+    data: bytes
+    mode: int
+    uid: int = 0
+    gid: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """One command and its surroundings."""
+    """One command and its surroundings. Secrets are among them, so not all of it is shown."""
 
     args: tuple[str, ...]
-    env: tuple[str, ...] = ()
+    env: tuple[str, ...] = field(default=(), repr=False)
     """`NAME=value`; nothing of the caller's environment is added. HOME comes from passwd when absent."""
     cwd: str = "/"
     """Created if it is missing, as a runtime does."""
@@ -58,8 +69,7 @@ class RunSpec:
     insecure: bool = False
     """All capabilities, no seccomp, no masked paths."""
     mounts: tuple[SandboxMount, ...] = ()
-    files: tuple[tuple[str, bytes, int], ...] = ()
-    """Absolute path, content and mode of read-only files that appear for the command only (scripts)."""
+    files: tuple[SuppliedFile, ...] = field(default=(), repr=False)
     hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
     shm_size: int = 64 * 1024 * 1024

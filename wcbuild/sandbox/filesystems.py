@@ -59,25 +59,27 @@ _MASKED_IN_SYS = ("devices/virtual/powercap", "firmware")
 _CPUS = "devices/system/cpu"
 
 
-def mount_root(root: RootMount) -> int:
+def mount_root(root: RootMount, *, read_only: bool) -> int:
     """Attach the root file system in this mount namespace and return its descriptor.
 
-    A root without an upper directory gets a tmpfs for one, so that mount points can be made in it;
-    whoever is done with that makes the root read-only.
+    With ``read_only`` what is written goes to a tmpfs, so that mount points can be made; whoever is done
+    with that makes the root read-only in earnest.
     """
-    if not root.lower:
-        place = _open_directory(str(root.upper))
-        mount = kernel.clone_mount(str(root.upper))
-        kernel.attach_mount(mount, place)
-        os.close(place)
-        return mount
-    lower, upper, work = root.lower, root.upper, root.work
-    if upper is None:
+    if read_only or root.upper is None:
+        layers = root.lower if root.upper is None else (root.upper, *root.lower)
         # By descriptor from here on, for the scratch directories will cover one of them.
-        lower = tuple(Path(f"/proc/self/fd/{_open_directory(str(path))}") for path in lower)
-        upper, work = _scratch_directories(root.lower[0])
-    overlayfs.mount(upper, lower=lower, upper=upper, work=work)
-    return _open_directory(str(upper))
+        pinned = tuple(Path(f"/proc/self/fd/{_open_directory(str(path))}") for path in layers)
+        upper, work = _scratch_directories(layers[0])
+        overlayfs.mount(upper, lower=pinned, upper=upper, work=work)
+        return _open_directory(str(upper))
+    if root.lower:
+        overlayfs.mount(root.upper, lower=root.lower, upper=root.upper, work=root.work)
+        return _open_directory(str(root.upper))
+    place = _open_directory(str(root.upper))
+    mount = kernel.clone_mount(str(root.upper))
+    kernel.attach_mount(mount, place)
+    os.close(place)
+    return mount
 
 
 def _scratch_directories(place: Path) -> tuple[Path, Path]:

@@ -24,7 +24,7 @@ from typing import NoReturn
 from wcbuild import kernel
 from wcbuild.graph.ops import Network
 from wcbuild.sandbox import filesystems, seccomp
-from wcbuild.sandbox.base import RunSpec, SandboxMount
+from wcbuild.sandbox.base import RunSpec, SandboxMount, SuppliedFile
 from wcbuild.sandbox.errors import SetupError
 from wcbuild.sandbox.identity import IdentityKind
 from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, walk
@@ -59,6 +59,19 @@ class Command:
     """The system-call filter, or nothing."""
     join_limits: Callable[[], None]
     report_stub: Callable[[Stub], None]
+
+    @property
+    def read_only(self) -> bool:
+        """Say whether the root stays as it is."""
+        return self.request.spec.read_only_root or self.request.root.upper is None
+
+    def make_mount_point(self, root: int, path: str, *, directory: bool) -> int:
+        """Open ``path`` in the root; what has to be created for that is reported, to be removed."""
+        place, stubs = make_mount_point(root, path, directory=directory)
+        for stub in stubs:
+            if not self.read_only:
+                self.report_stub(stub)
+        return place
 
 
 class Doing:
@@ -96,7 +109,7 @@ def become(command: Command, doing: Doing) -> NoReturn:
         _loopback_up()
     os.umask(0)  # what is made here gets exactly the mode that it is made with
     doing.what = "mount the root file system"
-    root = filesystems.mount_root(command.request.root)
+    root = filesystems.mount_root(command.request.root, read_only=command.read_only)
     _furnish(command, root, doing)
     doing.what = f'working directory "{spec.cwd}"'
     cwd = make_directory(root, spec.cwd)
@@ -105,7 +118,7 @@ def become(command: Command, doing: Doing) -> NoReturn:
     doing.what = "user"
     user = _find_user(spec.user, root)
     doing.what = "make the root read-only"
-    if spec.read_only_root or (command.request.root.lower and command.request.root.upper is None):
+    if command.read_only:
         kernel.set_mount_attributes(root, kernel.MOUNT_ATTR_RDONLY)
     doing.what = "enter the root file system"
     os.fchdir(root)
@@ -172,9 +185,7 @@ def _own_directory(command: Command, root: int, name: str) -> int:
     try:
         place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     except FileNotFoundError:
-        place, stubs = make_mount_point(root, name, directory=True)
-        for stub in stubs:
-            command.report_stub(stub)
+        place = command.make_mount_point(root, name, directory=True)
     if not stat.S_ISDIR(os.stat(place).st_mode):
         raise SetupError("root file system", f"/{name} is not a directory")
     return place
@@ -183,27 +194,33 @@ def _own_directory(command: Command, root: int, name: str) -> int:
 def _file_mounts(command: Command, root: int, place: int) -> list[tuple[str, int]]:
     """Return (path, detached mount) of the files that we supply; ``place`` is used meanwhile."""
     spec = command.request.spec
-    files = [(path, data, mode) for path, data, mode in spec.files]
-    files.append(("/etc/resolv.conf", command.resolv_conf, 0o644))
-    files.append(("/etc/hosts", _hosts(spec), 0o644))
+    files = [
+        *spec.files,
+        SuppliedFile("/etc/resolv.conf", command.resolv_conf, 0o644),
+        SuppliedFile("/etc/hosts", _hosts(spec), 0o644),
+    ]
     if command.request.identity.kind is IdentityKind.SINGLE:
         directory, path, data = _APT_RULES
         with suppress(OSError):
             os.close(walk(root, directory))
             # apt asks whether its change of user happened; with one id it cannot.
-            files.append((path, data, 0o644))
+            files.append(SuppliedFile(path, data, 0o644))
     options = {"source": "tmpfs", "mode": "0755"}
     store = kernel.new_mount("tmpfs", options, kernel.MOUNT_ATTR_NOSUID)
     kernel.attach_mount(store, place)  # only what is attached can be cloned
     mounts = []
-    for number, (path, data, mode) in enumerate(files):
+    for number, supplied in enumerate(files):
         name = str(number)
-        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode, dir_fd=store)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        handle = os.open(name, flags, supplied.mode, dir_fd=store)
         with open(handle, "wb") as file:
-            file.write(data)
+            file.write(supplied.data)
+        if command.request.identity.full_ownership:
+            os.chown(name, supplied.uid, supplied.gid, dir_fd=store)
+            os.chmod(name, supplied.mode, dir_fd=store)  # a new owner clears setuid bits
         mount = kernel.clone_mount(name, directory=store)
         kernel.set_mount_attributes(mount, kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NODEV)
-        mounts.append((path, mount))
+        mounts.append((supplied.path, mount))
     kernel.umount(f"/proc/self/fd/{store}", kernel.MNT_DETACH)
     return mounts
 
@@ -233,9 +250,7 @@ def _detached(mount: SandboxMount) -> int:
 
 def _attach(command: Command, root: int, target: str, mount: int, guarded: set[int]) -> None:
     directory = stat.S_ISDIR(os.stat(mount).st_mode)
-    place, stubs = make_mount_point(root, target, directory=directory)
-    for stub in stubs:
-        command.report_stub(stub)
+    place = command.make_mount_point(root, target, directory=directory)
     found = os.stat(place)
     if found.st_dev in guarded:
         raise SetupError(f'mount "{target}"', "it leads into /proc or /sys")

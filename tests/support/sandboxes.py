@@ -1,0 +1,353 @@
+"""Sandboxes for tests: a process of each identity that runs commands and tells how they ended.
+
+`become_root` changes the process that calls it, so tests ask a server: this file run as a program. It
+reads a JSON request per line, runs each in a thread of its own, and answers a JSON line per request.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+KINDS = ("root", "userns", "range", "single")
+"""Real root, real root in a user namespace, a user with a range of ids, a user with one id."""
+
+LONER = 64_242
+"""A user id that nobody has, so it has no ranges either."""
+
+APPLETS = """
+sh ash ls cat mount umount id true false ps sleep touch env stat find echo head tail ip grep wc df rm
+mkdir chown chmod mknod mv cp ln test kill tty hostname readlink dd yes awk sed sort tr printf rmdir
+setsid nc chroot su ulimit pwd seq unshare date sync chgrp
+""".split()  # noqa: SIM905
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command did: or ``error``, which says why it never ran."""
+
+    code: int
+    signal: int
+    out: str
+    err: str
+    out_of_memory: bool
+    error: str
+    hint: str
+
+
+class Sandboxes:
+    """A server process of one identity, and a directory that it owns."""
+
+    def __init__(self, kind: str, directory: Path, program: str, uid: int) -> None:
+        self.kind = kind
+        self.uid = uid
+        self.directory = directory
+        self._serial = 0
+        self._answers: dict[int, dict] = {}
+        directory.mkdir(mode=0o755)
+        self.base = directory / "base"
+        make_base(self.base)
+        os.chown(directory, uid, uid)
+        _chown_tree(self.base, uid)
+        become = {"user": uid, "group": uid, "extra_groups": []} if uid != os.geteuid() else {}
+        self.process = subprocess.Popen(
+            [program, __file__, "userns" if kind == "userns" else ""],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": "/"},
+            **become,
+        )
+        self.identity = json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def own(self, path: Path) -> Path:
+        """Give what a test has written to the identity's root."""
+        _chown_tree(path, self.uid)
+        return path
+
+    def root(self, *, plain: bool = False, base: Path | None = None) -> dict:
+        """Return a fresh writable root: an overlay on the base, or a copy of it."""
+        self._serial += 1
+        base = base or self.base
+        place = self.directory / f"root{self._serial}"
+        place.mkdir()
+        if plain:
+            upper = place / "fs"
+            shutil.copytree(base, upper, symlinks=True)
+            root = {"upper": str(upper)}
+        else:
+            upper, work = place / "fs", place / "work"
+            upper.mkdir(mode=0o755)
+            work.mkdir()
+            root = {"lower": [str(base)], "upper": str(upper), "work": str(work)}
+        _chown_tree(place, self.uid)
+        return root
+
+    def run(self, *args: str, root: dict | None = None, **spec) -> Ended:
+        return self.wait(self.start(*args, root=root, **spec))
+
+    def sh(self, script: str, **options) -> Ended:
+        """Run a script of the shell, whose PATH is the usual one."""
+        return self.run("/bin/sh", "-c", script, **options)
+
+    def start(self, *args: str, root: dict | None = None, **spec) -> int:
+        root = root or self.root()
+        return self._send("run", root=root, spec={"args": args, **spec})
+
+    def attach(self, *args: str, typed: str = "", **spec) -> Ended:
+        """Run with a terminal of its own, on which ``typed`` is typed when `ready` has appeared."""
+        spec = {"args": args, "terminal": True, **spec}
+        return self.wait(self._send("attach", root=self.root(), typed=typed, spec=spec))
+
+    def cancel(self, number: int) -> None:
+        self._send("cancel", number=number)
+
+    def call(self, code: str) -> object:
+        """Evaluate an expression in the server."""
+        return self._receive(self._send("eval", code=code))["value"]
+
+    def wait(self, number: int) -> Ended:
+        return Ended(**self._receive(number))
+
+    def _send(self, what: str, **fields) -> int:
+        self._serial += 1
+        request = json.dumps({"id": self._serial, "what": what, **fields})
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        return self._serial
+
+    def _receive(self, number: int) -> dict:
+        while number not in self._answers:
+            line = self.process.stdout.readline()
+            assert line, "the server has died"
+            answer = json.loads(line)
+            self._answers[answer.pop("id")] = answer
+        return self._answers.pop(number)
+
+
+def make_base(root: Path) -> None:
+    """Make a root file system of busybox, without /dev, /proc, /sys and /etc/resolv.conf."""
+    bin_directory = root / "bin"
+    bin_directory.mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), bin_directory / "busybox")
+    for name in APPLETS:
+        (bin_directory / name).symlink_to("busybox")
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\n"
+        "app:x:1000:1001:app:/home/app:/bin/sh\n"
+        "1000:x:0:0:trap:/root:/bin/sh\n"
+    )
+    (root / "etc/group").write_text("root:x:0:\nwheel:x:10:root,app\naudio:x:29:app\napp:x:1001:\n")
+    (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)
+
+
+def reason_against(kind: str) -> str:
+    """Say why there can be no sandboxes of that identity here; empty if there can."""
+    if not shutil.which("busybox"):
+        return "needs busybox-static"
+    if kind in {"root", "userns"} and os.geteuid() != 0:
+        return "needs real root"
+    program, uid = _program_and_user(kind)
+    if uid is None:
+        return "no user has ranges in /etc/subuid and /etc/subgid, or newuidmap is missing"
+    if uid != os.geteuid():
+        check = "import sys; sys.exit(sys.version_info < (3, 11))"
+        if subprocess.run([program, "-c", check], check=False).returncode:
+            return "needs a Python 3.11 that other users can run"
+    if os.geteuid() != 0 and kind != natural_kind():
+        return f"this user's identity is {natural_kind()}"
+    return ""
+
+
+def natural_kind() -> str:
+    return "range" if _ranged_user(os.geteuid()) is not None else "single"
+
+
+@contextlib.contextmanager
+def open_sandboxes(kind: str) -> Iterator[Sandboxes]:
+    """Start a server of that identity, in a directory that is gone afterwards."""
+    # Not in pytest's directory: that one is closed to other users.
+    place = Path(tempfile.mkdtemp(prefix="wcbuild-sandboxes-"))
+    place.chmod(0o755)
+    program, uid = _program_and_user(kind)
+    opened = Sandboxes(kind, place / kind, program, uid)
+    try:
+        yield opened
+    finally:
+        opened.close()
+        # overlayfs leaves directories that not even their owner may read.
+        subprocess.run(["chmod", "-R", "u+rwX", place], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _program_and_user(kind: str) -> tuple[str, int | None]:
+    if os.geteuid() != 0:
+        return sys.executable, os.geteuid()
+    if kind in {"root", "userns"}:
+        return sys.executable, 0
+    return SYSTEM_PYTHON, _ranged_user() if kind == "range" else LONER
+
+
+def _ranged_user(wanted: int | None = None) -> int | None:
+    """Return a user (or the one wanted, if so) that newuidmap would serve."""
+    if not shutil.which("newuidmap"):
+        return None
+    try:
+        lines = Path("/etc/subuid").read_text().splitlines()
+        groups = Path("/etc/subgid").read_text()
+    except OSError:
+        return None
+    for line in lines:
+        name = line.partition(":")[0]
+        try:
+            uid = pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+        if uid and f"{name}:" in groups and wanted in {None, uid}:
+            return uid
+    return None
+
+
+def _chown_tree(path: Path, uid: int) -> None:
+    if uid == os.geteuid():
+        return
+    for directory, names, files in os.walk(path):
+        for name in (".", *names, *files):
+            place = os.path.join(directory, name)
+            mode = stat.S_IMODE(os.lstat(place).st_mode)
+            os.lchown(place, uid, uid)
+            if not os.path.islink(place):
+                os.chmod(place, mode)
+
+
+def serve() -> None:
+    from wcbuild.errors import SandboxError
+    from wcbuild.graph.ops import Network
+    from wcbuild.sandbox.base import RootMount, RunSpec, SandboxMount, SuppliedFile
+    from wcbuild.sandbox.identity import become_root
+    from wcbuild.sandbox.launcher import Launcher, NamespaceSandbox
+
+    identity = become_root(want_userns="userns" in sys.argv)
+    launcher = Launcher.start()
+    sandbox = NamespaceSandbox(launcher, identity)
+    lock = threading.Lock()
+    cancels: dict[int, threading.Event] = {}
+
+    def answer(number: int, **fields) -> None:
+        with lock:
+            print(json.dumps({"id": number, **fields}), flush=True)
+
+    def root_of(request) -> RootMount:
+        fields = request["root"]
+        return RootMount(
+            lower=tuple(map(Path, fields.get("lower", ()))),
+            upper=Path(fields["upper"]) if "upper" in fields else None,
+            work=Path(fields["work"]) if "work" in fields else None,
+        )
+
+    def spec_of(request) -> RunSpec:
+        fields = dict(request["spec"])
+        for name in ("args", "env"):
+            fields[name] = tuple(fields.get(name, ()))
+        for name in ("hosts", "ulimits"):
+            fields[name] = tuple(map(tuple, fields.get(name, ())))
+        fields["network"] = Network(fields.get("network", "default"))
+        fields["files"] = tuple(
+            SuppliedFile(path, text.encode(), *rest)
+            for path, text, *rest in fields.get("files", ())
+        )
+        fields["mounts"] = tuple(
+            SandboxMount(
+                **{**mount, "source": Path(mount["source"]) if mount.get("source") else None}
+            )
+            for mount in fields.get("mounts", ())
+        )
+        return RunSpec(**fields)
+
+    def do(number: int, request) -> None:
+        chunks = {1: [], 2: []}
+        fields = {"code": -1, "signal": 0, "out_of_memory": False, "error": "", "hint": ""}
+        try:
+            if request["what"] == "attach":
+                status = attach(request, chunks[1])
+            else:
+                status = sandbox.run(
+                    root_of(request),
+                    spec_of(request),
+                    lambda stream, data: chunks[stream].append(data),
+                    cancel=cancels[number],
+                )
+            fields |= {
+                "code": status.code,
+                "signal": status.signal,
+                "out_of_memory": status.out_of_memory,
+            }
+        except SandboxError as error:
+            fields |= {"error": str(error), "hint": error.hint}
+        except Exception as error:  # noqa: BLE001 - the test shall see it
+            fields |= {"error": repr(error)}
+        out, err = (b"".join(chunks[stream]).decode(errors="replace") for stream in (1, 2))
+        answer(number, out=out, err=err, **fields)
+
+    def attach(request, chunks):
+        master, slave = os.openpty()
+        reader = threading.Thread(target=drain, args=(master, chunks, request["typed"].encode()))
+        reader.start()
+        try:
+            return sandbox.attach(root_of(request), spec_of(request), slave, slave, slave)
+        finally:
+            os.close(slave)
+            reader.join()
+            os.close(master)
+
+    def drain(master, chunks, typed):
+        try:
+            while data := os.read(master, 4096):
+                chunks.append(data)
+                if typed and b"ready" in b"".join(chunks):
+                    os.write(master, typed)
+                    typed = b""
+        except OSError:
+            pass  # nobody has the terminal any more
+
+    fields = {name: str(getattr(identity, name)) for name in ("kind", "reason", "hint")}
+    print(json.dumps({**fields, "launcher": launcher._pid}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        number = request["id"]
+        if request["what"] == "cancel":
+            cancels[request["number"]].set()
+        elif request["what"] == "eval":
+            names = {"os": os, "base64": base64, "launcher": launcher}
+            answer(number, value=eval(request["code"], names))
+        else:
+            cancels[number] = threading.Event()
+            threading.Thread(target=do, args=(number, request), daemon=True).start()
+    launcher.close()
+
+
+if __name__ == "__main__":
+    serve()

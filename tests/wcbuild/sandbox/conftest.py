@@ -1,0 +1,7 @@
+"""Sandboxes of every identity that this machine allows."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("sandbox_suite")
