@@ -234,6 +234,7 @@ class _Upload:
             else:
                 if response.status in (_ACCEPTED, _NO_CONTENT):
                     self._follow(response)
+                    response.discard()
                     return self._name(source, media_type)
                 error = self._api.error(response, self._what)
                 if response.status not in RETRIED:

@@ -1,5 +1,6 @@
 """HTTP itself: redirects, netrc, proxies, plain HTTP, error texts and logs."""
 
+import io
 import logging
 import threading
 
@@ -350,15 +351,18 @@ def test_v85_attack_secrets_are_not_in_debug_logs(
         assert secret not in text
 
 
-def test_connections_are_used_again(repository, simulator, blob):
+def test_connections_are_used_again(repository, simulator, blob, describe):
+    big = describe(b"x" * 2_000_000)
     for _ in range(5):
         assert repository.has(blob)
+        repository.put(io.BytesIO(b"x" * 2_000_000), big)
+        assert repository.put_new(io.BytesIO(b"y"), "text/plain") == describe(b"y", "text/plain")
+        assert list(repository.tags()) == []
         assert repository.open(blob).read() == b"content"
     assert simulator.connections == 1
 
 
 def test_memory_does_not_grow_with_a_blob(repository, simulator, describe):
-    import io
     import tracemalloc
 
     class Zeros(io.RawIOBase):
