@@ -13,6 +13,7 @@ from wcbuild.builder import BuildRequest, BuildResult, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render import choose, rendering
+from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.machine import Machine
@@ -49,6 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--load", action="store_true", help="accepted for docker's sake: images always land here")
     add("--pull", action="store_true", help="ask registries for newer base images")
     add("--no-cache", action="store_true", help="build every step again")
+    add(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="id=ID[,src=FILE|,env=NAME]",
+        help="a secret for RUN --mount=type=secret",
+    )
+    add(
+        "--ssh",
+        action="append",
+        default=[],
+        metavar="default|ID[=SOCKET]",
+        help="an agent for RUN --mount=type=ssh",
+    )
     add("--network", default="default", choices=("default", "host", "none"))
     add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")
     add("--ulimit", action="append", default=[], metavar="TYPE=SOFT[:HARD]")
@@ -114,6 +129,8 @@ def make_request(invocation: Invocation) -> BuildRequest:
         memory=parse_size(args.memory),
         cpus=args.cpus,
         pids_limit=args.pids_limit,
+        secrets=read_secrets(args.secret, invocation.environment),
+        ssh=find_agents(args.ssh, invocation.environment),
         root=invocation.root,
         registries=invocation.registries,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wcbuild.cli.format import Template, documents, human_age, listing, table
-from wcbuild.cli.render.text import human_size
 from wcbuild.errors import UsageError
+from wcbuild.sizes import format_size
 
 IMAGE = {
     "Id": "sha256:0123",
@@ -153,4 +153,4 @@ def test_ages_are_in_dockers_words(seconds, text):
     ],
 )
 def test_sizes_are_dockers(size, text):
-    assert human_size(size) == text
+    assert format_size(int(size)) == text

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TextIO
 
-from wcbuild.cli.render.text import Lines, clean, human_size, seconds
+from wcbuild.cli.render.text import Lines, clean, seconds
+from wcbuild.sizes import format_size
 from wcbuild.solve.events import (
     Event,
     Notice,
@@ -92,9 +93,9 @@ class PlainRenderer:
         if event.finished:
             del self._spoke[key]
             state = event.note or "done"
-            return [clean(f"{key} {human_size(event.total or event.done)} {state}")]
+            return [clean(f"{key} {format_size(event.total or event.done)} {state}")]
         if now - last < PROGRESS_SECONDS:
             return []
         self._spoke[key] = now
-        total = f" / {human_size(event.total)}" if event.total else ""
-        return [clean(f"{key} {human_size(event.done)}{total}")]
+        total = f" / {format_size(event.total)}" if event.total else ""
+        return [clean(f"{key} {format_size(event.done)}{total}")]

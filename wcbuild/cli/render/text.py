@@ -114,15 +114,6 @@ def seconds(value: float) -> str:
     return f"{max(value, 0.0):.1f}s"
 
 
-def human_size(size: float) -> str:
-    """Return bytes as docker prints them, in powers of 1000: `29.1MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.3g}{unit}"
-        size /= 1000
-    return f"{size:.3g}TB"
-
-
 def paint(text: str, colour: str, *, on: bool) -> str:
     """Return ``text`` between the terminal's codes for ``colour``."""
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if on and text else text

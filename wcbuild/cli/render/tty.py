@@ -12,7 +12,8 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import TextIO
 
-from wcbuild.cli.render.text import Lines, clean, cut, human_size, paint, seconds, width
+from wcbuild.cli.render.text import Lines, clean, cut, paint, seconds, width
+from wcbuild.sizes import format_size
 from wcbuild.solve.events import (
     Event,
     Notice,
@@ -126,7 +127,7 @@ class TtyRenderer:
         if event.finished:
             self._moving.pop(key, None)
             note = f" {event.note}" if event.note else ""
-            text = f" => {clean(key)} {human_size(event.total or event.done)}{clean(note)}"
+            text = f" => {clean(key)} {format_size(event.total or event.done)}{clean(note)}"
             self._ended.append(self._row(text, None, "blue"))
         elif key in self._moving:
             self._moving[key].event = event
