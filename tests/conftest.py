@@ -36,8 +36,8 @@ def new_simulator():
 
     made = []
 
-    def make():
-        made.append(RegistrySimulator())
+    def make(**options):
+        made.append(RegistrySimulator(**options))
         return made[-1]
 
     yield make

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from registry.errors import RegistryError, UnauthorizedError, UnreachableError
 from registry.remote.auth import Authorizer, Scope, format_scopes, repository_scope
 from registry.remote.credentials import Credential
+from registry.remote.errors import was_refused
 from registry.remote.settings import is_loopback
 from registry.remote.transport import Body, Response, Transport, check_url, join, origin
 
@@ -55,9 +56,10 @@ class Endpoint:
         first, second = ("http", "https") if is_loopback(self._host) else ("https", "http")
         try:
             answer = self.transport.exchange("GET", f"{first}://{self._host}/v2/", headers={})
-        except UnreachableError:
-            # Nobody there at all is reported by the request proper, with its tries.
-            return first if first == "http" else second
+        except UnreachableError as error:
+            # Nobody there at all is told by the request proper, after its tries. Whoever hangs up
+            # on plain HTTP may speak TLS.
+            return "http" if was_refused(error) else second
         answer.discard()
         # What Go's servers say to plain HTTP on a TLS port is a 400.
         return second if answer.status == _BAD_REQUEST else first

@@ -107,6 +107,11 @@ def map_errors(host: str, request: str) -> Iterator[None]:
         raise UnreachableError(host, f"{reason} ({request})", transient=transient) from error
 
 
+def was_refused(error: UnreachableError) -> bool:
+    """Say whether nobody listens there."""
+    return any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
+
+
 def _reason(error: BaseException) -> tuple[str, bool]:
     """Say in a few words what is at the bottom of ``error``, and whether another try may help."""
     causes = list(_causes(error))

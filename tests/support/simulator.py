@@ -14,6 +14,7 @@ import json
 import re
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections import defaultdict
@@ -77,9 +78,13 @@ class _Fault:
 
 
 class RegistrySimulator:
-    """An OCI registry on a port of 127.0.0.1, running from construction to `stop`."""
+    """An OCI registry on a port of 127.0.0.1, running from construction to `stop`.
 
-    def __init__(self) -> None:
+    With ``tls`` it speaks HTTPS only.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._scheme = "https" if tls else "http"
         self.repositories: dict[str, Repository] = defaultdict(Repository)
         self.storage: dict[str, bytes] = {}
         """What `/storage/<digest>` serves: the other end of redirected blobs."""
@@ -99,6 +104,7 @@ class RegistrySimulator:
         self._lock = threading.RLock()
         self._sockets: set[socket.socket] = set()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server.tls = tls
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
         )
@@ -112,7 +118,7 @@ class RegistrySimulator:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self._scheme}://{self.host}"
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -325,6 +331,18 @@ def _needed_scopes(request: Recorded) -> set[str]:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request, client_address) -> None:
+        # Here and not around the listener: the handshake belongs to the connection's own thread.
+        if self.tls is not None:
+            request.settimeout(5)
+            request = self.tls.wrap_socket(request, server_side=True)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            if self.tls is not None:
+                request.close()
 
     def handle_error(self, request, client_address) -> None:
         """Say nothing: clients that hang up are what tests are made of."""
