@@ -32,9 +32,11 @@ from wcbuild.graph.ops import ContextOp, ImageOp, Network
 from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
+from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.events import Emit, Event, Notice
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
+from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
@@ -73,6 +75,10 @@ class BuildRequest:
     """Bytes a RUN may use; 0 is no limit."""
     cpus: float = 0.0
     pids_limit: int = 0
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
+    ssh: Mapping[str, Path] = field(default_factory=dict)
+    """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)
@@ -259,6 +265,13 @@ class _Build:
             epoch=self._inputs.epoch,
             salt=f"owners={identity.full_ownership} epoch={self._inputs.epoch}",
             limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
+            mounts=Mounts(
+                layers=layers,
+                snapshotter=snapshotter,
+                caches=CacheMounts(self._store.root / "mounts"),
+                secrets=Secrets(values=request.secrets, agents=request.ssh),
+                ownership=identity.full_ownership,
+            ),
         )
         try:
             results = Solver(executor, self._emit, self._cancel).solve(lowered.graph)

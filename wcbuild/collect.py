@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from wcbuild.snapshot.base import Snapshotter
+from wcbuild.snapshot.removal import remove_tree
 from wcbuild.solve.cache import LocalCache
 from wcbuild.store import LocalStore
 
@@ -24,4 +27,7 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
     """
     LocalCache(store.root / "cache", store.has).clear()
     freed, chains = store.collect(lambda _: False, derived=False)
+    # Caches of mounts may hold files of ids that this process has no map for any more.
+    with contextlib.suppress(PermissionError):
+        freed += remove_tree(store.root / "mounts")
     return freed + snapshotter.prune(chains)

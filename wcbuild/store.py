@@ -9,6 +9,7 @@ Layout, below a directory of mode 0700 (docs/formats.md has the details):
     cache/…          build results by key
     contexts/…       what is known of the files of build contexts
     snapshots/…      unpacked trees (`wcbuild.snapshot`)
+    mounts/…         caches of `RUN --mount=type=cache` (`wcbuild.solve.cachemounts`)
     ingest/          blobs on their way in
     tmp/             scratch files of running processes
     store.lock       held shared by every command, exclusively by those that delete

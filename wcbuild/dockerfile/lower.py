@@ -8,6 +8,7 @@ they can be executed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ from wcbuild.dockerfile.instructions import (
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import (
     ContextOp,
@@ -50,6 +52,7 @@ from wcbuild.graph.ops import (
     ImageOp,
     InlineFile,
     MkdirOp,
+    Mount,
     Network,
     Op,
     RunOp,
@@ -201,7 +204,7 @@ class _Lowering:
         self._outside = outside
         self._done: dict[int, _StageState] = {}
         self._in_progress: list[int] = []
-        self._sources: dict[Op, int] = {}
+        self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
         self._platform_args = self._make_platform_args()
         self._globals, self._global_args = self._evaluate_global_args()
 
@@ -293,7 +296,7 @@ class _Lowering:
         if parent is not None:
             state.inherit(self.stage(parent))
         elif base == "scratch" and not self._outside.has_context(base):
-            state.rootfs = self._source(ScratchOp(), "FROM scratch", from_.span)
+            state.rootfs = self._scratch(from_.span)
             self._set_defaults(state, ContainerConfig(working_dir="/"))
         else:
             self._start_from_outside(state, base, from_)
@@ -314,10 +317,10 @@ class _Lowering:
         span = from_.span
         state.position = 1
         if self._outside.is_folder(name):
-            scratch = self._source(ScratchOp(), "FROM scratch", span)
             files = self._context(name, span)
             op = CopyOp(sources=("",), dest="/")
-            state.rootfs = self._add(Step(op=op, inputs=(scratch, files), label=f"FROM {name}"))
+            inputs = (self._scratch(span), files)
+            state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
             self._set_defaults(state, ContainerConfig(working_dir="/"))
             return
         image = self._image(name, state, span)
@@ -361,11 +364,15 @@ class _Lowering:
         self.steps.append(step)
         return len(self.steps) - 1
 
-    def _source(self, op: Op, label: str, span: Span) -> int:
-        """Return the step of an operation without inputs; the same one stands once in a graph."""
-        if op not in self._sources:
-            self._sources[op] = self._add(Step(op=op, label=label, spans=(span,)))
-        return self._sources[op]
+    def _source(self, op: Op, label: str, span: Span, inputs: tuple[int, ...] = ()) -> int:
+        """Return the step that offers files to others; the same one stands once in a graph."""
+        if (op, inputs) not in self._sources:
+            step = Step(op=op, inputs=inputs, label=label, spans=(span,))
+            self._sources[op, inputs] = self._add(step)
+        return self._sources[op, inputs]
+
+    def _scratch(self, span: Span) -> int:
+        return self._source(ScratchOp(), "FROM scratch", span)
 
     def _context(self, name: str, span: Span) -> int:
         label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
@@ -505,7 +512,7 @@ class _Lowering:
         inputs: tuple[int, ...] = (state.rootfs,)
         from_stage = False
         if sources:
-            source_step, from_stage = self._copy_source(state, instruction)
+            source_step, from_stage = self._files(state, instruction.from_, instruction.span)
             inputs += (source_step,)
         op = CopyOp(
             sources=tuple(_clean_source(each, parents=instruction.parents) for each in sources),
@@ -536,32 +543,33 @@ class _Lowering:
         step = self._step(state, op, inputs, shown, instruction.span)
         state.note(f"{text} # buildkit", step)
 
-    def _copy_source(self, state: _StageState, instruction: Copy) -> tuple[int, bool]:
-        """Return the step that COPY takes files from, and whether owners come with them."""
-        name = instruction.from_
+    def _files(self, state: _StageState, name: str, span: Span) -> tuple[int, bool]:
+        """Return the step whose files ``from=`` means, and whether they have owners: no context's have."""
         if not name:
-            return self._context(MAIN_CONTEXT, instruction.span), False
+            return self._context(MAIN_CONTEXT, span), False
         if self._outside.has_context(name) and self._outside.is_folder(name):
-            return self._context(name, instruction.span), False
-        stage = self._from_stage(name, state.stage, instruction)
+            return self._context(name, span), False
+        stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True
-        image = self._image(name, state, instruction.span)
+        if name == "scratch" and not self._outside.has_context(name):
+            return self._scratch(span), True
+        image = self._image(name, state, span)
         op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
-        return self._source(op, f"FROM {name}", instruction.span), True
+        return self._source(op, f"FROM {name}", span), True
 
     def check_references(self) -> None:
         """Refuse a wrong `--from` even in a stage that the target does not need."""
         for stage in self._dockerfile.stages:
             for instruction in stage.instructions:
                 if isinstance(instruction, Copy) and instruction.from_:
-                    self._from_stage(instruction.from_, stage, instruction)
+                    self._from_stage(instruction.from_, stage, instruction.span)
 
-    def _from_stage(self, name: str, stage: Stage, instruction: Copy) -> Stage | None:
+    def _from_stage(self, name: str, stage: Stage, span: Span) -> Stage | None:
         """Find the stage that `--from` names, by name or index; None is an image's name."""
         stages = self._dockerfile.stages
         current = stage.index
-        spans = (instruction.span,)
+        spans = (span,)
         if self._outside.has_context(name):
             return None
         found = self._earlier_stage(name, current)
@@ -600,12 +608,14 @@ class _Lowering:
             raise SourceError("arguments are required", (instruction.span,))
         build_args = self._options.build_args
         network = Network(instruction.network)
+        mounts, mounted = self._mounts(state, instruction)
         op = RunOp(
             args=args,
             env=tuple(f"{name}={value}" for name, value in state.scope.items()),
             cwd=state.config.working_dir or "/",
             user=state.config.user,
             network=self._options.network if network is Network.DEFAULT else network,
+            mounts=mounts,
             inline=inline,
             hosts=self._options.hosts,
             ulimits=self._options.ulimits,
@@ -616,10 +626,37 @@ class _Lowering:
                 if name in build_args and name not in state.scope
             ),
         )
-        text = f"RUN {' '.join(instruction.command.args)}{summary}"
-        step = self._step(state, op, (state.rootfs,), text, instruction.span)
+        flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
+        text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
+        step = self._step(state, op, (state.rootfs, *mounted), text, instruction.span)
         arguments = fold.arguments_text(state.args, state.scope)
         state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
+
+    def _mounts(
+        self, state: _StageState, instruction: Run
+    ) -> tuple[tuple[Mount, ...], tuple[int, ...]]:
+        """Return what RUN mounts, and the steps whose files that shows: its inputs from the second on."""
+        if not instruction.mounts:
+            return (), ()
+        from wcbuild.dockerfile.mounting import lower_mounts  # noqa: PLC0415 - only few have any
+
+        span = instruction.span
+
+        def expand(word: str) -> str:
+            return self._expand(word, state.scope, span)
+
+        def files(name: str, source: str) -> int:
+            step, has_owners = self._files(state, name, span)
+            if has_owners:
+                return step
+            # Packed like a COPY, so that whatever is mounted is a path in a file system, and is known
+            # by its content.
+            op = CopyOp(sources=(escape(source),), dest=f"/{source}")
+            where = f"{name}: {source or '.'}" if name else source or "."
+            return self._source(op, f"load {where}", span, (self._scratch(span), step))
+
+        absolute = functools.partial(_join, state.config.working_dir)
+        return lower_mounts(instruction, absolute, expand, files)
 
 
 @contextlib.contextmanager
@@ -707,7 +744,6 @@ def _check_copy_flags(mode: str, instruction: Copy) -> None:
 def _refuse_run_options(instruction: Run) -> None:
     """Refuse what a RUN asks for and would not get."""
     for given, flag in (
-        (instruction.mounts, "--mount"),
         (instruction.devices, "--device"),
         (instruction.security != "sandbox", "--security"),
     ):

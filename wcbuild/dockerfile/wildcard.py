@@ -29,6 +29,11 @@ def has_wildcard(pattern: str) -> bool:
     return _WILDCARD.search(_ESCAPED.sub("", pattern)) is not None
 
 
+def escape(name: str) -> str:
+    """Return the pattern that matches ``name`` alone."""
+    return _WILDCARD.sub(r"[\g<0>]", name)
+
+
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Return the regular expression for `fullmatch`. Raises BadPatternError."""

@@ -107,15 +107,18 @@ class Mount:
 
     kind: MountKind
     target: str = ""
+    """Absolute; empty is a secret that is a variable only."""
     source: str = ""
-    """Path below the input, or a secret's id."""
+    """Path below the root of the input, cleaned, no leading slash."""
     input: int | None = None
-    """Index into the step's inputs, for bind and cache mounts with a source."""
+    """Index into the step's inputs: every bind's, and that of a cache which does not begin empty."""
     id: str = ""
+    """Of a cache, a secret or an agent."""
     sharing: str = "shared"
     read_only: bool = False
     required: bool = False
     env: str = ""
+    """The variable that holds a secret, or that names an agent's socket."""
     mode: int | None = None
     uid: int = 0
     gid: int = 0

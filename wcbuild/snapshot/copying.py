@@ -55,7 +55,7 @@ class CopyingSnapshotter(SnapshotDirectory):
         if parent is None:
             self.make_root(fs)
             return snapshot
-        directories = _copy_tree(str(self.fs(parent.id)), str(fs))
+        directories = copy_tree(str(self.fs(parent.id)), str(fs))
         marker = self.work(snapshot.id)
         os.mkdir(marker)
         self._copied[snapshot.id] = _Copied(
@@ -105,7 +105,7 @@ class CopyingSnapshotter(SnapshotDirectory):
         return diff.Untouched(before_ns, copied.directories)
 
 
-def _copy_tree(source: str, target: str) -> dict[str, int]:
+def copy_tree(source: str, target: str) -> dict[str, int]:
     """Copy a directory and all that is in it; return the inode numbers of the copy's directories."""
     inodes: dict[str, int] = {}
     linked: dict[int, str] = {}

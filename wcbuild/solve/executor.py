@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registry.oci import chain
 from wcbuild.context.local import LocalTree
+from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import CancelledError, StepFailedError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest, step_key
-from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, RunOp, ScratchOp, Step
+from wcbuild.graph.ops import (
+    ContextOp,
+    CopyOp,
+    ImageOp,
+    InlineFile,
+    MkdirOp,
+    RunOp,
+    ScratchOp,
+    Step,
+)
 from wcbuild.layer.changes import Change, Entry
-from wcbuild.sandbox.base import RunSpec, Sandbox
+from wcbuild.sandbox.base import RunSpec, Sandbox, SuppliedFile
 from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.cache import Cache, Record, timestamp
 from wcbuild.solve.layers import Layers, uncompressed
+from wcbuild.solve.mounts import Mounts, Surroundings
 from wcbuild.solve.results import (
     BuiltLayer,
     ContextFiles,
@@ -89,6 +100,7 @@ class StepExecutor:
         epoch: int | None,
         salt: str,
         limits: Limits,
+        mounts: Mounts,
     ) -> None:
         self._layers = layers
         self._cache = cache
@@ -101,6 +113,7 @@ class StepExecutor:
         self._epoch = epoch
         self._salt = salt
         self._limits = limits
+        self._mounts = mounts
         self._contents: dict[tuple[CopyOp, int], str] = {}
         self._packer: ThreadPoolExecutor | None = None
         self._unnamed: set[Snapshot] = set()
@@ -140,6 +153,9 @@ class StepExecutor:
         """Yield the keys under which the result may be known, the cheapest to compute first."""
         if not isinstance(op, CopyOp) or len(inputs) == 1:
             yield step_key(op, [_file_system(each).key for each in inputs], self._salt)
+            if isinstance(op, RunOp) and len(inputs) > 1:
+                below = step_key(op, [_file_system(inputs[0]).key], self._salt)
+                yield digest("content", below, self._mounted_content(op, inputs))
             return
         parent, source = _file_system(inputs[0]), inputs[1]
         if isinstance(source, FileSystem):
@@ -153,6 +169,19 @@ class StepExecutor:
             self._contents[memo] = content
         below = step_key(op, [parent.key], self._salt)
         yield digest("content", below, self._contents[memo])
+
+    def _mounted_content(self, op: RunOp, inputs: tuple[Result, ...]) -> list[str]:
+        """Return keys of what a RUN's mounts show, whatever lies beside it."""
+        keys = []
+        for mount in op.mounts:
+            if mount.input is not None:
+                files = inputs[mount.input]
+                selection = CopyOp(sources=(escape(mount.source),), dest="/", keep_owner=True)
+                memo = (selection, id(files))
+                if memo not in self._contents:
+                    self._contents[memo] = content_key(selection, self._source_tree(files))
+                keys.append(self._contents[memo])
+        return keys
 
     def _from_record(self, record: Record, parent: FileSystem) -> FileSystem:
         layer = uncompressed(record.diff_id, record.size, record.created)
@@ -200,7 +229,7 @@ class StepExecutor:
         parent = _file_system(inputs[0])
         match op:
             case RunOp():
-                return self._run(step, op, parent, output), False
+                return self._run(step, op, inputs, output), False
             case MkdirOp():
                 from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
 
@@ -273,7 +302,11 @@ class StepExecutor:
         return FileSystem(key=identity, parent=parent, layer=ready(layer))
 
     def _run(
-        self, step: Step, op: RunOp, parent: FileSystem, output: Callable[[int, bytes], None]
+        self,
+        step: Step,
+        op: RunOp,
+        inputs: tuple[Result, ...],
+        output: Callable[[int, bytes], None],
     ) -> FileSystem:
         tail = _Tail()
 
@@ -281,10 +314,14 @@ class StepExecutor:
             tail.add(data)
             output(stream, data)
 
-        snapshot = self._snapshotter.prepare(self._layers.snapshot(parent))
-        self._unnamed.add(snapshot)
-        root = self._snapshotter.root(snapshot)
-        status = self._sandbox.run(root, self._spec(op), both, cancel=self._cancel)
+        keys = tuple(self._keys(op, inputs))
+        files = tuple(map(_file_system, inputs))
+        parent = files[0]
+        with self._mounts.presented(op, files, self._cancel) as given:
+            snapshot = self._snapshotter.prepare(self._layers.snapshot(parent))
+            self._unnamed.add(snapshot)
+            root, spec = self._snapshotter.root(snapshot), self._spec(op, given)
+            status = self._sandbox.run(root, spec, both, cancel=self._cancel)
         if self._cancel.is_set():
             raise CancelledError
         if status.code:
@@ -292,22 +329,19 @@ class StepExecutor:
             raise StepFailedError(
                 step.label, " ".join(op.args), status.code, tail.text(), step.spans
             )
-        [key] = self._keys(op, (parent,))
-        packed = self._pack_later(snapshot, key, parent)
-        return FileSystem(key=key, parent=parent, layer=packed.result, snapshot=snapshot)
+        packed = self._pack_later(snapshot, keys, parent)
+        return FileSystem(key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot)
 
-    def _spec(self, op: RunOp) -> RunSpec:
+    def _spec(self, op: RunOp, given: Surroundings) -> RunSpec:
         return RunSpec(
             args=op.args,
-            env=(*op.env, *op.proxy_env),
+            env=(*op.env, *op.proxy_env, *given.env),
             cwd=op.cwd,
             user=op.user,
             network=op.network,
             insecure=op.insecure,
-            files=tuple(
-                (f"/dev/pipes/{file.name}", file.data.encode("utf-8", "surrogateescape"), file.mode)
-                for file in op.inline
-            ),
+            mounts=tuple(given.mounts),
+            files=(*map(_script, op.inline), *given.files),
             hosts=op.hosts,
             ulimits=op.ulimits,
             shm_size=op.shm_size,
@@ -317,7 +351,7 @@ class StepExecutor:
         )
 
     def _pack_later(
-        self, snapshot: Snapshot, key: CacheKey, parent: FileSystem
+        self, snapshot: Snapshot, keys: tuple[CacheKey, ...], parent: FileSystem
     ) -> Future[BuiltLayer]:
         """Pack what a RUN changed while the next step runs; its tree no longer changes."""
         with self._lock:
@@ -327,15 +361,17 @@ class StepExecutor:
                 # One thread: layers are packed in the order in which they were made, so a layer's
                 # parent always has its diff_id by then.
                 self._packer = ThreadPoolExecutor(1, "pack")
-            return self._packer.submit(self._pack_snapshot, snapshot, key, parent)
+            return self._packer.submit(self._pack_snapshot, snapshot, keys, parent)
 
-    def _pack_snapshot(self, snapshot: Snapshot, key: CacheKey, parent: FileSystem) -> BuiltLayer:
+    def _pack_snapshot(
+        self, snapshot: Snapshot, keys: tuple[CacheKey, ...], parent: FileSystem
+    ) -> BuiltLayer:
         layer, _ = self._pack(self._snapshotter.changes(snapshot))
         chain_id = chain.extend(parent.chain_id(), layer.diff_id)
         self._snapshotter.commit(snapshot, chain_id)
         self._unnamed.discard(snapshot)
         # Last: a key must never lead to a layer that is not there.
-        self._remember((key,), parent, layer)
+        self._remember(keys, parent, layer)
         return layer
 
     def _discard(self, snapshot: Snapshot) -> None:
@@ -379,6 +415,11 @@ class _Tail:
         """Return the last lines."""
         lines = self._data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _script(file: InlineFile) -> SuppliedFile:
+    data = file.data.encode("utf-8", "surrogateescape")
+    return SuppliedFile(f"/dev/pipes/{file.name}", data, file.mode)
 
 
 def _file_system(result: Result) -> FileSystem:

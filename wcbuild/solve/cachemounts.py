@@ -1,0 +1,76 @@
+"""Directories of `RUN --mount=type=cache`, which outlive builds.
+
+    <root>/
+      <name>-<number>        what commands see; more than one if `private` steps ran at the same time
+      <name>-<number>.lock   held while commands use it: shared, or exclusively (`locked` and `private`)
+      new                    a directory that is being made; its maker holds the root's lock
+
+Names are hashes, so no id is a path. Prune deletes all of it while it holds the store alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+from registry.files import FileLock, locked_directory
+from wcbuild.errors import CancelledError
+from wcbuild.graph.keys import CacheKey
+from wcbuild.snapshot.removal import remove_tree
+
+_POLL_S = 0.03
+
+
+class CacheMounts:
+    """The caches of one store. Safe to use from several threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextlib.contextmanager
+    def held(
+        self, name: CacheKey, sharing: str, fill: Callable[[Path], None], cancel: Event
+    ) -> Iterator[Path]:
+        """Give a cache's directory for the `with` block; ``fill`` makes it if it is not there.
+
+        Args:
+            name: says which cache.
+            sharing: with others that use it now: `shared`, `locked` (wait for them), or `private`
+                (take another directory).
+            fill: makes a directory at a path, with what a new cache holds.
+            cancel: ends waiting when it is set.
+
+        Raises:
+            CancelledError: ``cancel`` was set.
+        """
+        self._root.mkdir(mode=0o700, exist_ok=True)
+        path, lock = self._take(name, sharing, cancel)
+        try:
+            with locked_directory(self._root):
+                if not path.exists():
+                    new = self._root / "new"
+                    remove_tree(new)  # what a killed process has left
+                    fill(new)
+                    new.rename(path)
+            yield path
+        finally:
+            lock.release()
+
+    def _take(self, name: CacheKey, sharing: str, cancel: Event) -> tuple[Path, FileLock]:
+        shared = sharing == "shared"
+        for number in itertools.count():
+            path = self._root / f"{name}-{number}"
+            lock = FileLock(path.with_suffix(".lock"))
+            while not lock.acquire(shared=shared, wait=False):
+                if sharing == "private":
+                    break
+                if cancel.wait(_POLL_S):
+                    lock.release()
+                    raise CancelledError
+            else:
+                return path, lock
+            lock.release()
+        raise AssertionError

@@ -1,0 +1,225 @@
+"""What `RUN --mount` names, made visible to a sandbox for as long as the command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import assert_never
+
+from wcbuild.errors import SandboxError, WcbuildError
+from wcbuild.graph.keys import CacheKey, digest
+from wcbuild.graph.ops import Mount, MountKind, RunOp
+from wcbuild.sandbox.base import SandboxMount, SuppliedFile
+from wcbuild.sandbox.inside import walk
+from wcbuild.snapshot.base import Snapshotter
+from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.layers import Layers
+from wcbuild.solve.results import FileSystem
+
+_FLAGS = {MountKind.SECRET: "--secret id=", MountKind.SSH: "--ssh "}
+
+
+class MissingSecretError(WcbuildError):
+    """A step requires a secret, or an agent, that the build was not given."""
+
+    def __init__(self, kind: MountKind, name: str) -> None:
+        super().__init__(kind, name)
+        self.kind = kind
+        self.name = name
+
+    def __str__(self) -> str:
+        flag = f"{_FLAGS[self.kind]}{self.name}"
+        return f'{self.kind} "{self.name}" is required; give it with {flag}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """What only commands may see, by id. None of it is part of a key, a result or a message."""
+
+    values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    agents: Mapping[str, Path] = field(default_factory=dict)
+    """Sockets of SSH agents; absolute."""
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the mounts of a RUN add to what its command sees."""
+
+    mounts: list[SandboxMount] = field(default_factory=list)
+    files: list[SuppliedFile] = field(default_factory=list, repr=False)
+    env: list[str] = field(default_factory=list, repr=False)
+
+
+class Mounts:
+    """Presents mounts to sandboxes; safe to use from several threads.
+
+    With ``ownership``, files can get any owner.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Layers,
+        snapshotter: Snapshotter,
+        caches: CacheMounts,
+        secrets: Secrets,
+        ownership: bool,
+    ) -> None:
+        self._layers = layers
+        self._snapshotter = snapshotter
+        self._caches = caches
+        self._secrets = secrets
+        self._ownership = ownership
+
+    @contextlib.contextmanager
+    def presented(
+        self, op: RunOp, inputs: tuple[FileSystem, ...], cancel: Event
+    ) -> Iterator[Surroundings]:
+        """Make what ``op`` mounts visible to this process, for the `with` block.
+
+        Raises:
+            MissingSecretError: a required secret was not given.
+            SandboxError: the source of a mount is not there.
+            CancelledError: ``cancel`` was set while a cache was waited for.
+        """
+        given = Surroundings()
+        with ExitStack() as stack:
+            caches = self._hold_caches(op, inputs, cancel, stack)
+            # What lies in another mount comes after it.
+            for mount in sorted(op.mounts, key=_target):
+                match mount.kind:
+                    case MountKind.BIND:
+                        files = inputs[mount.input or 0]
+                        shown = self._shown(files, mount.source, writable=not mount.read_only)
+                        given.mounts.append(_from_host(mount, stack.enter_context(shown)))
+                    case MountKind.CACHE:
+                        given.mounts.append(_from_host(mount, caches[mount]))
+                    case MountKind.TMPFS:
+                        given.mounts.append(_from_host(mount, None))
+                    case MountKind.SECRET:
+                        self._add_secret(mount, given)
+                    case MountKind.SSH:
+                        self._add_agent(mount, given)
+                    case _:
+                        assert_never(mount.kind)
+            yield given
+
+    @contextlib.contextmanager
+    def _shown(self, files: FileSystem, source: str, *, writable: bool) -> Iterator[Path]:
+        """Show a file system to this process, and give the place of a path in it.
+
+        Nobody else writes there, so what the path means cannot change any more.
+        """
+        snapshot = below = self._layers.snapshot(files)
+        if below is None or writable:
+            # What is written goes to a snapshot of this mount alone, and with it.
+            snapshot = self._snapshotter.prepare(below)
+        try:
+            with self._snapshotter.mounted(snapshot, read_only=not writable) as root:
+                yield _place(root, source)
+        finally:
+            if snapshot is not None and snapshot is not below:
+                self._snapshotter.remove(snapshot)
+
+    # -- caches
+
+    def _hold_caches(
+        self, op: RunOp, inputs: tuple[FileSystem, ...], cancel: Event, stack: ExitStack
+    ) -> dict[Mount, Path]:
+        """Return where the caches are, which are held until ``stack`` is closed."""
+        names = {
+            mount: self._cache_name(mount, inputs)
+            for mount in op.mounts
+            if mount.kind is MountKind.CACHE
+        }
+        held: dict[CacheKey, Path] = {}
+        # Everybody takes them in this order, so that no two steps wait for each other. Whoever mounts
+        # one twice takes it once, locked if either wants that.
+        for mount in sorted(names, key=lambda mount: (names[mount], mount.sharing)):
+            name = names[mount]
+            if name not in held:
+                fill = partial(self._fill, mount, inputs)
+                cache = self._caches.held(name, mount.sharing, fill, cancel)
+                held[name] = stack.enter_context(cache)
+        return {mount: held[name] for mount, name in names.items()}
+
+    def _cache_name(self, mount: Mount, inputs: tuple[FileSystem, ...]) -> CacheKey:
+        """Name a cache by its id, and by what it is when it is new."""
+        begin = "" if mount.input is None else inputs[mount.input].key
+        attributes = (mount.mode, mount.uid, mount.gid)
+        return digest("mount", mount.id, begin, mount.source, attributes, self._ownership)
+
+    def _fill(self, mount: Mount, inputs: tuple[FileSystem, ...], path: Path) -> None:
+        """Make a new cache."""
+        if mount.input is None:
+            path.mkdir()
+        else:
+            from wcbuild.snapshot.copying import copy_tree  # noqa: PLC0415 - rarely needed
+
+            with self._shown(inputs[mount.input], mount.source, writable=False) as begin:
+                if not begin.is_dir():
+                    raise SandboxError(f'mount "{mount.target}"', "its source is not a directory")
+                copy_tree(str(begin), str(path))
+        if mount.input is None or (mount.mode, mount.uid, mount.gid) != (None, 0, 0):
+            if self._ownership:
+                os.chown(path, mount.uid, mount.gid)
+            path.chmod(0o755 if mount.mode is None else mount.mode)
+
+    # -- secrets
+
+    def _add_secret(self, mount: Mount, given: Surroundings) -> None:
+        value = self._secrets.values.get(mount.id)
+        if value is None:
+            _refuse_if_required(mount)
+            return
+        if mount.env:
+            given.env.append(f"{mount.env}={os.fsdecode(value)}")
+        if mount.target:
+            file = SuppliedFile(mount.target, value, mount.mode or 0, mount.uid, mount.gid)
+            given.files.append(file)
+
+    def _add_agent(self, mount: Mount, given: Surroundings) -> None:
+        socket = self._secrets.agents.get(mount.id)
+        if socket is None:
+            _refuse_if_required(mount)
+            return
+        # Read-only forbids to change the socket's mode or owner, not to connect.
+        given.mounts.append(SandboxMount(target=mount.target, source=socket, read_only=True))
+        given.env.append(f"{mount.env}={mount.target}")
+
+
+def _refuse_if_required(mount: Mount) -> None:
+    if mount.required:
+        raise MissingSecretError(mount.kind, mount.id)
+
+
+def _target(mount: Mount) -> str:
+    return mount.target
+
+
+def _from_host(mount: Mount, source: Path | None) -> SandboxMount:
+    return SandboxMount(
+        target=mount.target, source=source, read_only=mount.read_only, size=mount.size
+    )
+
+
+def _place(root: Path, source: str) -> Path:
+    """Return where ``source`` lies, symlinks resolved inside ``root``."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = walk(top, source)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SandboxError(f'mount source "/{source}"', reason) from error
+    finally:
+        os.close(top)
+    try:
+        return Path(os.readlink(f"/proc/self/fd/{found}"))
+    finally:
+        os.close(found)
