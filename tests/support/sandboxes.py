@@ -77,7 +77,8 @@ class Sandboxes:
         self.identity = json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
@@ -105,6 +106,10 @@ class Sandboxes:
         return root
 
     def run(self, *args: str, root: dict | None = None, **spec) -> Ended:
+        """Run a command; keywords are fields of `RunSpec`.
+
+        ``broken_output`` makes the receiver of its output fail.
+        """
         return self.wait(self.start(*args, root=root, **spec))
 
     def sh(self, script: str, **options) -> Ended:
@@ -270,6 +275,7 @@ def serve() -> None:
 
     def spec_of(request) -> RunSpec:
         fields = dict(request["spec"])
+        fields.pop("broken_output", None)
         for name in ("args", "env"):
             fields[name] = tuple(fields.get(name, ()))
         for name in ("hosts", "ulimits"):
@@ -289,6 +295,13 @@ def serve() -> None:
 
     def do(number: int, request) -> None:
         chunks = {1: [], 2: []}
+
+        def collect(stream: int, data: bytes) -> None:
+            chunks[stream].append(data)
+
+        def broken(stream: int, data: bytes) -> None:
+            raise ZeroDivisionError
+
         fields = {"code": -1, "signal": 0, "out_of_memory": False, "error": "", "hint": ""}
         try:
             if request["what"] == "attach":
@@ -297,7 +310,7 @@ def serve() -> None:
                 status = sandbox.run(
                     root_of(request),
                     spec_of(request),
-                    lambda stream, data: chunks[stream].append(data),
+                    broken if "broken_output" in request["spec"] else collect,
                     cancel=cancels[number],
                 )
             fields |= {

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wcbuild import kernel
+
 _MAX_LINKS = 40  # as in the kernel
 
 
@@ -99,6 +101,7 @@ def _walk(root: int, path: str, create: Callable[[int, str, bool], None] | None)
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 target = os.readlink("", dir_fd=found)
                 os.close(way.pop())
+                _refuse_magic(way[-1], name)
                 if target.startswith("/"):
                     while len(way) > 1:
                         os.close(way.pop())
@@ -117,6 +120,16 @@ def _parts(path: str) -> list[str]:
 
 def _open(parent: int, name: str) -> int:
     return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+
+
+def _refuse_magic(parent: int, link: str) -> None:
+    """Refuse the links of /proc that lead to what a process has open: it is ours, on the host."""
+    resolve = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS
+    try:
+        os.close(kernel.openat2(parent, link, os.O_PATH, resolve=resolve))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
 
 
 def _set_times(directory: int, times: os.stat_result) -> None:

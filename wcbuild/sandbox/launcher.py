@@ -88,6 +88,12 @@ class Launcher:
             theirs.close()
         return control
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the launcher and everything that it started."""
         self._server.close()
