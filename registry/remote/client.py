@@ -8,7 +8,7 @@ from typing import Self
 
 from registry.reference import Reference
 from registry.remote.api import PULL, Api, Endpoint
-from registry.remote.credentials import Credential, CredentialSource, Secret
+from registry.remote.credentials import Credential, CredentialSource, Secret, registry_name
 from registry.remote.repository import RemoteRepository
 from registry.remote.settings import Settings
 from registry.remote.transport import Transport
@@ -49,7 +49,7 @@ class Client:
         """
         credential = Credential(username=username, password=password)
         with self._lock:
-            api = Api(self._endpoint(registry), "", lambda: credential)
+            api = Api(self._endpoint(registry_name(registry)), "", lambda: credential)
         response = api.request("GET", api.url(""), actions=PULL)
         if response.status != _OK:
             raise api.error(response, "the registry")

@@ -145,6 +145,7 @@ class Credentials:
         Raises:
             CredentialsError: nothing was changed.
         """
+        registry = registry_name(registry)
         with self._changing() as config:
             entry: dict[str, Any] = {}
             secret = credential.identity_token or credential.password or Secret("")
@@ -176,6 +177,7 @@ class Credentials:
         Raises:
             CredentialsError: nothing was changed.
         """
+        registry = registry_name(registry)
         if not self._docker.exists():
             return False
         with self._changing() as config:
@@ -383,6 +385,11 @@ def _place(key: str) -> str:
         host = _DOCKER_HUB
     path = "" if path.rstrip("/") in ("v1", "v2") else path.rstrip("/")
     return f"{host}/{path}" if path and not separator else host
+
+
+def registry_name(text: str) -> str:
+    """Return the registry that a person means by ``text``: a host, or a URL as docker once had them."""
+    return _place(text).partition("/")[0]
 
 
 def _docker_key(registry: str) -> str:

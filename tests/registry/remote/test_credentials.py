@@ -313,6 +313,14 @@ def test_saves_what_docker_reads(credentials, home):
     assert credentials.find("docker.io") == password("hub", "x")
 
 
+def test_logs_in_and_out_by_a_url_as_well(credentials):
+    credentials.save("https://example.com/v2/", password("ali", "x"))
+    assert credentials.find("example.com") == password("ali", "x")
+    assert credentials.erase("https://example.com/")
+    credentials.save("index.docker.io", password("hub", "x"))
+    assert credentials.find("docker.io") == password("hub", "x")
+
+
 def test_v85_the_file_is_for_its_owner_only(credentials, docker, home):
     path = docker({})
     path.chmod(0o644)
