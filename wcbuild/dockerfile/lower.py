@@ -63,6 +63,7 @@ from wcbuild.graph.plan import ImagePlan, PlannedHistory
 
 MAIN_CONTEXT = "context"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
@@ -131,6 +132,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
             be had (BaseImageError).
     """
+    _check_syntax(dockerfile)
     lowering = _Lowering(dockerfile, options, outside)
     lowering.check_references()
     state = lowering.stage(_target(dockerfile, options.target))
@@ -144,6 +146,20 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         history=tuple(state.history),
     )
     return Lowered(graph=Graph(steps=tuple(lowering.steps)), plan=plan)
+
+
+def _check_syntax(dockerfile: Dockerfile) -> None:
+    """Refuse a language that somebody else's front end would have to read."""
+    for directive in dockerfile.directives:
+        image = directive.first_word.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+        if directive.name == "syntax" and image not in _BUILT_IN_SYNTAXES:
+            file = dockerfile.stages[0].from_.span.file
+            raise SourceError(
+                f'the syntax "{directive.first_word}" is not known',
+                (Span(file=file, first=directive.line, last=directive.line),),
+                word=directive.first_word,
+                hint="docker/dockerfile is built in, and there is no other",
+            )
 
 
 def _target(dockerfile: Dockerfile, target: str) -> Stage:

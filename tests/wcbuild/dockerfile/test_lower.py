@@ -175,6 +175,7 @@ def test_network_of_the_build_is_the_default_of_each_run():
         ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),
         ("FROM debian\nCOPY --from=5 / /\n", "invalid stage index 5"),
         ("FROM $NOTHING\n", "should not be blank"),
+        ("# syntax=other/language:1\nFROM debian\n", 'the syntax "other/language:1" is not known'),
         ("FROM debian\nCOPY --chmod=99 a /\n", "invalid chmod parameter"),
         ("FROM debian\nSTOPSIGNAL NOSUCH\n", "invalid signal"),
         ("FROM debian\nEXPOSE http\n", "invalid containerPort: http"),
@@ -194,3 +195,10 @@ def test_an_unknown_target_suggests_a_near_one():
     with pytest.raises(SourceError) as caught:
         lowered("FROM debian AS builder\n", target="bulider")
     assert 'did you mean "builder"?' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "syntax", ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile"]
+)
+def test_dockers_own_syntax_is_built_in(syntax):
+    assert lowered(f"# syntax={syntax}\nFROM debian\n").plan.rootfs == 0
