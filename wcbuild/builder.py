@@ -269,7 +269,10 @@ class _Build:
                 layers=layers,
                 snapshotter=snapshotter,
                 caches=CacheMounts(self._store.root / "mounts"),
-                secrets=Secrets(values=request.secrets, agents=request.ssh),
+                secrets=Secrets(
+                    values=request.secrets,
+                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                ),
                 ownership=identity.full_ownership,
             ),
         )

@@ -88,7 +88,7 @@ def test_bind_from_a_stage_an_image_and_a_named_context(wcbuild, context, tmp_pa
 
 def test_bind_from_an_empty_stage(wcbuild, context):
     folder = context(
-        "FROM scratch AS nothing\nFROM base\nRUN --mount=from=nothing,target=/m test -z $(ls /m)\n"
+        'FROM scratch AS nothing\nFROM base\nRUN --mount=from=nothing,target=/m test -z "$(ls /m)"\n'
     )
     wcbuild.build(folder)
 
@@ -326,7 +326,7 @@ def test_secret_is_a_file_or_a_variable(wcbuild, context, tmp_path):
         "RUN --mount=type=secret,id=token,env=TOKEN test $TOKEN = t0ken -a ! -e /run/secrets/token\n"
         "RUN --mount=type=secret,id=token,env=TOKEN,target=here,mode=0444"
         " test $TOKEN = $(cat /w/here) && test $(stat -c %a /w/here) = 444\n"
-        "RUN test -z $TOKEN -a ! -e /run -a ! -e /w/here\n"
+        'RUN test -z "$TOKEN" && test ! -e /run/secrets -a ! -e /w/here\n'
     )
     wcbuild.build(folder, "--secret", f"id=token,src={tmp_path / 'token'}")
 
@@ -390,7 +390,7 @@ def test_ssh_gives_the_agents_socket(wcbuild, context, tmp_path, monkeypatch):
             monkeypatch.setenv("SSH_AUTH_SOCK", path)
             folder = context(
                 "FROM base\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && ! chmod 0 $SSH_AUTH_SOCK"
-                " && test $SSH_AUTH_SOCK = /run/buildkit/ssh_agent.0\nRUN test -z $SSH_AUTH_SOCK\n"
+                ' && test $SSH_AUTH_SOCK = /run/buildkit/ssh_agent.0\nRUN test -z "$SSH_AUTH_SOCK"\n'
             )
             wcbuild.build(folder, "--ssh", "default", "-t", "t")
         finally:

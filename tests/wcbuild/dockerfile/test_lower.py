@@ -9,7 +9,17 @@ from registry.oci.platform import Platform
 from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import ContextOp, CopyOp, ImageOp, MkdirOp, Network, RunOp, ScratchOp
+from wcbuild.graph.ops import (
+    ContextOp,
+    CopyOp,
+    ImageOp,
+    MkdirOp,
+    Mount,
+    MountKind,
+    Network,
+    RunOp,
+    ScratchOp,
+)
 
 AMD64 = Platform(os="linux", architecture="amd64")
 
@@ -168,9 +178,101 @@ def test_network_of_the_build_is_the_default_of_each_run():
     assert [op.network for op in ops(result)[1:]] == [Network.NONE, Network.HOST]
 
 
+def run_of(text, **options):
+    """Return the last step and its operation."""
+    result = lowered(text, **options)
+    step = result.graph.steps[-1]
+    return result, step, step.op
+
+
+def test_a_bind_of_the_context_is_a_path_in_a_file_system_of_its_own():
+    text = "FROM debian\nWORKDIR /w\nRUN --mount=source=../a/./b,target=c,rw x\n"
+    result, step, op = run_of(text)
+    copy = result.graph.steps[step.inputs[1]]
+    assert copy.op == CopyOp(sources=("a/b",), dest="/a/b")
+    assert [type(result.graph.steps[each].op) for each in copy.inputs] == [ScratchOp, ContextOp]
+    bind = Mount(kind=MountKind.BIND, target="/w/c", source="a/b", input=1, read_only=False)
+    assert op.mounts == (bind,)
+
+
+def test_a_bind_takes_its_source_literally():
+    result, step, _ = run_of("FROM debian\nRUN --mount=source=a*[1],target=/m x\n")
+    assert result.graph.steps[step.inputs[1]].op.sources == ("a[*][[]1]",)
+
+
+def test_the_same_files_of_a_context_are_packed_once():
+    mount = "--mount=source=a,target=/m"
+    result, _, _ = run_of(f"FROM debian\nRUN {mount} x\nRUN {mount} y\n")
+    assert sum(isinstance(op, CopyOp) for op in ops(result)) == 1
+
+
+def test_mounts_find_stages_folders_and_images_as_copy_does():
+    text = "FROM debian AS s\nRUN make\nFROM debian\n"
+    text += (
+        "RUN --mount=from=s,target=/a --mount=from=files,target=/b --mount=from=other,target=/c x\n"
+    )
+    result, step, _ = run_of(text, images=("debian", "other"), folders=("files",))
+    kinds = [type(result.graph.steps[each].op) for each in step.inputs]
+    assert kinds == [ImageOp, RunOp, CopyOp, ImageOp]
+
+
+def test_a_cache_has_its_target_as_id_and_begins_empty():
+    _, step, op = run_of("FROM debian\nRUN --mount=type=cache,target=/c/ x\n")
+    assert op.mounts == (Mount(kind=MountKind.CACHE, target="/c", id="/c"),)
+    assert len(step.inputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("id=a", {"id": "a", "target": "/run/secrets/a"}),
+        ("id=d/a", {"id": "d/a", "target": "/run/secrets/a"}),
+        ("source=a", {"id": "a", "target": "/run/secrets/a"}),
+        ("target=/t/a", {"id": "a", "target": "/t/a"}),
+        ("id=a,env=A", {"id": "a", "env": "A"}),
+        ("id=a,env=A,target=/t", {"id": "a", "env": "A", "target": "/t"}),
+        (
+            "id=a,mode=0440,uid=1,required",
+            {"id": "a", "target": "/run/secrets/a"} | {"mode": 0o440, "uid": 1, "required": True},
+        ),
+    ],
+)
+def test_a_secret_is_a_file_that_root_alone_reads_unless_it_says_otherwise(options, expected):
+    _, _, op = run_of(f"FROM debian\nRUN --mount=type=secret,{options} x\n")
+    assert op.mounts == (Mount(kind=MountKind.SECRET, **{"mode": 0o400} | expected),)
+
+
+def test_agents_are_numbered():
+    _, _, op = run_of("FROM debian\nRUN --mount=type=ssh --mount=type=ssh,id=b x\n")
+    targets = [(mount.id, mount.target) for mount in op.mounts]
+    assert targets == [
+        ("default", "/run/buildkit/ssh_agent.0"),
+        ("b", "/run/buildkit/ssh_agent.1"),
+    ]
+
+
+def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
+    text = "FROM debian\nARG T=tmpfs\nRUN --mount=type=$T,target=/$T,size=1k x\n"
+    result, step, op = run_of(text)
+    assert op.mounts == (Mount(kind=MountKind.TMPFS, target="/tmpfs", size=1024),)
+    assert step.label == "[2/2] RUN --mount=type=$T,target=/$T,size=1k x"
+    assert result.plan.history[-1].created_by == "RUN |1 T=tmpfs /bin/sh -c x # buildkit"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("FROM debian\nRUN --mount=target=/ x\n", 'invalid mount target "/"'),
+        ("FROM debian\nRUN --mount=type=tmpfs x\n", 'invalid mount target ""'),
+        ("FROM debian\nRUN --mount=type=cashe,target=/c x\n", 'did you mean "cache"'),
+        ("FROM debian\nRUN --mount=from=$X,target=/c x\n", "doesn't support variable expansion"),
+        (
+            "FROM debian\nRUN --mount=target=/c,bind-propagation=rshared x\n",
+            "unexpected key 'bind-propagation'",
+        ),
+        ("FROM debian\nRUN --mount=type=ssh,source=/s x\n", "should not have a source"),
+        ("FROM debian\nRUN --mount=type=ssh,mode=0666 x\n", "is not supported"),
+        ("FROM debian AS a\nRUN --mount=from=a,target=/m x\n", "circular dependency"),
         ("FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\n", "needs to be defined before"),
         ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),
         ("FROM debian\nCOPY --from=5 / /\n", "invalid stage index 5"),

@@ -26,6 +26,7 @@ def key(op, *inputs):
         {"shm_size": 1},
         {"hosts": (("db", "10.0.0.1"),)},
         {"mounts": (Mount(kind=MountKind.TMPFS, target="/t"),)},
+        {"mounts": (Mount(kind=MountKind.SECRET, target="/t", id="s"),)},
     ],
 )
 def test_what_decides_a_run_is_part_of_its_key(change):
