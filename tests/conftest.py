@@ -18,10 +18,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid():
+        pytest.skip("needs real root")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
     report = yield
-    required = [name for name in item.config.getoption("--require") if name in item.keywords]
+    markers = item.config.getoption("--require")
+    required = [name for name in markers if item.get_closest_marker(name)]
     if required and report.skipped and not hasattr(report, "wasxfail"):
         *_, reason = report.longrepr
         report.outcome = "failed"
