@@ -29,7 +29,7 @@ FLOORS = (
     ("registry.layout", "registry.memory"),
     ("registry.archive", "registry.remote"),
     ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
-    ("wcbuild.snapshot", "wcbuild.context", "wcbuild.machine", "wcbuild.access"),
+    ("wcbuild.snapshot", "wcbuild.context", "wcbuild.machine", "wcbuild.access", "wcbuild.interrupts"),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
     ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
     ("wcbuild.builder",),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import IO
 
 from wcbuild.builder import BuildRequest, BuildResult, run_build
 from wcbuild.errors import WcbuildError
+from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.machine import Machine
 from wcbuild.solve.events import Emit, Event
 from wcbuild.store import default_root
@@ -64,7 +64,7 @@ def build(request: BuildRequest, on_event: Emit | None = None) -> BuildResult:
             return _receive(worker.stdout, on_event or _ignore, worker.wait)
         except BaseException:
             # A callback that raised, or an interrupt: the build is no longer wanted.
-            worker.send_signal(signal.SIGINT)
+            worker.terminate()
             worker.stdout.close()
             raise
 
@@ -98,6 +98,7 @@ def _receive(stream: IO[bytes], on_event: Emit, wait: Callable[[], int]) -> Buil
 
 def main() -> int:
     """Read a request from stdin, build, and write events and the result to stdout."""
+    interrupt_when_told_to_end()
     output = os.fdopen(os.dup(1), "wb")
     # Nothing else may write between the messages.
     os.dup2(2, 1)

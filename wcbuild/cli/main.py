@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
 from wcbuild.cli.errors import guarded, leave_quietly, read_file
 from wcbuild.cli.render import wants_colour
+from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.store import default_root
 
 USAGE_STATUS = 2
@@ -84,10 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_overview())
@@ -104,10 +99,7 @@ def _dispatch(words: list[str]) -> int:
     except SystemExit as exit_:
         # argparse prints and leaves; a caller of `main` gets a status like any other.
         return int(exit_.code or 0)
-    # An end asked for by a CI system or a closed terminal cleans up as Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
-            signal.signal(number, _interrupt)
+    interrupt_when_told_to_end()
     environment = dict(os.environ)
     invocation = Invocation(
         args=args,

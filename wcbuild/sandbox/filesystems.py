@@ -20,6 +20,7 @@ from wcbuild.kernel import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
+    MS_NODEV,
 )
 from wcbuild.sandbox.base import RootMount
 
@@ -59,24 +60,29 @@ _MASKED_IN_SYS = ("devices/virtual/powercap", "firmware")
 _CPUS = "devices/system/cpu"
 
 
-def mount_root(root: RootMount, *, read_only: bool) -> int:
+def mount_root(root: RootMount, *, read_only: bool, devices: bool) -> int:
     """Attach the root file system in this mount namespace and return its descriptor.
 
+    Without ``devices`` the nodes in it cannot be opened: a command may make some for its image, but must
+    not reach the machine's disks with them.
     With ``read_only`` what is written goes to a tmpfs, so that mount points can be made; whoever is done
     with that makes the root read-only in earnest.
     """
+    flags = 0 if devices else MS_NODEV
     if read_only or root.upper is None:
         layers = root.lower if root.upper is None else (root.upper, *root.lower)
         # By descriptor from here on, for the scratch directories will cover one of them.
         pinned = tuple(Path(f"/proc/self/fd/{_open_directory(str(path))}") for path in layers)
         upper, work = _scratch_directories(layers[0])
-        overlayfs.mount(upper, lower=pinned, upper=upper, work=work)
+        overlayfs.mount(upper, lower=pinned, upper=upper, work=work, flags=flags)
         return _open_directory(str(upper))
     if root.lower:
-        overlayfs.mount(root.upper, lower=root.lower, upper=root.upper, work=root.work)
+        overlayfs.mount(root.upper, lower=root.lower, upper=root.upper, work=root.work, flags=flags)
         return _open_directory(str(root.upper))
     place = _open_directory(str(root.upper))
     mount = kernel.clone_mount(str(root.upper))
+    if not devices:
+        kernel.set_mount_attributes(mount, MOUNT_ATTR_NODEV)
     kernel.attach_mount(mount, place)
     os.close(place)
     return mount
@@ -153,19 +159,23 @@ def _hide(root: int, paths: tuple[str, ...], null: int) -> None:
         kernel.attach_mount(cover, target)
 
 
-def mount_dev(place: int, *, userns: bool, tty_group: bool, shm_size: int) -> int:
-    """Attach a small /dev; return the descriptor of its null device."""
-    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME
+def mount_dev(place: int, *, tty_group: bool, shm_size: int) -> int:
+    """Attach a small /dev; return the descriptor of its null device.
+
+    Its nodes are the machine's own, each a mount, so that nodes which a command makes beside them cannot
+    be opened.
+    """
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_STRICTATIME
     dev = _new("tmpfs", {"mode": "0755", "size": "64m"}, attributes)
     kernel.attach_mount(dev, place)
     for name, (major, minor) in _DEVICES.items():
-        if userns:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=dev))
-            node = kernel.clone_mount(f"/dev/{name}")
-            kernel.attach_mount(node, _open(dev, name))
-            os.close(node)
-        else:
-            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=dev))
+        node = kernel.clone_mount(f"/dev/{name}")
+        found = os.stat(node)
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(major, minor):
+            raise OSError(errno.ENODEV, f"the machine's /dev/{name} is not that device")
+        kernel.attach_mount(node, _open(dev, name))
+        os.close(node)
     for name, target in _LINKS.items():
         os.symlink(target, name, dir_fd=dev)
     pts = {"newinstance": "", "ptmxmode": "0666", "mode": "0620"}
@@ -181,11 +191,7 @@ def mount_dev(place: int, *, userns: bool, tty_group: bool, shm_size: int) -> in
         mount = _new(kind, options, flags)
         kernel.attach_mount(mount, _open(dev, name))
         os.close(mount)
-    null = _open(dev, "null")
-    found = os.stat(null)
-    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(*_DEVICES["null"]):
-        raise OSError(errno.ENODEV, "the host's /dev/null is not the null device")
-    return null
+    return _open(dev, "null")
 
 
 def _new(kind: str, options: Mapping[str, str], attributes: int = 0) -> int:

@@ -109,7 +109,9 @@ def become(command: Command, doing: Doing) -> NoReturn:
         _loopback_up()
     os.umask(0)  # what is made here gets exactly the mode that it is made with
     doing.what = "mount the root file system"
-    root = filesystems.mount_root(command.request.root, read_only=command.read_only)
+    root = filesystems.mount_root(
+        command.request.root, read_only=command.read_only, devices=spec.insecure
+    )
     _furnish(command, root, doing)
     doing.what = f'working directory "{spec.cwd}"'
     cwd = make_directory(root, spec.cwd)
@@ -163,7 +165,6 @@ def _furnish(command: Command, root: int, doing: Doing) -> None:
     doing.what = "mount /dev"
     null = filesystems.mount_dev(
         places["dev"],
-        userns=identity.userns,
         tty_group=identity.kind is not IdentityKind.SINGLE,
         shm_size=spec.shm_size,
     )
@@ -174,7 +175,7 @@ def _furnish(command: Command, root: int, doing: Doing) -> None:
     guarded = {os.stat(handle).st_dev for handle in (proc, walk(root, "sys"))}
     for mount in spec.mounts:
         doing.what = f'mount "{mount.target}"'
-        _attach(command, root, mount.target, _detached(mount), guarded)
+        _attach(command, root, mount.target, _detached(mount, devices=spec.insecure), guarded)
     for path, handle in files:
         doing.what = f'mount "{path}"'
         _attach(command, root, path, handle, guarded)
@@ -231,7 +232,7 @@ def _hosts(spec: RunSpec) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _detached(mount: SandboxMount) -> int:
+def _detached(mount: SandboxMount, *, devices: bool) -> int:
     if mount.source is None:
         options = {"source": "tmpfs"}
         options |= {"size": str(mount.size)} if mount.size else {}
@@ -243,8 +244,10 @@ def _detached(mount: SandboxMount) -> int:
         handle = kernel.clone_mount(str(mount.source), recursive=True, follow=False)
         if stat.S_ISLNK(os.stat(handle).st_mode):
             raise OSError(errno.ELOOP, f'the source "{mount.source}" is a symbolic link')
-    if mount.read_only:
-        kernel.set_mount_attributes(handle, kernel.MOUNT_ATTR_RDONLY, recursive=True)
+    attributes = kernel.MOUNT_ATTR_RDONLY if mount.read_only else 0
+    attributes |= 0 if devices else kernel.MOUNT_ATTR_NODEV
+    if attributes:
+        kernel.set_mount_attributes(handle, attributes, recursive=True)
     return handle
 
 
