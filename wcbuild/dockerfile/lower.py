@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
@@ -17,11 +16,10 @@ from typing import Protocol, assert_never
 from registry.errors import RegistryError
 from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
-from wcbuild.dockerfile import fold, words
+from wcbuild.dockerfile import fold, operands, words
 from wcbuild.dockerfile.instructions import (
     Arg,
     Cmd,
-    CommandLine,
     Copy,
     Entrypoint,
     Env,
@@ -508,7 +506,7 @@ class _Lowering:
         state.note("ARG " + " ".join(texts))
 
     def _workdir(self, state: _StageState, instruction: Workdir, expand: fold.Expand) -> None:
-        path = _join(state.config.working_dir, expand(instruction.path))
+        path = operands.absolute(state.config.working_dir, expand(instruction.path))
         state.config = replace(state.config, working_dir=path)
         step = None
         if path != "/":
@@ -531,8 +529,10 @@ class _Lowering:
             source_step, from_stage = self._files(state, instruction.from_, instruction.span)
             inputs += (source_step,)
         op = CopyOp(
-            sources=tuple(_clean_source(each, parents=instruction.parents) for each in sources),
-            dest=_destination(state.config.working_dir, dest),
+            sources=tuple(
+                operands.clean_source(each, parents=instruction.parents) for each in sources
+            ),
+            dest=operands.destination(state.config.working_dir, dest),
             inline=tuple(
                 self._inline(heredoc, state, instruction) for heredoc in instruction.heredocs
             ),
@@ -618,7 +618,7 @@ class _Lowering:
 
     def _run(self, state: _StageState, instruction: Run) -> None:
         _refuse_run_options(instruction)
-        command, inline, summary = _heredoc_command(instruction)
+        command, inline, summary = operands.heredoc_command(instruction)
         args = fold.shell_args(state.config, command)
         if not args:
             raise SourceError("arguments are required", (instruction.span,))
@@ -671,7 +671,7 @@ class _Lowering:
             where = f"{name}: {source or '.'}" if name else source or "."
             return self._source(op, f"load {where}", span, (self._scratch(span), step))
 
-        absolute = functools.partial(_join, state.config.working_dir)
+        absolute = functools.partial(operands.absolute, state.config.working_dir)
         return lower_mounts(instruction, absolute, expand, files)
 
 
@@ -682,49 +682,6 @@ def _blaming(span: Span, word: str) -> Iterator[None]:
         yield
     except words.WordError as error:
         raise SourceError(f'failed to process "{word}": {error}', (span,), word=word) from error
-
-
-def _heredoc_command(
-    instruction: Run,
-) -> tuple[CommandLine, tuple[InlineFile, ...], str]:
-    """Return what RUN executes once its heredocs are in place, script files, and a summary to show."""
-    command, heredocs = instruction.command, instruction.heredocs
-    if not heredocs:
-        return command, (), ""
-    first = heredocs[0]
-    summary = f" ({_first_line(first.content)}...)"
-    if not instruction.heredoc_only:
-        # The shell reads the heredocs itself.
-        text = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in heredocs)
-        return replace(command, args=(command.args[0] + text,)), (), summary
-    if first.content.startswith("#!"):
-        script = InlineFile(name=first.name, data=first.content, mode=0o755)
-        return replace(command, args=(f"/dev/pipes/{first.name}",)), (script,), summary
-    return replace(command, args=(first.content,)), (), summary
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:32]
-
-
-def _join(working_dir: str, path: str) -> str:
-    """Return ``path`` absolute and clean, relative to the directory in force."""
-    return "/" + posixpath.normpath(posixpath.join("/", working_dir, path)).lstrip("/")
-
-
-def _destination(working_dir: str, dest: str) -> str:
-    """Return COPY's destination absolute; a trailing slash (or `.`) keeps saying directory."""
-    path = _join(working_dir, dest)
-    is_directory = not dest or dest.endswith("/") or posixpath.basename(dest) == "."
-    return path if path == "/" or not is_directory else path + "/"
-
-
-def _clean_source(source: str, *, parents: bool) -> str:
-    """Return a source relative to its root; `..` stops there. The pivot of --parents stays."""
-    if parents and "/./" in source:
-        base, _, rest = source.partition("/./")
-        return f"{_clean_source(base, parents=False)}/./{_clean_source(rest, parents=False)}"
-    return posixpath.normpath("/" + source).lstrip("/")
 
 
 def _refuse_remote(source: str, instruction: Copy, verb: str) -> None:
