@@ -9,7 +9,7 @@ from pathlib import Path
 class Canary:
     """Files whose every visible property is remembered; `check` compares them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, owner: int | None = None) -> None:
         self.path = path
         (path / "d/sub").mkdir(parents=True)
         (path / "f").write_bytes(b"secret")
@@ -18,6 +18,9 @@ class Canary:
         os.mkfifo(path / "fifo")
         for each in (path, path / "d", path / "d/sub", path / "f", path / "d/sub/g"):
             os.utime(each, (1_000_000_000, 1_000_000_000))
+        if owner is not None:
+            for each in (path, *path.rglob("*")):
+                os.lchown(each, owner, owner)
         self._before = dict(self._facts())
 
     def _facts(self) -> Iterator[tuple[str, object]]:

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from canary import Canary
+
 PROJECT = Path(__file__).parents[2]
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -104,6 +106,24 @@ class Sandboxes:
             root = {"lower": [str(base)], "upper": str(upper), "work": str(work)}
         _chown_tree(place, self.uid)
         return root
+
+    def python(self, program: str, **options) -> Ended:
+        """Run a Python program; ctypes is how an attacker speaks to the kernel."""
+        base = self.directory / "python-base"
+        if not base.exists():
+            (base / "usr").mkdir(parents=True)
+            for name in ("bin", "lib", "lib64"):
+                (base / name).symlink_to(f"usr/{name}")
+            shutil.copytree(self.base / "etc", base / "etc")
+            self.own(base)
+        usr = {"target": "/usr", "source": "/usr", "read_only": True}
+        root = {**self.root(), "lower": [str(base)]}
+        return self.run(SYSTEM_PYTHON, "-c", program, root=root, mounts=(usr,), **options)
+
+    def canary(self) -> Canary:
+        """Return a tree outside of every root, but of the same owner."""
+        self._serial += 1
+        return Canary(self.directory / f"canary{self._serial}", owner=self.uid)
 
     def run(self, *args: str, root: dict | None = None, **spec) -> Ended:
         """Run a command; keywords are fields of `RunSpec`.
