@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+import sandboxes
 
 
 def pytest_configure() -> None:
@@ -67,19 +68,9 @@ def simulator(new_simulator):
     return new_simulator()
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param("root", marks=pytest.mark.root),
-        pytest.param("userns", marks=pytest.mark.root),
-        pytest.param("range", marks=pytest.mark.userns),
-        pytest.param("single", marks=pytest.mark.userns),
-    ],
-)
+@pytest.fixture(scope="session", params=sandboxes.KINDS)
 def sandbox(request):
     """Sandboxes of every identity that this machine allows; see `tests/support/sandboxes.py`."""
-    import sandboxes
-
     if reason := sandboxes.reason_against(request.param):
         pytest.skip(reason)
     with sandboxes.open_sandboxes(request.param) as opened:

@@ -1,12 +1,7 @@
-"""Sandboxes for tests: a process of each identity that runs commands and tells how they ended.
-
-`become_root` changes the process that calls it, so tests ask a server: this file run as a program. It
-reads a JSON request per line, runs each in a thread of its own, and answers a JSON line per request.
-"""
+"""Sandboxes for tests: a process of each identity that runs commands and tells how they ended."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -16,18 +11,16 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from canary import Canary
 
 PROJECT = Path(__file__).parents[2]
+SERVER = Path(__file__).with_name("sandbox_server.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
-
-KINDS = ("root", "userns", "range", "single")
-"""Real root, real root in a user namespace, a user with a range of ids, a user with one id."""
 
 LONER = 64_242
 """A user id that nobody has, so it has no ranges either."""
@@ -68,7 +61,7 @@ class Sandboxes:
         _chown_tree(self.base, uid)
         become = {"user": uid, "group": uid, "extra_groups": []} if uid != os.geteuid() else {}
         self.process = subprocess.Popen(
-            [program, __file__, "userns" if kind == "userns" else ""],
+            [program, SERVER, "userns" if kind == "userns" else ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -202,13 +195,7 @@ def reason_against(kind: str) -> str:
         check = "import sys; sys.exit(sys.version_info < (3, 11))"
         if subprocess.run([program, "-c", check], check=False).returncode:
             return "needs a Python 3.11 that other users can run"
-    if os.geteuid() != 0 and kind != natural_kind():
-        return f"this user's identity is {natural_kind()}"
     return ""
-
-
-def natural_kind() -> str:
-    return "range" if _ranged_user(os.geteuid()) is not None else "single"
 
 
 @contextlib.contextmanager
@@ -268,119 +255,18 @@ def _chown_tree(path: Path, uid: int) -> None:
                 os.chmod(place, mode)
 
 
-def serve() -> None:
-    from wcbuild.errors import SandboxError
-    from wcbuild.graph.ops import Network
-    from wcbuild.sandbox.base import RootMount, RunSpec, SandboxMount, SuppliedFile
-    from wcbuild.sandbox.identity import become_root
-    from wcbuild.sandbox.launcher import Launcher, NamespaceSandbox
-
-    identity = become_root(want_userns="userns" in sys.argv)
-    launcher = Launcher.start()
-    sandbox = NamespaceSandbox(launcher, identity)
-    lock = threading.Lock()
-    cancels: dict[int, threading.Event] = {}
-
-    def answer(number: int, **fields) -> None:
-        with lock:
-            print(json.dumps({"id": number, **fields}), flush=True)
-
-    def root_of(request) -> RootMount:
-        fields = request["root"]
-        return RootMount(
-            lower=tuple(map(Path, fields.get("lower", ()))),
-            upper=Path(fields["upper"]) if "upper" in fields else None,
-            work=Path(fields["work"]) if "work" in fields else None,
-        )
-
-    def spec_of(request) -> RunSpec:
-        fields = dict(request["spec"])
-        fields.pop("broken_output", None)
-        for name in ("args", "env"):
-            fields[name] = tuple(fields.get(name, ()))
-        for name in ("hosts", "ulimits"):
-            fields[name] = tuple(map(tuple, fields.get(name, ())))
-        fields["network"] = Network(fields.get("network", "default"))
-        fields["files"] = tuple(
-            SuppliedFile(path, text.encode(), *rest)
-            for path, text, *rest in fields.get("files", ())
-        )
-        fields["mounts"] = tuple(
-            SandboxMount(
-                **{**mount, "source": Path(mount["source"]) if mount.get("source") else None}
-            )
-            for mount in fields.get("mounts", ())
-        )
-        return RunSpec(**fields)
-
-    def do(number: int, request) -> None:
-        chunks = {1: [], 2: []}
-
-        def collect(stream: int, data: bytes) -> None:
-            chunks[stream].append(data)
-
-        def broken(stream: int, data: bytes) -> None:
-            raise ZeroDivisionError
-
-        fields = {"code": -1, "signal": 0, "out_of_memory": False, "error": "", "hint": ""}
-        try:
-            if request["what"] == "attach":
-                status = attach(request, chunks[1])
-            else:
-                status = sandbox.run(
-                    root_of(request),
-                    spec_of(request),
-                    broken if "broken_output" in request["spec"] else collect,
-                    cancel=cancels[number],
-                )
-            fields |= {
-                "code": status.code,
-                "signal": status.signal,
-                "out_of_memory": status.out_of_memory,
-            }
-        except SandboxError as error:
-            fields |= {"error": str(error), "hint": error.hint}
-        except Exception as error:  # noqa: BLE001 - the test shall see it
-            fields |= {"error": repr(error)}
-        out, err = (b"".join(chunks[stream]).decode(errors="replace") for stream in (1, 2))
-        answer(number, out=out, err=err, **fields)
-
-    def attach(request, chunks):
-        master, slave = os.openpty()
-        reader = threading.Thread(target=drain, args=(master, chunks, request["typed"].encode()))
-        reader.start()
-        try:
-            return sandbox.attach(root_of(request), spec_of(request), slave, slave, slave)
-        finally:
-            os.close(slave)
-            reader.join()
-            os.close(master)
-
-    def drain(master, chunks, typed):
-        try:
-            while data := os.read(master, 4096):
-                chunks.append(data)
-                if typed and b"ready" in b"".join(chunks):
-                    os.write(master, typed)
-                    typed = b""
-        except OSError:
-            pass  # nobody has the terminal any more
-
-    fields = {name: str(getattr(identity, name)) for name in ("kind", "reason", "hint")}
-    print(json.dumps({**fields, "launcher": launcher._pid}), flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        number = request["id"]
-        if request["what"] == "cancel":
-            cancels[request["number"]].set()
-        elif request["what"] == "eval":
-            names = {"os": os, "base64": base64, "launcher": launcher}
-            answer(number, value=eval(request["code"], names))
-        else:
-            cancels[number] = threading.Event()
-            threading.Thread(target=do, args=(number, request), daemon=True).start()
-    launcher.close()
+def _kinds() -> list:
+    """Return the identities that tests run as; an ordinary user has but one."""
+    if os.geteuid() != 0:
+        own = "single" if _ranged_user(os.geteuid()) is None else "range"
+        return [pytest.param(own, marks=pytest.mark.userns)]
+    return [
+        pytest.param("root", marks=pytest.mark.root),
+        pytest.param("userns", marks=pytest.mark.root),
+        pytest.param("range", marks=pytest.mark.userns),
+        pytest.param("single", marks=pytest.mark.userns),
+    ]
 
 
-if __name__ == "__main__":
-    serve()
+KINDS = _kinds()
+"""Real root, real root in a user namespace, a user with a range of ids, a user with one id."""

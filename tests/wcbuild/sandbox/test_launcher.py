@@ -41,14 +41,7 @@ def until(condition, seconds: float = 5) -> bool:
     return True
 
 
-KINDS = [
-    pytest.param("root", marks=pytest.mark.root),
-    pytest.param("range", marks=pytest.mark.userns),
-    pytest.param("single", marks=pytest.mark.userns),
-]
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=sandboxes.KINDS)
 def busy(request):
     """A server of its own in which a command with daemons is running; yields it and a marker."""
     if reason := sandboxes.reason_against(request.param):
