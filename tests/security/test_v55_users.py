@@ -54,3 +54,12 @@ def test_passwd_that_is_a_link_to_the_host_is_not_followed(sandbox):
     outside.write_text("canary:x:5:5::/:\n")
     sandbox.sh(f"rm /etc/passwd; ln -s {outside} /etc/passwd", root=root)
     assert "unable to find user canary" in sandbox.run("id", root=root, user="canary").error
+
+
+def test_user_beyond_the_range_is_named(sandbox):
+    ended = sandbox.run("id", user="2000000000")
+    if sandbox.kind == "range":
+        assert 'become user "2000000000": invalid argument' in ended.error
+        assert "/etc/subuid" in ended.hint
+    else:
+        assert ended.code == 0

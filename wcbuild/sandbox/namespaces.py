@@ -328,8 +328,11 @@ def _drop_privileges(command: Command, user: User) -> None:
         if user.uid != 0:
             _alias(user)
     else:
-        os.setgroups(user.groups)
-        os.setresgid(user.gid, user.gid, user.gid)
+        try:
+            os.setgroups(user.groups)
+            os.setresgid(user.gid, user.gid, user.gid)
+        except OSError as error:
+            raise _unmapped(spec.user, error) from error
     kernel.prctl(kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL)
     kernel.clear_inheritable_capabilities()
     if not spec.insecure:
@@ -346,11 +349,21 @@ def _drop_privileges(command: Command, user: User) -> None:
         # capabilities above the bounding set goes with exec.
         kernel.install_seccomp_filter(command.filter)
     if kind is not IdentityKind.SINGLE:
-        os.setresuid(user.uid, user.uid, user.uid)
+        try:
+            os.setresuid(user.uid, user.uid, user.uid)
+        except OSError as error:
+            raise _unmapped(spec.user, error) from error
     # The change of user has cleared it.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.close_on_exec_from(3)
+
+
+def _unmapped(user: str, error: OSError) -> SetupError:
+    hint = "only ids within the ranges of /etc/subuid and /etc/subgid exist here"
+    if error.errno != errno.EINVAL:
+        hint = ""
+    return SetupError(f'become user "{user}"', (error.strerror or str(error)).lower(), hint)
 
 
 def _set_limit(name: str, soft: int, hard: int) -> None:

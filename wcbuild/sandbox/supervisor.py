@@ -27,25 +27,35 @@ _REPORT_BYTES = 1 << 14
 
 
 def serve(server: socket.socket) -> None:
-    """Start a supervisor per request until the other end of ``server`` is closed."""
+    """Start a supervisor per request until the other end of ``server`` is closed; then end them."""
     _stand_alone(server)
     while True:
         message, handles, _, _ = socket.recv_fds(server, 16, _REQUEST_FDS)
         if not message:
-            return
-        if os.fork() == 0:
-            server.close()
-            _supervise(*handles)
+            break
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.write(handles[1], f"error\0start a process\0{error.strerror}".encode())
+        else:
+            if pid == 0:
+                server.close()
+                _supervise(*handles)
         for handle in handles:
             os.close(handle)
+    os.killpg(0, signal.SIGTERM)
+    with suppress(ChildProcessError):
+        os.wait()  # as SIGCHLD is ignored, this returns when the last one is gone
 
 
 def _stand_alone(server: socket.socket) -> None:
     """Share nothing with the process that we were forked from but the socket."""
     os.setsid()  # Ctrl-C is for the main process, which decides what it means
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are reaped by the kernel
+    # For supervisors it means to kill their command; until there is one it waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -69,7 +79,7 @@ def _supervise(memory: int, control_fd: int, *streams: int) -> NoReturn:
     reply: tuple[object, ...] = ()
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
         with open(memory, "rb") as file:
             file.seek(0)
             request = pickle.load(file)  # noqa: S301 - our own process wrote it
@@ -95,10 +105,13 @@ def _run(request: Request, streams: tuple[int, ...], control: socket.socket) -> 
             control.close()
             report.close()
             _become(request, streams, theirs, limits)
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         theirs.close()
         for stream in streams:
             os.close(stream)
         problem, stubs = _watch(pid, report, control)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         out_of_memory = limits.out_of_memory()
     finally:
