@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class _Base:
     image: Image
     source: Source
     """Where its layers are, if not here."""
+    reference: Reference | None = None
+    """Its name, if it was found in a registry."""
 
 
 class Bases:
@@ -88,10 +91,10 @@ class Bases:
         """Return the image that ``name`` means: a named context, an image here, a registry's."""
         key = (name, platform)
         if key not in self._resolved:
-            source, descriptor = self._find(name)
-            image = read_image(source, descriptor, platform)
+            base = self._find(name, platform)
+            image = base.image
             self._keep_documents(image)
-            self._bases[image.descriptor.digest] = _Base(image=image, source=source)
+            self._bases[image.descriptor.digest] = base
             self._resolved[key] = ResolvedImage(digest=image.descriptor.digest, config=image.config)
         return self._resolved[key]
 
@@ -111,6 +114,14 @@ class Bases:
         base = self._bases[digest]
         self._fetch(base.source, base.image.descriptor)
 
+    def keep(self, digest: str) -> None:
+        """Have the image's bytes here, and a registry's image under its name: the next build finds it."""
+        if not self.is_here(digest):
+            self.fetch(digest)
+        base = self._bases[digest]
+        if base.reference is not None:
+            self._store.name_image(base.image.descriptor, base.reference)
+
     def _keep_documents(self, image: Image) -> None:
         """Store manifest and config: a few kilobytes, exactly as they came."""
         self._store.put(io.BytesIO(image.config_raw), image.manifest.config)
@@ -123,20 +134,24 @@ class Bases:
         lowered = name.lower()
         return self._named.get(lowered, self._named.get(lowered.removesuffix(":latest")))
 
-    def _find(self, name: str) -> tuple[Source, Descriptor]:
+    def _find(self, name: str, platform: Platform) -> _Base:
         value = self._context(name)
         if value is not None and value.startswith(_OCI_LAYOUT):
-            return _in_layout(value.removeprefix(_OCI_LAYOUT))
+            layout, descriptor = _in_layout(value.removeprefix(_OCI_LAYOUT))
+            return _Base(image=read_image(layout, descriptor, platform), source=layout)
         if value is not None and value.startswith(_DOCKER_IMAGE):
             name = value.removeprefix(_DOCKER_IMAGE)
         if not self._pull:
-            try:
-                return self._store, self._store.find(name).descriptor
-            except NotFoundError:
-                pass
+            with contextlib.suppress(NotFoundError):
+                image = read_image(self._store, self._store.find(name).descriptor, platform)
+                # One name keeps one platform's image; for another the registry is asked.
+                if platform.accepts(image.config.platform):
+                    return _Base(image=image, source=self._store)
         reference = Reference.parse(name).with_default_tag()
         repository = self._client().repository(reference)
-        return repository, repository.resolve(str(reference.digest or reference.tag))
+        descriptor = repository.resolve(str(reference.digest or reference.tag))
+        image = read_image(repository, descriptor, platform)
+        return _Base(image=image, source=repository, reference=reference)
 
 
 def image_layers(image: Image) -> tuple[BuiltLayer, ...]:

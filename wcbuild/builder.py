@@ -344,8 +344,8 @@ class _Build:
         )
         # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
         for step in lowered.graph.steps:
-            if isinstance(step.op, ImageOp) and not self._bases.is_here(step.op.digest):
-                self._bases.fetch(step.op.digest)
+            if isinstance(step.op, ImageOp):
+                self._bases.keep(step.op.digest)
         descriptor, image_id = put_image(
             config, [layer.descriptor for layer in layers], self._store, self._request.annotations
         )

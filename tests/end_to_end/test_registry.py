@@ -110,3 +110,19 @@ def test_credentials_are_asked_for_checked_and_remembered(wcbuild, app, guarded_
 
     wcbuild("logout", guarded_registry, env=env)
     assert wcbuild("pull", target, env=env, check=False).returncode == 1
+
+
+def test_a_base_is_asked_for_once_and_then_with_pull_alone(
+    wcbuild, app, registry, context, tmp_path
+):
+    base = push(wcbuild, app, registry)
+    folder = context(f"FROM {base}\nUSER 1\n")
+    other = Wcbuild(tmp_path / "other")
+    first = other("build", "-q", folder).stdout
+    assert base.rpartition(":")[0] in other("images").stdout
+
+    wcbuild.build(context("FROM base\nRUN echo newer > /made\n"), "-t", "newer")
+    wcbuild("push", "newer", base)
+    folder = context(f"FROM {base}\nUSER 1\n")
+    assert other("build", "-q", folder).stdout == first
+    assert other("build", "-q", "--pull", folder).stdout != first
