@@ -214,7 +214,6 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
     folder = context("FROM base\nRUN echo begun; sleep 600 & sleep 600\n")
     base = f"base=oci-layout://{wcbuild.base}"
     words = wcbuild.command("build", "--progress", "plain", "--build-context", base, folder)
-    mounts = Path("/proc/mounts").read_text()
     build = subprocess.Popen(words, env=wcbuild.env, stderr=subprocess.PIPE, text=True)
     with build.stderr:
         for line in build.stderr:
@@ -233,7 +232,7 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
     while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < end:
         time.sleep(0.05)
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
-    assert Path("/proc/mounts").read_text() == mounts
+    assert str(wcbuild.root) not in Path("/proc/mounts").read_text()
     # The next build sweeps what a killed one could not.
     wcbuild.build(context("FROM base\nRUN true\n"))
     assert [path for name in ("tmp", "ingest") for path in wcbuild.root.glob(f"{name}/*")] == []
