@@ -227,6 +227,7 @@ def test_a_store_in_use_is_not_pruned(wcbuild, context):
     assert f"process {build.pid}" in failed.stderr
 
 
+@pytest.mark.slow
 def test_builds_killed_at_any_moment_leave_a_store_that_works(wcbuild, context):
     """A storm of SIGKILL, then one build whose image is the one of a store that saw no storm."""
     dockerfile = (

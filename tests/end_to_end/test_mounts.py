@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import Wcbuild
 
-pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.usefixtures("userns")]
 
 
 def layers(wcbuild: Wcbuild, name: str, folder: Path) -> list[dict[str, bytes]]:
