@@ -24,7 +24,7 @@ from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lower import MAIN_CONTEXT, Lowered, Options, lower
-from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
+from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import ContextError, SourceError, UsageError
 from wcbuild.export import Exporter, Output
@@ -40,9 +40,6 @@ from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
-
-MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024
-"""Far above any real one; a device or a stray image given as Dockerfile must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +174,7 @@ def _read_dockerfile(request: BuildRequest, context: Path) -> tuple[Path, bytes]
         ) from error
     except OSError as error:
         raise SourceError(f'cannot read "{path}": {error.strerror}') from error
-    if len(text) > MAX_DOCKERFILE_BYTES:
-        raise SourceError(f'"{path}" is larger than {MAX_DOCKERFILE_BYTES} bytes')
+    # The parser refuses what is longer.
     return path, text
 
 

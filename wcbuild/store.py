@@ -207,10 +207,6 @@ class LocalStore:
         """Return where a layer's headers are kept, whether they are there or not."""
         return self.root / "indexes" / diff_id.hex
 
-    def snapshots_root(self) -> Path:
-        """Return the directory that the snapshotter gets."""
-        return self.root
-
     def context_index_path(self, name: str) -> Path:
         """Return where what is known of a build context is kept; ``name`` is any text."""
         return self.root / "contexts" / sha256(os.fsencode(name)).hex

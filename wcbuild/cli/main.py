@@ -18,8 +18,6 @@ from wcbuild.cli.render import wants_colour
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.store import default_root
 
-USAGE_STATUS = 2
-
 COMMANDS = {
     "build": "build an image from a Dockerfile",
     "run": "run a command in a new container of an image",

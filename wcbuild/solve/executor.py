@@ -115,6 +115,7 @@ class StepExecutor:
         self._limits = limits
         self._mounts = mounts
         self._contents: dict[tuple[CopyOp, int], str] = {}
+        self._unread: set[tuple[CopyOp, int]] = set()
         self._packer: ThreadPoolExecutor | None = None
         self._unnamed: set[Snapshot] = set()
         self._lock = Lock()
@@ -161,14 +162,16 @@ class StepExecutor:
         if isinstance(source, FileSystem):
             yield step_key(op, [parent.key, source.key], self._salt)
         memo = (op, id(source))
-        if memo not in self._contents:
+        if memo not in self._contents and memo not in self._unread:
             content = cheap_content_key(op, self._source_tree(source))
             if content is None:
                 # Most files are unknown: `_copy` packs them first, so that each is read once.
-                return
-            self._contents[memo] = content
-        below = step_key(op, [parent.key], self._salt)
-        yield digest("content", below, self._contents[memo])
+                self._unread.add(memo)
+            else:
+                self._contents[memo] = content
+        if memo in self._contents:
+            below = step_key(op, [parent.key], self._salt)
+            yield digest("content", below, self._contents[memo])
 
     def _mounted_content(self, op: RunOp, inputs: tuple[Result, ...]) -> list[str]:
         """Return keys of what a RUN's mounts show, whatever lies beside it."""

@@ -109,7 +109,3 @@ class InvalidOwnerError(PlaceError):
 
     def __str__(self) -> str:
         return f'invalid owner "{self.text}": {self.reason}'
-
-
-def _quoted(path: str) -> str:
-    return f'"/{path}"'

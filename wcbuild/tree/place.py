@@ -28,9 +28,6 @@ from wcbuild.tree.unpack import Archive, find_archive
 
 __all__ = ["PlaceError", "cheap_content_key", "content_key", "copy", "mkdir"]
 
-Owner = tuple[int, int]
-"""uid and gid."""
-
 _DIRECTORY_MODE = 0o755
 _PERMISSIONS = 0o777
 
