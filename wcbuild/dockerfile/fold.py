@@ -52,22 +52,10 @@ def shell_args(config: ContainerConfig, command: CommandLine) -> tuple[str, ...]
     return (*(config.shell or _DEFAULT_SHELL), *command.args)
 
 
-def set_env(env: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
-    """Return ``env`` with one variable set; one that is there already keeps its place."""
-    entry = f"{name}={value}"
-    for position, old in enumerate(env):
-        if old.partition("=")[0] == name:
-            return (*env[:position], entry, *env[position + 1 :])
-    return (*env, entry)
-
-
-def fold_env(config: ContainerConfig, instruction: Env, expand: Expand) -> Folded:
+def fold_env(instruction: Env, expand: Expand) -> tuple[list[tuple[str, str]], str]:
     """ENV: every pair of the line is expanded with the environment before the line."""
     pairs = [(expand(name), expand(value)) for name, value in instruction.pairs]
-    env = config.env
-    for name, value in pairs:
-        env = set_env(env, name, value)
-    return replace(config, env=env), "ENV " + _pairs_text(pairs)
+    return pairs, "ENV " + _pairs_text(pairs)
 
 
 def fold_label(config: ContainerConfig, instruction: Label, expand: Expand) -> Folded:

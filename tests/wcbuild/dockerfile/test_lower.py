@@ -66,8 +66,8 @@ def test_only_stages_that_the_target_needs_are_looked_up():
 
 def test_a_stage_used_by_copy_comes_before_the_copy():
     result = lowered("FROM debian AS build\nRUN make\nFROM scratch\nCOPY --from=build /out /\n")
-    assert [type(op) for op in ops(result)] == [ScratchOp, ImageOp, RunOp, CopyOp]
-    assert result.graph.steps[3].inputs == (0, 2)
+    assert [type(op) for op in ops(result)] == [ImageOp, RunOp, ScratchOp, CopyOp]
+    assert result.graph.steps[3].inputs == (2, 1)
     assert ops(result)[3].keep_owner
 
 
