@@ -1,4 +1,7 @@
-"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON."""
+"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON.
+
+Paths of an image begin with `/` and have forward slashes and no drive, also those of a Windows image.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from registry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from wcbuild.dockerfile.source import Span
+
+
+LINUX = "linux"
+WINDOWS = "windows"
 
 
 class Network(StrEnum):
@@ -80,6 +87,8 @@ class CopyOp:
     exclude: tuple[str, ...] = ()
     keep_owner: bool = False
     """Owners come from the source (a stage or an image); from a build context all is 0:0."""
+    os: str = LINUX
+    """Of the image that is copied into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,7 @@ class MkdirOp:
     path: str
     owner: str = ""
     """The USER in force; empty is root."""
+    os: str = LINUX
 
 
 class MountKind(StrEnum):
@@ -145,6 +155,7 @@ class RunOp:
     """Name without `RLIMIT_`, soft and hard limit."""
     shm_size: int = 64 * 1024 * 1024
     """Bytes."""
+    os: str = LINUX
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
     """Predefined proxy arguments: given to the command, never part of a key or the history."""
 

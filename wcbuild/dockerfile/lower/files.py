@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -> None:
     """WORKDIR."""
     span = instruction.span
-    path = paths.absolute(
-        state.config.working_dir, lowering.expand(instruction.path, state.scope, span)
-    )
-    state.config = replace(state.config, working_dir=path)
+    text = lowering.expand(instruction.path, state.scope, span)
+    windows = state.is_windows
+    path = paths.absolute(state.config.working_dir, text, windows=windows)
+    state.config = replace(state.config, working_dir=paths.in_config(path, windows=windows))
     step = None
     if path != "/":
-        op = MkdirOp(path=path, owner=state.config.user)
+        op = MkdirOp(path=path, owner=state.config.user, os=state.platform.os)
         step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {path}", span)
     state.note(f"WORKDIR {path}", step)
 
@@ -47,9 +47,13 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     if sources:
         source_step, from_stage = lowering.files(state, instruction.from_, instruction.span)
         inputs += (source_step,)
+    windows = state.is_windows
     op = CopyOp(
-        sources=tuple(paths.clean_source(each, parents=instruction.parents) for each in sources),
-        dest=paths.destination(state.config.working_dir, dest),
+        sources=tuple(
+            paths.clean_source(source, parents=instruction.parents, windows=windows)
+            for source in sources
+        ),
+        dest=paths.destination(state.config.working_dir, dest, windows=windows),
         inline=tuple(
             InlineFile(
                 name=each.name, data=lowering.expand_heredoc(each, state.scope, instruction.span)
@@ -64,6 +68,7 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
         parents=instruction.parents,
         exclude=instruction.exclude,
         keep_owner=from_stage,
+        os=state.platform.os,
     )
     flags = (
         (" --parents" if instruction.parents else "")

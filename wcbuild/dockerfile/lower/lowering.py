@@ -41,12 +41,13 @@ from wcbuild.dockerfile.lower.outside import (
     Outside,
     ResolvedImage,
 )
+from wcbuild.dockerfile.lower.paths import in_config
 from wcbuild.dockerfile.lower.run import lower_run
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import SourceError
+from wcbuild.errors import SourceError, WcbuildError
 from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
@@ -251,7 +252,7 @@ class Lowering:
             state.inherit(self.stage(parent))
         elif base == "scratch" and not self._outside.has_context(base):
             state.rootfs = self.scratch(from_.span)
-            state.set_config(ContainerConfig(working_dir="/"))
+            state.set_config(ContainerConfig(working_dir=in_config("/", windows=state.is_windows)))
         else:
             self._start_from_outside(state, base, from_)
         return state
@@ -275,7 +276,7 @@ class Lowering:
             op = CopyOp(sources=("",), dest="/")
             inputs = (self.scratch(span), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
-            state.set_config(ContainerConfig(working_dir="/"))
+            state.set_config(ContainerConfig(working_dir=in_config("/", windows=state.is_windows)))
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
@@ -346,6 +347,13 @@ class Lowering:
     # -- instructions
 
     def _dispatch(self, state: StageState, instruction: Instruction) -> None:
+        try:
+            self._lower(state, instruction)
+        except WcbuildError as error:
+            error.spans = error.spans or (instruction.span,)
+            raise
+
+    def _lower(self, state: StageState, instruction: Instruction) -> None:
         def expand(word: str) -> str:
             return self.expand(word, state.scope, instruction.span)
 
@@ -389,7 +397,7 @@ class Lowering:
         def expand_words(word: str) -> list[str]:
             return self.expand_words(word, state.scope, instruction.span)
 
-        config = state.config
+        config, windows = state.config, state.is_windows
         match instruction:
             case Env():
                 pairs, created_by = fold.fold_env(instruction, expand)
@@ -399,10 +407,12 @@ class Lowering:
             case Label():
                 folded = fold.fold_label(config, instruction, expand)
             case Cmd():
-                folded = fold.fold_cmd(config, instruction)
+                folded = fold.fold_cmd(config, instruction, windows=windows)
                 state.cmd_is_set = True
             case Entrypoint():
-                folded = fold.fold_entrypoint(config, instruction, cmd_is_set=state.cmd_is_set)
+                folded = fold.fold_entrypoint(
+                    config, instruction, cmd_is_set=state.cmd_is_set, windows=windows
+                )
             case Expose():
                 folded = fold.fold_expose(config, instruction, expand_words)
             case User():
@@ -412,7 +422,7 @@ class Lowering:
             case Shell():
                 folded = fold.fold_shell(config, instruction)
             case StopSignal():
-                folded = fold.fold_stop_signal(config, instruction, expand)
+                folded = fold.fold_stop_signal(config, instruction, expand, windows=windows)
             case HealthCheck():
                 folded = fold.fold_health_check(config, instruction)
             case _:

@@ -24,8 +24,9 @@ _PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     """RUN."""
     _refuse_options(instruction)
-    command, inline, summary = _heredoc_command(instruction)
-    args = fold.shell_args(state.config, command)
+    command, inline, summary = _heredoc_command(instruction, windows=state.is_windows)
+    windows = state.is_windows
+    args = fold.shell_args(state.config, command, windows=windows)
     if not args:
         raise SourceError("arguments are required", (instruction.span,))
     options = lowering.options
@@ -34,7 +35,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     op = RunOp(
         args=args,
         env=state.scope.entries(),
-        cwd=state.config.working_dir or "/",
+        cwd=paths.absolute(state.config.working_dir, "", windows=windows),
         user=state.config.user,
         network=options.network if network is Network.DEFAULT else network,
         mounts=mounts,
@@ -42,6 +43,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         hosts=options.hosts,
         ulimits=options.ulimits,
         shm_size=options.shm_size,
+        os=state.platform.os,
         proxy_env=tuple(
             f"{name}={options.build_args[name]}"
             for name in sorted(_PROXY_ARGS)
@@ -66,7 +68,7 @@ def _refuse_options(instruction: Run) -> None:
 
 
 def _heredoc_command(
-    instruction: Run,
+    instruction: Run, *, windows: bool
 ) -> tuple[CommandLine, tuple[InlineFile, ...], str]:
     """Return what RUN executes once its heredocs are in place, script files, and a summary to show."""
     command, heredocs = instruction.command, instruction.heredocs
@@ -78,7 +80,7 @@ def _heredoc_command(
         # The shell reads the heredocs itself.
         text = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in heredocs)
         return replace(command, args=(command.args[0] + text,)), (), summary
-    if first.content.startswith("#!"):
+    if first.content.startswith("#!") and not windows:
         script = InlineFile(name=first.name, data=first.content, mode=0o755)
         return replace(command, args=(f"/dev/pipes/{first.name}",)), (script,), summary
     return replace(command, args=(first.content,)), (), summary
@@ -113,5 +115,5 @@ def _mounts(
         where = f"{name}: {source or '.'}" if name else source or "."
         return lowering.source(op, f"load {where}", span, (lowering.scratch(span), step))
 
-    absolute = functools.partial(paths.absolute, state.config.working_dir)
+    absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
     return lower_mounts(instruction, absolute, expand, files)
