@@ -1,7 +1,7 @@
 """Whole builds that were recorded, and the images that they stood on."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry.oci.config import ImageConfig
 from registry.oci.digest import sha256
@@ -25,6 +25,8 @@ class Recording:
     files: tuple = ()
     """Of the main context, as recorded: {path, content}."""
     build_platform: str = BUILD_PLATFORM
+    pushed: dict = field(default_factory=dict)
+    """Configs of images that the same test had pushed before, by name."""
 
     @property
     def result(self):
@@ -72,14 +74,23 @@ def edge_cases(tables):
 
 
 def integration(tables, name, build_platform=BUILD_PLATFORM):
-    """Return the builds of BuildKit's own tests that give an image or an error."""
+    """Return the builds of BuildKit's own tests that give an image or an error.
+
+    Left out is what no command line asks for: builds that a program makes through the gateway, on
+    inputs or under policies of its own, and scanners that attach an SBOM.
+    """
     recordings = []
     for test in tables(name):
+        pushed = {}
         for step in test["steps"]:
+            if step["kind"] == "build" or {"frontend_inputs", "source_policy"} & set(step):
+                continue
             outcome = step.get("frontend_outcome") or {}
             attrs = step.get("attrs") or {}
             dockerfile, files = _inputs(step.get("mounts") or {}, attrs)
-            if {"result", "error", "err"} & set(outcome) and dockerfile is not None:
+            if "attest:sbom" in attrs or dockerfile is None:
+                continue
+            if {"result", "error", "err"} & set(outcome):
                 recordings.append(
                     Recording(
                         name=f"{test['test']} ({step['at']})",
@@ -88,8 +99,12 @@ def integration(tables, name, build_platform=BUILD_PLATFORM):
                         outcome=outcome,
                         files=files,
                         build_platform=build_platform,
+                        pushed=dict(pushed),
                     )
                 )
+            for export in step.get("exports") or ():
+                config = (outcome.get("result") or {}).get("containerimage.config")
+                pushed[(export.get("attrs") or {}).get("name")] = config
     return recordings
 
 
@@ -111,7 +126,8 @@ def _inputs(mounts, attrs):
 class FakeImages:
     """Any reference gives the image that the recordings were made with."""
 
-    def __init__(self, attrs, command):
+    def __init__(self, attrs, command, pushed):
+        self.pushed = pushed
         self.contexts = {
             key.removeprefix("context:"): value
             for key, value in attrs.items()
@@ -162,8 +178,9 @@ def lowered(recording, platform):
         build_platform=Platform.parse(recording.build_platform),
         target=attrs.get("target", ""),
         build_args={k[10:]: v for k, v in attrs.items() if k.startswith("build-arg:")},
+        shm_size=int(attrs.get("shm-size", 64 << 20)),
         labels={k[6:]: v for k, v in attrs.items() if k.startswith("label:")},
     )
     text = recording.dockerfile.encode("utf-8", "surrogateescape")
-    images = FakeImages(attrs, recording.base_command())
+    images = FakeImages(attrs, recording.base_command(), recording.pushed)
     return lower(parse_dockerfile(text, file="Dockerfile"), options, images)

@@ -223,7 +223,7 @@ class Lowering:
                 text, span=stage.from_.span, escape=self._dockerfile.escape
             )
         ]
-        instructions = (*triggers, *stage.instructions)
+        instructions = (*triggers, *state.stage.instructions)
         files = sum(isinstance(each, Run | Copy | Workdir) for each in instructions)
         state.total = files + state.position
         if state.position and not isinstance(self.steps[state.rootfs].op, CopyOp):
@@ -276,7 +276,7 @@ class Lowering:
             op = CopyOp(sources=("",), dest="/")
             inputs = (self.scratch(span), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
-            state.set_config(ContainerConfig(working_dir=in_config("/", windows=state.is_windows)))
+            state.set_config(ContainerConfig())
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
