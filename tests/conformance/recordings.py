@@ -7,7 +7,7 @@ from registry.oci.config import ImageConfig
 from registry.oci.digest import sha256
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
+from wcbuild.dockerfile.lower import ContextKind, NamedContext, Options, ResolvedImage, lower
 from wcbuild.dockerfile.stages import parse_dockerfile
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -135,11 +135,14 @@ class FakeImages:
         }
         self.command = command
 
-    def has_context(self, name):
-        return name in self.contexts
-
-    def is_folder(self, name):
-        return self.contexts.get(name, "").startswith("local:")
+    def context(self, name, platform):
+        value = self.contexts.get(name)
+        if value is None:
+            return None
+        kind = ContextKind.FILES if value.startswith("local:") else ContextKind.IMAGE
+        if value == "docker-image://scratch":
+            kind = ContextKind.SCRATCH
+        return NamedContext(name=name, kind=kind)
 
     def image(self, name, platform):
         reference = Reference.parse(name).with_default_tag()

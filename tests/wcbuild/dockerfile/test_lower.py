@@ -6,7 +6,7 @@ from registry.errors import NotFoundError
 from registry.oci.config import ContainerConfig, History, ImageConfig
 from registry.oci.digest import sha256
 from registry.oci.platform import Platform
-from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
+from wcbuild.dockerfile.lower import ContextKind, NamedContext, Options, ResolvedImage, lower
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import (
@@ -32,11 +32,8 @@ class Images:
         self.folders = set(folders)
         self.configs = configs or {}
 
-    def has_context(self, name):
-        return name in self.folders
-
-    def is_folder(self, name):
-        return name in self.folders
+    def context(self, name, platform):
+        return NamedContext(name=name, kind=ContextKind.FILES) if name in self.folders else None
 
     def image(self, name, platform):
         if name not in self.images and name not in self.configs:

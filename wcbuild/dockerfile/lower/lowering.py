@@ -35,8 +35,11 @@ from wcbuild.dockerfile.instructions import (
 from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
+    SCRATCH,
     BaseImageError,
+    ContextKind,
     Lowered,
+    NamedContext,
     Options,
     Outside,
     ResolvedImage,
@@ -183,7 +186,7 @@ class Lowering:
 
     def _references(self, stage: Stage) -> set[int]:
         """Return the stages that one stands on or takes files from: they all come before it."""
-        if stage.name and self._outside.has_context(stage.name):
+        if self._replaced(stage):
             return set()
         found = [self._earlier_stage(self._base(stage), stage.index)]
         for instruction in stage.instructions:
@@ -197,6 +200,13 @@ class Lowering:
                 names = filter(None, map(source_name, instruction.mounts))
                 found += [self._from_stage(name, stage, instruction.span) for name in names]
         return {each.index for each in found if each is not None}
+
+    def _replaced(self, stage: Stage) -> bool:
+        """Say whether a named context of the stage's own name stands in its place."""
+        return bool(stage.name) and self._named(stage.name) is not None
+
+    def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
+        return self._outside.context(name, platform or self.options.platform)
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
@@ -242,17 +252,15 @@ class Lowering:
         if not base:
             raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
         state = StageState(stage, self._stage_platform(from_))
-        if stage.name and self._outside.has_context(stage.name):
-            # A named context of the stage's own name replaces the stage altogether.
-            self._start_from_outside(state, stage.name, from_)
+        if self._replaced(stage):
             state.stage = replace(stage, instructions=())
+            self._start_from_outside(state, stage.name, from_)
             return state
         parent = self._earlier_stage(base, stage.index)
         if parent is not None:
             state.inherit(self.stage(parent))
-        elif base == "scratch" and not self._outside.has_context(base):
-            state.rootfs = self.scratch(from_.span)
-            state.set_config(ContainerConfig(working_dir=in_config("/", windows=state.is_windows)))
+        elif base == SCRATCH:
+            self._start_from_scratch(state, from_)
         else:
             self._start_from_outside(state, base, from_)
         return state
@@ -270,13 +278,19 @@ class Lowering:
 
     def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
         span = from_.span
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.SCRATCH:
+            self._start_from_scratch(state, from_)
+            return
         state.position = 1
-        if self._outside.is_folder(name):
-            files = self._context(name, span)
-            op = CopyOp(sources=("",), dest="/")
+        if named is not None and named.kind is ContextKind.FILES:
+            files = self._context(named.name, span)
+            op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
-            state.set_config(ContainerConfig())
+            state.set_config(
+                ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
+            )
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
@@ -291,6 +305,13 @@ class Lowering:
         state.reference = f"{name}@{image.digest}"
         state.triggers = image.config.config.on_build
         state.set_config(replace(image.config.config, on_build=()))
+
+    def _start_from_scratch(self, state: StageState, from_: From) -> None:
+        state.rootfs = self.scratch(from_.span)
+        state.set_config(self._no_config(state))
+
+    def _no_config(self, state: StageState) -> ContainerConfig:
+        return ContainerConfig(working_dir=in_config("/", windows=state.is_windows))
 
     def _merged_platform(self, found: Platform) -> Platform:
         """Return the base's platform; one that says nothing is what was asked for."""
@@ -451,12 +472,13 @@ class Lowering:
         """Return the step whose files ``from=`` means, and whether they have owners: no context's have."""
         if not name:
             return self._context(MAIN_CONTEXT, span), False
-        if self._outside.has_context(name) and self._outside.is_folder(name):
-            return self._context(name, span), False
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.FILES:
+            return self._context(named.name, span), False
         stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True
-        if name == "scratch" and not self._outside.has_context(name):
+        if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
             return self.scratch(span), True
         image = self._image(name, state, span)
         op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
@@ -467,7 +489,7 @@ class Lowering:
         stages = self._dockerfile.stages
         current = stage.index
         spans = (span,)
-        if self._outside.has_context(name):
+        if self._named(name) is not None:
             return None
         found = self._earlier_stage(name, current)
         if found is None and name.isascii() and name.isdigit():

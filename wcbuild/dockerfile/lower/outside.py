@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from registry.oci.config import ImageConfig
@@ -13,6 +14,8 @@ from wcbuild.graph.ops import Graph, Network
 from wcbuild.graph.plan import ImagePlan
 
 MAIN_CONTEXT = "context"
+SCRATCH = "scratch"
+"""What stands for no image; no named context has this name."""
 
 
 class BaseImageError(SourceError):
@@ -28,6 +31,23 @@ class ResolvedImage:
     config: ImageConfig
 
 
+class ContextKind(StrEnum):
+    """What a named context holds."""
+
+    FILES = "files"
+    IMAGE = "image"
+    SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedContext:
+    """What `--build-context` gave a name to."""
+
+    name: str
+    """The one it is known by, however the Dockerfile spells it."""
+    kind: ContextKind
+
+
 class Outside(Protocol):
     """What stands outside the Dockerfile."""
 
@@ -39,12 +59,8 @@ class Outside(Protocol):
         """
         ...
 
-    def has_context(self, name: str) -> bool:
-        """Say whether a named context of this name, of any kind, was given."""
-        ...
-
-    def is_folder(self, name: str) -> bool:
-        """Say whether the named context is a set of files, not an image."""
+    def context(self, name: str, platform: Platform) -> NamedContext | None:
+        """Return the named context that ``name`` means for a platform, None if none was given."""
         ...
 
 
