@@ -64,7 +64,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
             be had (BaseImageError).
     """
-    _check_syntax(dockerfile)
+    _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside)
     target = _target(dockerfile, options.target)
     # In the order of the file, as people read it, and without recursion through a thousand stages.
@@ -80,21 +80,34 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         base_history=state.base.history if state.base else (),
         history=tuple(state.history),
     )
-    return Lowered(graph=Graph(steps=tuple(lowering.steps)), plan=plan)
+    return Lowered(
+        graph=Graph(steps=tuple(lowering.steps)),
+        plan=plan,
+        source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+    )
 
 
-def _check_syntax(dockerfile: Dockerfile) -> None:
-    """Refuse a language that somebody else's front end would have to read."""
-    for directive in dockerfile.directives:
-        image = directive.first_word.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-        if directive.name == "syntax" and image not in _BUILT_IN_SYNTAXES:
-            file = dockerfile.stages[0].from_.span.file
-            raise SourceError(
-                f'the syntax "{directive.first_word}" is not known',
-                (Span(file=file, first=directive.line, last=directive.line),),
-                word=directive.first_word,
-                hint="docker/dockerfile is built in, and there is no other",
-            )
+def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
+    """Refuse a language that somebody else's front end would have to read.
+
+    ``wanted`` is what the build argument BUILDKIT_SYNTAX says instead of the file.
+    """
+    file = dockerfile.stages[0].from_.span.file
+    spans: tuple[Span, ...] = ()
+    if wanted is None:
+        directive = next((each for each in dockerfile.directives if each.name == "syntax"), None)
+        if directive is None:
+            return
+        wanted = directive.first_word
+        spans = (Span(file=file, first=directive.line, last=directive.line),)
+    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    if image not in _BUILT_IN_SYNTAXES:
+        raise SourceError(
+            f'the syntax "{wanted}" is not known',
+            spans,
+            word=wanted,
+            hint="docker/dockerfile is built in, and there is no other",
+        )
 
 
 def _target(dockerfile: Dockerfile, target: str) -> Stage:
@@ -150,6 +163,10 @@ class Lowering:
                 if value is not None:
                     scope[name] = declared[name] = value
         return scope, declared
+
+    def global_value(self, name: str) -> str:
+        """Return what a build argument or a global ARG says, or nothing."""
+        return self.options.build_args.get(name, self._global_args.get(name, ""))
 
     def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
         """Return a word with its variables replaced, quotes and escapes gone."""
@@ -353,10 +370,15 @@ class Lowering:
     ) -> int:
         """Add a step that makes the stage's next file system."""
         state.position += 1
-        index = self._add(Step(op=op, inputs=inputs, spans=(span,), no_cache=self.options.no_cache))
+        index = self._add(
+            Step(op=op, inputs=inputs, spans=(span,), no_cache=self._is_renewed(state.stage))
+        )
         self._label(state, index, text)
         state.rootfs = index
         return index
+
+    def _is_renewed(self, stage: Stage) -> bool:
+        return self.options.no_cache or stage.name in self.options.no_cache_stages
 
     def _label(self, state: StageState, index: int, text: str) -> None:
         """Name a step as BuildKit does: `[build 2/4] RUN make`."""
