@@ -5,10 +5,11 @@ Here, and in `wcbuild.cli`, is where the host's platform, the environment and th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from wcbuild.access import RegistryAccess, open_client
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
+from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
@@ -115,19 +117,34 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
     started = time.monotonic()
-    inputs = _read_inputs(request)
-    store = open_store(request.root or default_root(os.environ))
-    try:
-        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
+    with _opened(request, machine, emit) as build:
         descriptor, image_id, names = build.run()
-    finally:
-        store.close()
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
     )
+
+
+def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan:
+    """Say what `run_build` would do, and do nothing. Base images are looked up, not fetched.
+
+    Raises:
+        WcbuildError, RegistryError: it would fail before it did anything.
+    """
+    with _opened(request, machine, emit) as build:
+        return build.plan()
+
+
+@contextlib.contextmanager
+def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
+    inputs = _read_inputs(request)
+    store = open_store(request.root or default_root(os.environ))
+    try:
+        yield _Build(request, inputs, machine, store, _one_at_a_time(emit))
+    finally:
+        store.close()
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -262,7 +279,7 @@ class _Build:
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
-        request, identity = self._request, self._machine.identity
+        request = self._request
         self._exporter.check(
             request.outputs,
             self._inputs.tags,
@@ -273,41 +290,9 @@ class _Build:
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
-        folders = self._bases.folders()
         graph, plans, epoch = self._lower()
-        snapshotter = choose_snapshotter(self._store.root, identity)
-        sweep(self._store, snapshotter.sweep)
-        layers = Layers(
-            self._store,
-            snapshotter,
-            ownership=identity.full_ownership,
-            devices=not identity.userns,
-        )
-        contexts = self._contexts(graph, folders)
-        executor = StepExecutor(
-            layers=layers,
-            cache=LocalCache(self._store.root / "cache", self._store.has),
-            images=self._bases,
-            contexts=contexts,
-            snapshotter=snapshotter,
-            sandbox=self._machine.sandbox,
-            scratch=self._store.scratch_file,
-            cancel=self._cancel,
-            epoch=epoch,
-            salt=f"owners={identity.full_ownership} epoch={epoch}",
-            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
-            mounts=Mounts(
-                layers=layers,
-                snapshotter=snapshotter,
-                caches=CacheMounts(self._store.root / "mounts"),
-                secrets=Secrets(
-                    values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
-                ),
-                ownership=identity.full_ownership,
-            ),
-        )
-        try:
+        layers = self._layers()
+        with self._executor(graph, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
@@ -315,10 +300,6 @@ class _Build:
                     self._bases.keep(step.op.digest)
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
-        finally:
-            executor.close()
-            for tree in contexts.values():
-                tree.save()
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
@@ -329,6 +310,13 @@ class _Build:
         if request.push:
             descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
         return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
+
+    def plan(self) -> BuildPlan:
+        """Say what would be built, and what of it is there already. Files are read, and no more."""
+        graph, plans, epoch = self._lower()
+        with self._executor(graph, epoch, self._layers(), thorough=True) as executor:
+            known = Solver(executor, self._emit, self._cancel).known(graph)
+        return make_plan(self._inputs.dockerfile, graph, plans, frozenset(known))
 
     def _lower(self) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
@@ -357,6 +345,55 @@ class _Build:
             no_cache=request.no_cache,
             no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
         )
+
+    def _layers(self) -> Layers:
+        identity = self._machine.identity
+        snapshotter = choose_snapshotter(self._store.root, identity)
+        sweep(self._store, snapshotter.sweep)
+        return Layers(
+            self._store,
+            snapshotter,
+            ownership=identity.full_ownership,
+            devices=not identity.userns,
+        )
+
+    @contextlib.contextmanager
+    def _executor(
+        self, graph: Graph, epoch: int | None, layers: Layers, *, thorough: bool = False
+    ) -> Iterator[StepExecutor]:
+        """Make what executes the graph's steps, and end it after the `with` block."""
+        request, identity = self._request, self._machine.identity
+        contexts = self._contexts(graph, self._bases.folders())
+        executor = StepExecutor(
+            layers=layers,
+            cache=LocalCache(self._store.root / "cache", self._store.has),
+            images=self._bases,
+            contexts=contexts,
+            snapshotter=layers.snapshotter,
+            sandbox=self._machine.sandbox,
+            scratch=self._store.scratch_file,
+            cancel=self._cancel,
+            epoch=epoch,
+            salt=f"owners={identity.full_ownership} epoch={epoch}",
+            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
+            mounts=Mounts(
+                layers=layers,
+                snapshotter=layers.snapshotter,
+                caches=CacheMounts(self._store.root / "mounts"),
+                secrets=Secrets(
+                    values=request.secrets,
+                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                ),
+                ownership=identity.full_ownership,
+            ),
+            thorough=thorough,
+        )
+        try:
+            yield executor
+        finally:
+            executor.close()
+            for tree in contexts.values():
+                tree.save()
 
     def _contexts(self, graph: Graph, folders: Mapping[str, Path]) -> dict[str, LocalTree]:
         """Open the contexts that the graph refers to."""
