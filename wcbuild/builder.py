@@ -38,6 +38,7 @@ from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
 from wcbuild.solve.events import Emit, Event, Notice
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
@@ -87,6 +88,9 @@ class BuildRequest:
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    device_folders: tuple[Path, ...] = DEVICE_FOLDERS
+    """Where the devices that a RUN may name are specified, in the format of the Container Device
+    Interface."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)
@@ -384,6 +388,7 @@ class _Build:
                     values=request.secrets,
                     agents={name: path.absolute() for name, path in request.ssh.items()},
                 ),
+                device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
             thorough=thorough,
