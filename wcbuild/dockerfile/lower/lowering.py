@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from registry.errors import RegistryError
+from registry.errors import InvalidDocumentError, RegistryError
 from registry.oci.config import ContainerConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile import fold, words
@@ -284,7 +284,10 @@ class Lowering:
 
     def _stage_platform(self, from_: From) -> Platform:
         text = self.expand(from_.platform, self._globals, from_.span)
-        return Platform.parse(text) if text else self.options.platform
+        try:
+            return Platform.parse(text) if text else self.options.platform
+        except InvalidDocumentError as error:
+            raise SourceError(str(error), (from_.span,), word=from_.platform) from error
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
