@@ -27,7 +27,7 @@ from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, declared_args, lower
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import ContextError, SourceError, UsageError
@@ -342,9 +342,17 @@ class _Build:
             lower(self._inputs.dockerfile, self._options(platform), self._bases)
             for platform in self._inputs.platforms
         ]
+        self._warn_of_unused(lowered[0].unused_build_args)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
         return graph, plans, _epoch(lowered[0].source_date_epoch)
+
+    def _warn_of_unused(self, names: tuple[str, ...]) -> None:
+        """Say which build arguments changed nothing: mostly they are misspelt."""
+        for name in names:
+            hint = did_you_mean(name, sorted(declared_args(self._inputs.dockerfile)))
+            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
+            self._emit(Notice(level="warning", text=text))
 
     def _options(self, platform: Platform) -> Options:
         request = self._request

@@ -470,3 +470,15 @@ def test_a_misspelt_stage_is_named_with_a_near_one(refusal_of):
     message = refusal_of("FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /a /\n")
     assert "Dockerfile:3" in message
     assert 'did you mean "build"?' in message
+
+
+def test_a_misspelt_build_argument_is_told_with_a_near_one(wcbuild, context):
+    done = wcbuild.build(context("FROM scratch\nARG VERSION\n"), "--build-arg", "VERISON=1")
+    assert 'build argument "VERISON" is declared by no ARG (did you mean "VERSION"?)' in done.stderr
+
+
+def test_a_dockerfile_in_utf_16_is_told_apart(wcbuild, context):
+    folder = context("")
+    (folder / "Dockerfile").write_text("FROM scratch\n", encoding="utf-16")
+    done = wcbuild.build(folder, check=False)
+    assert '"Dockerfile" is in UTF-16 (save it as UTF-8' in done.stderr
