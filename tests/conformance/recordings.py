@@ -173,10 +173,10 @@ class FakeImages:
         return ResolvedImage(digest=sha256(name.encode()), config=parsed)
 
 
-def lowered(recording, platform):
-    """Lower a recorded build for one of its platforms."""
+def options(recording, platform):
+    """Return what the command line of a recorded build decided."""
     attrs = recording.attrs
-    options = Options(
+    return Options(
         platform=Platform.parse(platform),
         build_platform=Platform.parse(recording.build_platform),
         target=attrs.get("target", ""),
@@ -184,6 +184,10 @@ def lowered(recording, platform):
         shm_size=int(attrs.get("shm-size", 64 << 20)),
         labels={k[6:]: v for k, v in attrs.items() if k.startswith("label:")},
     )
+
+
+def lowered(recording, platform):
+    """Lower a recorded build for one of its platforms."""
     text = recording.dockerfile.encode("utf-8", "surrogateescape")
-    images = FakeImages(attrs, recording.base_command(), recording.pushed)
-    return lower(parse_dockerfile(text, file="Dockerfile"), options, images)
+    images = FakeImages(recording.attrs, recording.base_command(), recording.pushed)
+    return lower(parse_dockerfile(text, file="Dockerfile"), options(recording, platform), images)

@@ -71,6 +71,8 @@ class Options:
     platform: Platform
     build_platform: Platform
     target: str = ""
+    every_stage: bool = False
+    """Lower the stages that the target does not need, too, so that all are checked."""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     network: Network = Network.DEFAULT

@@ -1,0 +1,178 @@
+"""`--call`: what a Dockerfile is told to be, as text for people or as JSON, without a build.
+
+Both are what `docker buildx build --call` prints.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from wcbuild.cli.render.text import clean, excerpt, width
+from wcbuild.dockerfile.lint.check import CheckResult
+from wcbuild.dockerfile.outline import Outline, OutlineMount, TargetList
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.source import SourceFile, Span
+from wcbuild.errors import WcbuildError
+
+
+def check_json(result: CheckResult) -> dict[str, Any]:
+    """Return what `--call=check,format=json` prints."""
+    data: dict[str, Any] = {
+        "warnings": [_warning(warning) for warning in result.warnings],
+        "sources": [
+            {
+                "filename": result.source.name,
+                "language": "Dockerfile",
+                "data": _base64(result.source),
+            }
+        ],
+    }
+    if result.error is not None:
+        data["buildError"] = {
+            "message": _message(result.error),
+            "location": _location(result.error.spans[:1]),
+        }
+    return data
+
+
+def _warning(warning: LintWarning) -> dict[str, Any]:
+    rule = warning.rule
+    fields = {
+        "ruleName": rule.name,
+        "description": rule.description,
+        "url": rule.url,
+        "detail": warning.message,
+        "location": _location((warning.span,)),
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _message(error: WcbuildError) -> str:
+    """Return an error's words without its place, which stands beside them."""
+    text = str(error)
+    return text.removeprefix(f"{error.spans[0]}: ") if error.spans else text
+
+
+def _location(spans: Iterable[Span]) -> dict[str, Any]:
+    """Return the lines one by one, as BuildKit counts them."""
+    lines = [line for span in spans for line in range(span.first, span.last + 1)]
+    ranges = [{"start": {"line": line}, "end": {"line": line}} for line in lines]
+    return {"ranges": ranges} if ranges else {}
+
+
+def check_text(result: CheckResult) -> str:
+    """Return the warnings as `--check` prints them, each with its lines."""
+    return "".join(warning_text(warning, result.source) for warning in result.warnings)
+
+
+def warning_text(warning: LintWarning, source: SourceFile) -> str:
+    """Return one warning with its lines."""
+    rule = warning.rule
+    page = f" - {rule.url}" if rule.url else ""
+    head = f"\nWARNING: {rule.name}{page}\n{clean(warning.message)}\n"
+    return head + excerpt(source, warning.span)
+
+
+def outline_json(outline: Outline) -> dict[str, Any]:
+    """Return what `--call=outline,format=json` prints."""
+    args = [
+        {
+            "name": arg.name,
+            "description": arg.description,
+            "value": arg.value,
+            "location": _location((arg.span,)),
+        }
+        for arg in outline.args
+    ]
+    fields = {
+        "name": outline.name,
+        "description": outline.description,
+        "args": [_without_empty(arg) for arg in args],
+        "secrets": _mounts(outline.secrets),
+        "ssh": _mounts(outline.ssh),
+        "sources": [_base64(outline.source)],
+    }
+    return _without_empty(fields)
+
+
+def _mounts(mounts: Iterable[OutlineMount]) -> list[dict[str, Any]]:
+    return [
+        _without_empty(
+            {
+                "name": mount.name,
+                "required": mount.required,
+                "location": _location((mount.span,)),
+            }
+        )
+        for mount in mounts
+    ]
+
+
+def outline_text(outline: Outline) -> str:
+    """Return what `--call=outline` prints: a table of each kind that is not empty."""
+    parts: list[str] = []
+    rows: list[tuple[str, ...]]
+    if outline.name or outline.description:
+        head = [("TARGET:", outline.name or "(default)")]
+        if outline.description:
+            head.append(("DESCRIPTION:", outline.description))
+        parts.append(_table(head, gap=1))
+    if outline.args:
+        rows = [(arg.name, arg.value, arg.description) for arg in outline.args]
+        parts.append(_table([("BUILD ARG", "VALUE", "DESCRIPTION"), *rows], gap=3))
+    for title, mounts in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
+        if mounts:
+            rows = [(mount.name, "true" if mount.required else "") for mount in mounts]
+            parts.append(_table([(title, "REQUIRED"), *rows], gap=3))
+    return "".join(f"{part}\n" for part in parts)
+
+
+def targets_json(listed: TargetList) -> dict[str, Any]:
+    """Return what `--call=targets,format=json` prints."""
+    rows = [
+        {
+            "name": target.name,
+            "default": target.is_default,
+            "description": target.description,
+            "base": target.base,
+            "platform": target.platform,
+            "location": _location((target.span,)),
+        }
+        for target in listed.targets
+    ]
+    return {
+        "targets": [_without_empty(row) for row in rows],
+        "sources": [_base64(listed.source)],
+    }
+
+
+def targets_text(listed: TargetList) -> str:
+    """Return what `--call=targets` prints."""
+    rows = [("TARGET", "DESCRIPTION")]
+    for target in listed.targets:
+        words = (target.name, "(default)" if target.is_default else "")
+        rows.append((" ".join(filter(None, words)), target.description))
+    return _table(rows, gap=1)
+
+
+def _table(rows: Sequence[tuple[str, ...]], *, gap: int) -> str:
+    """Return rows of cells in columns ``gap`` blanks apart; the last column has no end."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(width, column)) + gap for column in list(zip(*cleaned, strict=True))[:-1]]
+    lines = []
+    for *cells, last in cleaned:
+        padded = (
+            cell + " " * (size - width(cell)) for cell, size in zip(cells, widths, strict=True)
+        )
+        lines.append("".join(padded) + last)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value}
+
+
+def _base64(source: SourceFile) -> str:
+    return base64.b64encode(source.data).decode()
