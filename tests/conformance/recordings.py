@@ -7,7 +7,14 @@ from registry.oci.config import ImageConfig
 from registry.oci.digest import sha256
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.dockerfile.lower import ContextKind, NamedContext, Options, ResolvedImage, lower
+from wcbuild.dockerfile.lower import (
+    ContextKind,
+    Entitlement,
+    NamedContext,
+    Options,
+    ResolvedImage,
+    lower,
+)
 from wcbuild.dockerfile.stages import parse_dockerfile
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -67,7 +74,10 @@ def edge_cases(tables):
             dockerfile=record["dockerfile"],
             attrs=record.get("attrs") or {},
             outcome=record["build"],
-            files=tuple(record.get("files") or ()),
+            files=tuple(
+                {"path": path, "content": content}
+                for path, content in (record.get("files") or {}).items()
+            ),
         )
         for record in tables("oracle_edge_cases")
     ]
@@ -146,6 +156,9 @@ class FakeImages:
 
     def image(self, name, platform):
         reference = Reference.parse(name).with_default_tag()
+        if self.pushed.get(name):
+            known = json.dumps(self.pushed[name]).encode()
+            return ResolvedImage(digest=sha256(known), config=ImageConfig.parse(known))
         windows = platform.os == "windows"
         config = {
             "Cmd": self.command or (["c:\\windows\\system32\\cmd.exe"] if windows else ["sh"])
@@ -179,6 +192,7 @@ def options(recording, platform):
     return Options(
         platform=Platform.parse(platform),
         build_platform=Platform.parse(recording.build_platform),
+        allow=frozenset(Entitlement),
         target=attrs.get("target", ""),
         build_args={k[10:]: v for k, v in attrs.items() if k.startswith("build-arg:")},
         shm_size=int(attrs.get("shm-size", 64 << 20)),

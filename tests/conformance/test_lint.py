@@ -1,7 +1,8 @@
 """The checks of a Dockerfile, its outline and its targets, as BuildKit's front end has them."""
 
 import pytest
-from recordings import BUILD_PLATFORM, FakeImages
+import recordings
+from recordings import BUILD_PLATFORM, FakeImages, edge_cases, integration
 
 from registry.errors import RegistryError
 from wcbuild.cli import calls
@@ -212,8 +213,5 @@ def check_build(recording):
     ],
 )
 def test_builds_warn_as_recorded(tables, measure, name, build_platform, floor):
-    if name == "oracle_edge_cases":
-        found = edge_cases(tables)
-    else:
-        found = integration(tables, name, build_platform)
+    found = edge_cases(tables) if name == "oracle_edge_cases" else integration(tables, name, build_platform)
     measure(f"{name} (warnings of a build)", found, check_build, floor=floor)

@@ -70,7 +70,7 @@ def lower(
         SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
             be had (BaseImageError).
     """
-    _check_syntax(dockerfile)
+    _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside, observer)
     target = find_target(dockerfile, options.target)
     # In the order of the file, as people read it, and without recursion through a thousand stages.
@@ -87,21 +87,34 @@ def lower(
         base_history=state.base.history if state.base else (),
         history=tuple(state.history),
     )
-    return Lowered(graph=Graph(steps=tuple(lowering.steps)), plan=plan)
+    return Lowered(
+        graph=Graph(steps=tuple(lowering.steps)),
+        plan=plan,
+        source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+    )
 
 
-def _check_syntax(dockerfile: Dockerfile) -> None:
-    """Refuse a language that somebody else's front end would have to read."""
-    for directive in dockerfile.directives:
-        image = directive.first_word.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-        if directive.name == "syntax" and image not in _BUILT_IN_SYNTAXES:
-            file = dockerfile.stages[0].from_.span.file
-            raise SourceError(
-                f'the syntax "{directive.first_word}" is not known',
-                (Span(file=file, first=directive.line, last=directive.line),),
-                word=directive.first_word,
-                hint="docker/dockerfile is built in, and there is no other",
-            )
+def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
+    """Refuse a language that somebody else's front end would have to read.
+
+    ``wanted`` is what the build argument BUILDKIT_SYNTAX says instead of the file.
+    """
+    file = dockerfile.stages[0].from_.span.file
+    spans: tuple[Span, ...] = ()
+    if wanted is None:
+        directive = next((each for each in dockerfile.directives if each.name == "syntax"), None)
+        if directive is None:
+            return
+        wanted = directive.first_word
+        spans = (Span(file=file, first=directive.line, last=directive.line),)
+    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    if image not in _BUILT_IN_SYNTAXES:
+        raise SourceError(
+            f'the syntax "{wanted}" is not known',
+            spans,
+            word=wanted,
+            hint="docker/dockerfile is built in, and there is no other",
+        )
 
 
 def find_target(dockerfile: Dockerfile, target: str) -> Stage:
@@ -172,6 +185,10 @@ class Lowering:
                 self._observer.arg(None, arg, ArgValue(name=name, value=value, used=used))
         self._observer.from_scope(predefined, scope)
         return scope, declared
+
+    def global_value(self, name: str) -> str:
+        """Return what a build argument or a global ARG says, or nothing."""
+        return self.options.build_args.get(name, self._global_args.get(name, ""))
 
     def _expansion(self, word: str, scope: Mapping[str, str], span: Span) -> words.Expansion:
         with _blaming(span, word):
@@ -402,16 +419,24 @@ class Lowering:
     ) -> int:
         """Add a step that makes the stage's next file system."""
         state.position += 1
-        index = self._add(Step(op=op, inputs=inputs, spans=(span,), no_cache=self.options.no_cache))
+        index = self._add(
+            Step(op=op, inputs=inputs, spans=(span,), no_cache=self._is_renewed(state.stage))
+        )
         self._label(state, index, text)
         state.rootfs = index
         return index
 
+    def _is_renewed(self, stage: Stage) -> bool:
+        return self.options.no_cache or stage.name in self.options.no_cache_stages
+
     def _label(self, state: StageState, index: int, text: str) -> None:
         """Name a step as BuildKit does: `[build 2/4] RUN make`."""
-        several = len(self._dockerfile.stages) > 1 or state.stage.name
-        stage = f"{state.stage.display_name} " if several else ""
-        label = f"[{stage}{state.position}/{state.total}] {text}"
+        words = [f"{state.position}/{state.total}"]
+        if len(self._dockerfile.stages) > 1 or state.stage.name:
+            words.insert(0, state.stage.display_name)
+        if self.options.show_platform:
+            words.insert(0, str(state.platform))
+        label = f"[{' '.join(words)}] {text}"
         self.steps[index] = replace(self.steps[index], label=label)
 
     # -- instructions

@@ -10,7 +10,7 @@ from typing import Protocol
 from registry.oci.config import ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import Graph, Network
+from wcbuild.graph.ops import DEFAULT_SHM_SIZE, Graph, Network
 from wcbuild.graph.plan import ImagePlan
 
 MAIN_CONTEXT = "context"
@@ -29,6 +29,14 @@ class ResolvedImage:
     digest: str
     """The manifest's."""
     config: ImageConfig
+
+
+class Entitlement(StrEnum):
+    """What a Dockerfile gets only from somebody who trusts it."""
+
+    NETWORK_HOST = "network.host"
+    SECURITY_INSECURE = "security.insecure"
+    DEVICE = "device"
 
 
 class ContextKind(StrEnum):
@@ -76,10 +84,16 @@ class Options:
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     network: Network = Network.DEFAULT
+    allow: frozenset[Entitlement] = frozenset()
+    """What the person who builds lets a RUN have, should it ask."""
     hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    shm_size: int = 64 * 1024 * 1024
+    shm_size: int = DEFAULT_SHM_SIZE
     no_cache: bool = False
+    show_platform: bool = False
+    """Say in labels which platform a step is for: there are several."""
+    no_cache_stages: frozenset[str] = frozenset()
+    """Names of stages of which every step is done again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +102,5 @@ class Lowered:
 
     graph: Graph
     plan: ImagePlan
+    source_date_epoch: str
+    """SOURCE_DATE_EPOCH as a build argument or a global ARG gives it; empty is none."""
