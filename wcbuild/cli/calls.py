@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wcbuild.cli.render.text import clean, excerpt, width
-from wcbuild.dockerfile.lint.check import CheckResult
+from wcbuild.dockerfile.lint import CheckResult
 from wcbuild.dockerfile.outline import Outline, OutlineMount, TargetList
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile, Span

@@ -3,7 +3,6 @@
 Rules that need the text alone are in `static`; the others hear from lowering what it comes across.
 """
 
-from wcbuild.dockerfile.lint.linter import Linter
-from wcbuild.dockerfile.lint.options import CheckOptions, check_options
+from wcbuild.dockerfile.lint.check import CheckResult, check, check_unreadable, lower_and_check
 
-__all__ = ["CheckOptions", "Linter", "check_options"]
+__all__ = ["CheckResult", "check", "check_unreadable", "lower_and_check"]

@@ -18,7 +18,6 @@ from wcbuild.dockerfile.instructions import (
     Entrypoint,
     Env,
     Expose,
-    From,
     HealthCheck,
     Instruction,
     Label,
@@ -26,8 +25,9 @@ from wcbuild.dockerfile.instructions import (
 )
 from wcbuild.dockerfile.lint import static
 from wcbuild.dockerfile.lint.options import CheckOptions, comment_options
-from wcbuild.dockerfile.lint.windows import backslashes
+from wcbuild.dockerfile.lint.windows import backslashes, sounds_like_windows
 from wcbuild.dockerfile.lower.observer import Observer
+from wcbuild.dockerfile.lower.outside import BaseImageError
 from wcbuild.dockerfile.lower.paths import is_absolute
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.parser import Node, parse
@@ -116,6 +116,10 @@ class Linter(Observer):
         """The stage that the instruction on a line belongs to."""
         self._with_workdir: set[int] = set()
         """Stages that have set a working directory, or stand on one that has."""
+        self._on_nothing: set[int] = set()
+        """Stages whose base image, and so its variables, are not known."""
+        self.missing: list[BaseImageError] = []
+        """The images that could not be had."""
         self._latest: dict[tuple[int, type[Instruction]], Span] = {}
         self._findings.add(static.of_text(dockerfile.nodes, dockerfile.warnings))
         self._findings.add(static.of_stages(dockerfile))
@@ -145,17 +149,24 @@ class Linter(Observer):
         for stage in self.dockerfile.stages:
             self._findings.add(self._of_from_line(stage, scope, known))
 
-    def image(self, from_: From, name: str, expected: Platform, found: Platform) -> None:
-        if (expected.os, expected.architecture) != (found.os, found.architecture):
-            words = (name, quoted(str(found)), quoted(str(expected)))
-            self._findings.add([INVALID_BASE_IMAGE_PLATFORM.at(from_.span, *words)])
+    def image(self, name: str, wanted: Platform, found: Platform, span: Span) -> None:
+        if (wanted.os, wanted.architecture) != (found.os, found.architecture):
+            words = (name, quoted(str(found)), quoted(str(wanted)))
+            self._findings.add([INVALID_BASE_IMAGE_PLATFORM.at(span, *words)])
+
+    def no_image(self, error: BaseImageError) -> None:
+        self.missing.append(error)
 
     def stage(self, state: StageState) -> None:
-        parent = state.parent
-        if parent is not None and parent.stage.index in self._with_workdir:
-            self._with_workdir.add(state.stage.index)
-        if state.is_windows:
-            self._findings.add(self._of_backslashes(state.stage))
+        stage, parent = state.stage, state.parent
+        for indexes in (self._with_workdir, self._on_nothing):
+            if parent is not None and parent.stage.index in indexes:
+                indexes.add(stage.index)
+        is_missing = any(error.spans == (stage.from_.span,) for error in self.missing)
+        if is_missing:
+            self._on_nothing.add(stage.index)
+        if state.is_windows or (is_missing and sounds_like_windows(stage.from_.base)):
+            self._findings.add(self._of_backslashes(stage))
 
     def instruction(self, state: StageState, instruction: Instruction) -> None:
         self._states[instruction.span.first] = state
@@ -182,6 +193,8 @@ class Linter(Observer):
 
     def unset(self, names: tuple[str, ...], span: Span) -> None:
         state = self._states[span.first]
+        if state.stage.index in self._on_nothing:
+            return
         declared = {name for name, _ in state.args}
         for name in names:
             if name not in declared and name not in _NEVER_SET:
@@ -322,9 +335,12 @@ class Linter(Observer):
 
 
 def lint_unreadable(
-    source: SourceFile, error: DockerfileSyntaxError, options: CheckOptions
+    source: SourceFile, error: DockerfileSyntaxError, options: CheckOptions, *, windows: bool
 ) -> tuple[LintWarning, ...]:
-    """Return what can be said of a Dockerfile up to the instruction that could not be read."""
+    """Return what can be said of a Dockerfile up to the instruction that could not be read.
+
+    ``windows`` says that an image for Windows was asked for.
+    """
     try:
         parsed = parse(source.text, file=source.name)
     except DockerfileSyntaxError:
@@ -333,6 +349,10 @@ def lint_unreadable(
     nodes = [node for node in parsed.nodes if node.span.first <= end]
     findings = _Findings(parsed.nodes, options)
     findings.add(static.of_text(nodes, parsed.warnings))
+    if not any(directive.name == "escape" for directive in parsed.directives):
+        bases = [node.args[0] for node in nodes if node.keyword.lower() == "from" and node.args]
+        if windows or any(map(sounds_like_windows, bases)):
+            findings.add(backslashes(nodes, _lines(source)))
     return findings.in_order()
 
 

@@ -18,6 +18,7 @@ from wcbuild.dockerfile.words import SPACES, WordError, expand
 _WITH_PATHS = frozenset(("add", "copy", "env", "volume", "workdir"))
 _DRIVE = re.compile(r"(?<!\w)[A-Za-z]:\\$")
 _SPACES = re.compile(f"[{SPACES}]+")
+_WINDOWS_NAMES = frozenset(("windows", "windowsservercore", "servercore", "nanoserver"))
 _SHOWN = 60
 
 
@@ -40,6 +41,12 @@ def backslashes(nodes: Sequence[Node], lines: Sequence[str]) -> Iterator[LintWar
                     f' is read as "{_read(word)[:_SHOWN]}"'
                 )
                 yield WINDOWS_TRAILING_BACKSLASH.at(node.span, text)
+
+
+def sounds_like_windows(base: str) -> bool:
+    """Say whether an image that cannot be looked at is one of Windows', by its name."""
+    components = re.split(r"[/:@]", base.lower())
+    return not _WINDOWS_NAMES.isdisjoint(components)
 
 
 def _joined(node: Node, lines: Sequence[str]) -> LintWarning | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from registry.errors import RegistryError
-from registry.oci.config import ContainerConfig
+from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile import fold, words
 from wcbuild.dockerfile.instructions import (
@@ -358,7 +358,6 @@ class Lowering:
             )
             return
         image = self._image(name, state, span)
-        self._observer.image(from_, name, state.platform, image.config.platform)
         state.rootfs = self.source(
             ImageOp(reference=name, digest=image.digest, platform=state.platform),
             f"FROM {name}",
@@ -385,13 +384,17 @@ class Lowering:
 
     def _image(self, name: str, state: StageState, span: Span) -> ResolvedImage:
         try:
-            return self._outside.image(name, state.platform)
+            image = self._outside.image(name, state.platform)
         except RegistryError as error:
             stages = [stage.name for stage in self._dockerfile.stages if stage.name]
             hint = did_you_mean(name, stages)
-            raise BaseImageError(
-                f'image "{name}": {error}', (span,), word=name, hint=hint
-            ) from error
+            failure = BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)
+            if not self.options.without_images:
+                raise failure from error
+            self._observer.no_image(failure)
+            return ResolvedImage(digest="", config=ImageConfig(platform=state.platform))
+        self._observer.image(name, state.platform, image.config.platform, span)
+        return image
 
     # -- steps
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.oci.platform import Platform
-from wcbuild.dockerfile.instructions import Arg, From, Instruction
+from wcbuild.dockerfile.instructions import Arg, Instruction
+from wcbuild.dockerfile.lower.outside import BaseImageError
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Stage
@@ -31,8 +32,11 @@ class Observer:
     def from_scope(self, predefined: Mapping[str, str], scope: Mapping[str, str]) -> None:
         """Hear which arguments are predefined, and what FROM lines see: those and the global ones."""
 
-    def image(self, from_: From, name: str, expected: Platform, found: Platform) -> None:
-        """Hear for which platform a base image was wanted and is."""
+    def image(self, name: str, wanted: Platform, found: Platform, span: Span) -> None:
+        """Hear for which platform an image was wanted and is."""
+
+    def no_image(self, error: BaseImageError) -> None:
+        """Hear that an image cannot be had, and that lowering goes on without it."""
 
     def stage(self, state: StageState) -> None:
         """Hear that a stage begins; what it stands on is known."""
