@@ -46,7 +46,7 @@ FLOORS = (
         "wcbuild.dockerfile.outline",
     ),
     ("wcbuild.builder",),
-    ("wcbuild.worker",),
+    ("wcbuild.worker", "wcbuild.calls"),
     ("wcbuild",),
     ("wcbuild.cli",),
     ("wcbuild.__main__",),

@@ -98,6 +98,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-m", "--memory", default="0", metavar="SIZE", help="memory that a RUN may use")
     add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
     add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
+    add(
+        "--call",
+        default="build",
+        metavar="METHOD[,format=json]",
+        help="build, or print what check, outline or targets say without building",
+    )
+    add(
+        "--check",
+        dest="call",
+        action="store_const",
+        const="check",
+        help="the same as --call=check: exit status 1 if there are warnings",
+    )
     add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
     add("-q", "--quiet", action="store_true", help="print only the image id")
     add("--iidfile", metavar="FILE", help="write the image id to FILE")
@@ -108,6 +121,12 @@ def run(invocation: Invocation) -> int:
     """Build; print the image id if asked to be quiet."""
     args = invocation.args
     request = make_request(invocation)
+    if args.call != "build":
+        from wcbuild.cli.calls import Call, run_call  # noqa: PLC0415 - most invocations build
+
+        call = Call.parse(args.call)
+        if call.method != "build":
+            return run_call(call, request, invocation.stdout)
     progress = "quiet" if args.quiet else args.progress
     with Machine.start() as machine:
         renderer = choose(progress, invocation.stderr, invocation.environment)

@@ -6,15 +6,108 @@ Both are what `docker buildx build --call` prints.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TextIO
 
+from wcbuild import calls
+from wcbuild.builder import BuildRequest
 from wcbuild.cli.render.text import clean, excerpt, width
 from wcbuild.dockerfile.lint import CheckResult
 from wcbuild.dockerfile.outline import Outline, OutlineMount, TargetList
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile, Span
-from wcbuild.errors import WcbuildError
+from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.errors import UsageError, WcbuildError
+
+_METHODS = ("build", "check", "lint", "outline", "targets")
+_FORMATS = ("json", "text")
+_TRUE, _FALSE = ("1", "true"), ("0", "false")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What `--call` asks for."""
+
+    method: str
+    json: bool = False
+    ignore_status: bool = False
+    """Warnings are no reason for another exit status than 0."""
+
+    @classmethod
+    def parse(cls, text: str) -> Call:
+        """Read `METHOD[,format=json|text][,ignorestatus=true|false]`.
+
+        Raises:
+            UsageError: anything else.
+        """
+        methods: list[str] = []
+        options = {"format": "text", "ignorestatus": "false"}
+        for field in text.split(","):
+            key, equals, value = field.partition("=")
+            if not equals:
+                methods.append(field)
+            elif key in options:
+                options[key] = value.lower()
+            else:
+                hint = did_you_mean(key, options)
+                raise UsageError(f'--call "{text}": unknown option "{key}"{_asked(hint)}')
+        if len(methods) != 1 or methods[0] not in _METHODS:
+            hint = did_you_mean(methods[0], _METHODS) if methods else ""
+            raise UsageError(
+                f'--call "{text}": expected one of build, check, outline, targets{_asked(hint)}'
+            )
+        if options["format"] not in _FORMATS:
+            raise UsageError(f'--call "{text}": format is json or text')
+        if options["ignorestatus"] not in _TRUE + _FALSE:
+            raise UsageError(f'--call "{text}": ignorestatus is true or false')
+        return cls(
+            method="check" if methods[0] == "lint" else methods[0],
+            json=options["format"] == "json",
+            ignore_status=options["ignorestatus"] in _TRUE,
+        )
+
+
+def _asked(hint: str) -> str:
+    return f" ({hint})" if hint else ""
+
+
+def run_call(call: Call, request: BuildRequest, stdout: TextIO) -> int:
+    """Print what ``call`` asks for and return the exit status: 1 for a check that found something.
+
+    Raises:
+        WcbuildError, RegistryError: the Dockerfile would not build; the checks are printed even so.
+    """
+    match call.method:
+        case "outline":
+            outline = calls.outline(request)
+            stdout.write(_json(outline_json(outline)) if call.json else outline_text(outline))
+        case "targets":
+            listed = calls.targets(request)
+            stdout.write(_json(targets_json(listed)) if call.json else targets_text(listed))
+        case _:
+            result = calls.check(request)
+            stdout.write(_json(check_json(result)) if call.json else _check_report(result))
+            stdout.flush()
+            if result.error is not None:
+                raise result.error
+            return int(bool(result.warnings) and not call.ignore_status)
+    return 0
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _check_report(result: CheckResult) -> str:
+    count = len(result.warnings)
+    if result.is_clean:
+        return "Check complete, no warnings found.\n"
+    if not count:
+        return ""
+    found = "1 warning has been found" if count == 1 else f"{count} warnings have been found"
+    return f"Check complete, {found}!\n{check_text(result)}"
 
 
 def check_json(result: CheckResult) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from wcbuild.dockerfile.source import SourceFile, Span
+from wcbuild.solve.events import Warned
 
 MAX_LINE = 4096
 """Bytes of a command's line that are kept together; a longer line is shown in pieces."""
@@ -122,6 +124,20 @@ def paint(text: str, colour: str, *, on: bool) -> str:
 
 
 _CODES = {"red": "31", "yellow": "33", "blue": "34", "bold": "1"}
+
+
+def warning_lines(warned: Sequence[Warned], *, colour: bool = False) -> list[str]:
+    """Return the lines that end a build in which something was ``warned`` of; none if nothing was."""
+    if not warned:
+        return []
+    head = "1 warning found:" if len(warned) == 1 else f"{len(warned)} warnings found:"
+    lines = ["", paint(f" {head}", "yellow", on=colour)]
+    for each in warned:
+        rule = each.warning.rule
+        lines += [f" - {clean(str(each.warning))}", rule.description]
+        lines += [f"More info: {rule.url}"] if rule.url else []
+        lines += [*excerpt(each.source, each.warning.span).splitlines(), ""]
+    return lines
 
 
 def excerpt(source: SourceFile, span: Span) -> str:
