@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import bisect
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from registry.errors import RegistryError
 from registry.oci.platform import Platform
 from registry.reference import Reference
+from wcbuild.dockerfile.directives import Directive
 from wcbuild.dockerfile.gotext import quoted
 from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.instructions import (
@@ -25,7 +26,6 @@ from wcbuild.dockerfile.instructions import (
 )
 from wcbuild.dockerfile.lint import static
 from wcbuild.dockerfile.lint.options import CheckOptions, comment_options
-from wcbuild.dockerfile.lint.windows import backslashes, sounds_like_windows
 from wcbuild.dockerfile.lower.observer import Observer
 from wcbuild.dockerfile.lower.outside import BaseImageError
 from wcbuild.dockerfile.lower.paths import is_absolute
@@ -55,6 +55,9 @@ from wcbuild.dockerfile.suggest import suggest
 from wcbuild.dockerfile.words import Expansion, WordError, expand
 from wcbuild.errors import DockerfileSyntaxError, SourceError
 
+MAX_COMPARISONS = 20_000
+"""Names compared to find what an undefined one may be a slip of; a file may have thousands of each."""
+
 _SECRETS = frozenset(
     (
         *("apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd"),
@@ -72,8 +75,8 @@ class _Findings:
     """Warnings, without those that the file's options or an instruction's comments switch off."""
 
     def __init__(self, nodes: Sequence[Node], options: CheckOptions) -> None:
-        self._nodes = nodes
-        self._first_lines = [node.span.first for node in nodes]
+        self._comments = {node.span.first: node.comments for node in nodes}
+        """What stands above the instruction that begins on a line."""
         self._options = options
         self._found: dict[LintWarning, None] = {}
 
@@ -84,8 +87,10 @@ class _Findings:
 
     def _options_at(self, span: Span) -> CheckOptions:
         """Return the options of the instruction that ``span`` lies in."""
-        node = self._nodes[bisect.bisect_right(self._first_lines, span.first) - 1]
-        own = comment_options(node.comments) if node.comments else None
+        line = span.first
+        while line not in self._comments:
+            line -= 1
+        own = comment_options(self._comments[line]) if self._comments[line] else None
         return self._options if own is None else self._options.merged(own)
 
     def in_order(self) -> tuple[LintWarning, ...]:
@@ -108,7 +113,8 @@ class Linter(Observer):
     ) -> None:
         """``ignore`` says what the build context leaves out."""
         self.dockerfile = dockerfile
-        self._lines = _lines(source)
+        self._source = source
+        self._compared = 0
         self._options = options
         self._ignore = ignore
         self._findings = _Findings(dockerfile.nodes, options)
@@ -165,7 +171,7 @@ class Linter(Observer):
         is_missing = any(error.spans == (stage.from_.span,) for error in self.missing)
         if is_missing:
             self._on_nothing.add(stage.index)
-        if state.is_windows or (is_missing and sounds_like_windows(stage.from_.base)):
+        if (state.is_windows or is_missing) and not _chooses_escape(self.dockerfile.directives):
             self._findings.add(self._of_backslashes(stage))
 
     def instruction(self, state: StageState, instruction: Instruction) -> None:
@@ -198,7 +204,7 @@ class Linter(Observer):
         declared = {name for name, _ in state.args}
         for name in names:
             if name not in declared and name not in _NEVER_SET:
-                near = suggest(name, state.scope)
+                near = self._suggest(name, state.scope)
                 hint = f" (did you mean ${near}?)" if near else ""
                 self._findings.add([UNDEFINED_VAR.at(span, name, hint)])
 
@@ -232,7 +238,7 @@ class Linter(Observer):
         for expansion in (base, platform):
             for name in expansion.unset if expansion is not None else ():
                 if name not in known:
-                    near = suggest(name, known)
+                    near = self._suggest(name, known)
                     hint = f" (did you mean {near}?)" if near else ""
                     yield UNDEFINED_ARG_IN_FROM.at(from_.span, name, hint)
         if not from_.platform or platform is None or platform.unset:
@@ -250,14 +256,17 @@ class Linter(Observer):
             yield FROM_PLATFORM_FLAG_CONST_DISALLOWED.at(from_.span, quoted(platform.text))
 
     def _of_backslashes(self, stage: Stage) -> Iterator[LintWarning]:
-        dockerfile = self.dockerfile
-        if any(directive.name == "escape" for directive in dockerfile.directives):
-            return iter(())
-        first = stage.from_.span.first
-        after = dockerfile.stages[stage.index + 1 : stage.index + 2]
-        end = after[0].from_.span.first if after else len(self._lines) + 1
-        nodes = [node for node in dockerfile.nodes if first <= node.span.first < end]
-        return backslashes(nodes, self._lines)
+        """Check a stage for Windows; one whose base is not known may be one, by its base's name."""
+        # Most builds are for Linux, and a cached one counts milliseconds.
+        from wcbuild.dockerfile.lint import windows  # noqa: PLC0415
+
+        is_known = stage.index not in self._on_nothing
+        if is_known or windows.sounds_like_windows(stage.from_.base):
+            nodes = self.dockerfile.nodes
+            starts = [each.from_.span.first for each in self.dockerfile.stages]
+            end = starts[stage.index + 1] if stage.index + 1 < len(starts) else sys.maxsize
+            own = [node for node in nodes if starts[stage.index] <= node.span.first < end]
+            yield from windows.backslashes(own, _lines(self._source))
 
     def _legacy(self, instruction: Env | Label) -> None:
         if instruction.legacy:
@@ -322,6 +331,11 @@ class Linter(Observer):
                 if host.strip(":"):
                     self._findings.add([EXPOSE_INVALID_FORMAT.at(instruction.span, word)])
 
+    def _suggest(self, name: str, known: Collection[str]) -> str:
+        """Return what ``name`` may be a slip of, as long as comparing does not take too long."""
+        self._compared += len(known)
+        return suggest(name, known) if self._compared <= MAX_COMPARISONS else ""
+
     def _expand(self, word: str, scope: Mapping[str, str]) -> Expansion | None:
         """Return what a word comes to; None if lowering will refuse it."""
         try:
@@ -349,11 +363,21 @@ def lint_unreadable(
     nodes = [node for node in parsed.nodes if node.span.first <= end]
     findings = _Findings(parsed.nodes, options)
     findings.add(static.of_text(nodes, parsed.warnings))
-    if not any(directive.name == "escape" for directive in parsed.directives):
+    if not _chooses_escape(parsed.directives):
+        from wcbuild.dockerfile.lint.windows import (  # noqa: PLC0415 - as above
+            backslashes,
+            sounds_like_windows,
+        )
+
         bases = [node.args[0] for node in nodes if node.keyword.lower() == "from" and node.args]
         if windows or any(map(sounds_like_windows, bases)):
             findings.add(backslashes(nodes, _lines(source)))
     return findings.in_order()
+
+
+def _chooses_escape(directives: Iterable[Directive]) -> bool:
+    """Say whether the author has thought of the escape character."""
+    return any(directive.name == "escape" for directive in directives)
 
 
 def _keyword(instruction: Instruction) -> str:

@@ -108,8 +108,11 @@ def check_options(source: SourceFile, build_args: Mapping[str, str]) -> CheckOpt
     try:
         return CheckOptions.parse(directive.first_word)
     except CheckOptionError as error:
+        hint = error.hint
+        if directive.value != directive.first_word:
+            hint = "options have no blanks between them"
         span = Span(file=source.name, first=directive.line, last=directive.line)
-        raise SourceError(str(error), (span,), word=error.word, hint=error.hint) from None
+        raise SourceError(str(error), (span,), word=error.word, hint=hint) from None
 
 
 def comment_options(comments: Iterable[str]) -> CheckOptions | None:
