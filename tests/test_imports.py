@@ -42,6 +42,7 @@ FLOORS = (
         "wcbuild.bases",
         "wcbuild.export",
         "wcbuild.collect",
+        "wcbuild.buildplan",
         "wcbuild.dockerfile.lint",
         "wcbuild.dockerfile.outline",
     ),
@@ -68,7 +69,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 

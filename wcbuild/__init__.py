@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wcbuild.dockerfile.rules import LintWarning
     from wcbuild.errors import WcbuildError
     from wcbuild.export import Output
-    from wcbuild.worker import build
+    from wcbuild.worker import build, plan
 
 __version__ = "0.1.0"
 
@@ -34,6 +34,7 @@ __all__ = [
     "build",
     "check",
     "outline",
+    "plan",
     "targets",
 ]
 
@@ -50,6 +51,7 @@ _HOMES = {
     "build": "wcbuild.worker",
     "check": "wcbuild.calls",
     "outline": "wcbuild.calls",
+    "plan": "wcbuild.worker",
     "targets": "wcbuild.calls",
 }
 

@@ -5,13 +5,15 @@ Here, and in `wcbuild.cli`, is where the host's platform, the environment and th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -21,11 +23,12 @@ from wcbuild.access import RegistryAccess, open_client
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
+from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, declared_args, lower
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
@@ -39,6 +42,7 @@ from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
 from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
@@ -46,6 +50,9 @@ from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
+
+if TYPE_CHECKING:
+    from wcbuild.solve.agents import Agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +93,11 @@ class BuildRequest:
     pids_limit: int = 0
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    ssh: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """For `RUN --mount=type=ssh`, by id, which is mostly `default`: an agent's socket, or private keys."""
+    device_folders: tuple[Path, ...] = DEVICE_FOLDERS
+    """Where the devices that a RUN may name are specified, in the format of the Container Device
+    Interface."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)
@@ -120,14 +130,8 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
     started = time.monotonic()
-    emit = _one_at_a_time(emit)
-    inputs = _read_inputs(request, emit)
-    store = open_store(request.root or default_root(os.environ))
-    try:
-        build = _Build(request, inputs, machine, store, emit)
+    with _opened(request, machine, emit) as build:
         descriptor, image_id, names = build.run()
-    finally:
-        store.close()
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
@@ -135,6 +139,27 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         seconds=time.monotonic() - started,
         warnings=build.warnings,
     )
+
+
+def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan:
+    """Say what `run_build` would do, and do nothing. Base images are looked up, not fetched.
+
+    Raises:
+        WcbuildError, RegistryError: it would fail before it did anything.
+    """
+    with _opened(request, machine, emit) as build:
+        return build.plan()
+
+
+@contextlib.contextmanager
+def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
+    emit = _one_at_a_time(emit)
+    inputs = _read_inputs(request, emit)
+    store = open_store(request.root or default_root(os.environ))
+    try:
+        yield _Build(request, inputs, machine, store, emit)
+    finally:
+        store.close()
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -158,6 +183,7 @@ class _Inputs:
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     annotations: tuple[Annotation, ...]
+    agents: Mapping[str, Agent]
 
 
 def _read_inputs(request: BuildRequest, emit: Emit) -> _Inputs:
@@ -171,6 +197,7 @@ def _read_inputs(request: BuildRequest, emit: Emit) -> _Inputs:
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=platforms,
         annotations=parse_annotations(request.annotations),
+        agents=_find_agents(request.ssh),
     )
 
 
@@ -205,6 +232,14 @@ def _parse(
 def _tell(result: CheckResult, emit: Emit) -> None:
     for warning in result.warnings:
         emit(Warned(warning=warning, source=result.source))
+
+
+def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 def read_platforms(text: str) -> tuple[Platform, ...]:
@@ -302,7 +337,7 @@ class _Build:
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
-        request, identity = self._request, self._machine.identity
+        request = self._request
         self._exporter.check(
             request.outputs,
             self._inputs.tags,
@@ -313,41 +348,9 @@ class _Build:
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
-        folders = self._bases.folders()
         graph, plans, epoch = self._lower()
-        snapshotter = choose_snapshotter(self._store.root, identity)
-        sweep(self._store, snapshotter.sweep)
-        layers = Layers(
-            self._store,
-            snapshotter,
-            ownership=identity.full_ownership,
-            devices=not identity.userns,
-        )
-        contexts = self._contexts(graph, folders)
-        executor = StepExecutor(
-            layers=layers,
-            cache=LocalCache(self._store.root / "cache", self._store.has),
-            images=self._bases,
-            contexts=contexts,
-            snapshotter=snapshotter,
-            sandbox=self._machine.sandbox,
-            scratch=self._store.scratch_file,
-            cancel=self._cancel,
-            epoch=epoch,
-            salt=f"owners={identity.full_ownership} epoch={epoch}",
-            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
-            mounts=Mounts(
-                layers=layers,
-                snapshotter=snapshotter,
-                caches=CacheMounts(self._store.root / "mounts"),
-                secrets=Secrets(
-                    values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
-                ),
-                ownership=identity.full_ownership,
-            ),
-        )
-        try:
+        layers = self._layers()
+        with self._executor(graph, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
@@ -355,10 +358,6 @@ class _Build:
                     self._bases.keep(step.op.digest)
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
-        finally:
-            executor.close()
-            for tree in contexts.values():
-                tree.save()
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
@@ -369,6 +368,13 @@ class _Build:
         if request.push:
             descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
         return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
+
+    def plan(self) -> BuildPlan:
+        """Say what would be built, and what of it is there already. Files are read, and no more."""
+        graph, plans, epoch = self._lower()
+        with self._executor(graph, epoch, self._layers(), thorough=True) as executor:
+            known = Solver(executor, self._emit, self._cancel).known(graph)
+        return make_plan(self._inputs.dockerfile, graph, plans, frozenset(known))
 
     def _lower(self) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
@@ -384,13 +390,72 @@ class _Build:
         # The checks speak once, for the first platform.
         others_lowered = (lower(inputs.dockerfile, each, self._bases) for each in others)
         lowered = [checked, *others_lowered]
+        self._warn_of_unused(lowered[0].unused_build_args)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
         return graph, plans, _epoch(lowered[0].source_date_epoch)
 
+    def _warn_of_unused(self, names: tuple[str, ...]) -> None:
+        """Say which build arguments changed nothing: mostly they are misspelt."""
+        for name in names:
+            hint = did_you_mean(name, sorted(declared_args(self._inputs.dockerfile)))
+            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
+            self._emit(Notice(level="warning", text=text))
+
     def _options(self, platform: Platform) -> Options:
         several = len(self._inputs.platforms) > 1
         return replace(make_options(self._request, platform), show_platform=several)
+
+    def _layers(self) -> Layers:
+        identity = self._machine.identity
+        snapshotter = choose_snapshotter(self._store.root, identity)
+        sweep(self._store, snapshotter.sweep)
+        return Layers(
+            self._store,
+            snapshotter,
+            ownership=identity.full_ownership,
+            devices=not identity.userns,
+        )
+
+    @contextlib.contextmanager
+    def _executor(
+        self, graph: Graph, epoch: int | None, layers: Layers, *, thorough: bool = False
+    ) -> Iterator[StepExecutor]:
+        """Make what executes the graph's steps, and end it after the `with` block."""
+        request, identity = self._request, self._machine.identity
+        contexts = self._contexts(graph, self._bases.folders())
+        executor = StepExecutor(
+            layers=layers,
+            cache=LocalCache(self._store.root / "cache", self._store.has),
+            images=self._bases,
+            contexts=contexts,
+            snapshotter=layers.snapshotter,
+            sandbox=self._machine.sandbox,
+            scratch=self._store.scratch_file,
+            cancel=self._cancel,
+            epoch=epoch,
+            salt=f"owners={identity.full_ownership} epoch={epoch}",
+            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
+            mounts=Mounts(
+                layers=layers,
+                snapshotter=layers.snapshotter,
+                caches=CacheMounts(self._store.root / "mounts"),
+                secrets=Secrets(
+                    values=request.secrets,
+                    agents=self._inputs.agents,
+                ),
+                scratch=self._store.scratch_folder,
+                device_folders=request.device_folders,
+                ownership=identity.full_ownership,
+            ),
+            thorough=thorough,
+        )
+        try:
+            yield executor
+        finally:
+            executor.close()
+            for tree in contexts.values():
+                tree.save()
 
     def _contexts(self, graph: Graph, folders: Mapping[str, Path]) -> dict[str, LocalTree]:
         """Open the contexts that the graph refers to."""

@@ -10,15 +10,17 @@ from pathlib import Path
 
 from registry.files import atomic_write, store_errors
 from registry.oci import mediatypes
-from wcbuild.builder import BuildRequest, BuildResult, run_build
+from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
+from wcbuild.cli.plan import shown
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.machine import Machine
 from wcbuild.sizes import parse_size
+from wcbuild.solve.events import Event
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ssh",
         action="append",
         default=[],
-        metavar="default|ID[=SOCKET]",
-        help="an agent for RUN --mount=type=ssh",
+        metavar="default|ID[=SOCKET|KEY[,KEY]]",
+        help="an agent, or private keys, for RUN --mount=type=ssh",
     )
     add("--network", default="default", choices=("default", "host", "none"))
     add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")
@@ -111,6 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="check",
         help="the same as --call=check: exit status 1 if there are warnings",
     )
+    add(
+        "--print-plan",
+        choices=("text", "json"),
+        metavar="FORMAT",
+        help="say what would be built, as text or (--print-plan=json) JSON, and build nothing",
+    )
     add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
     add("-q", "--quiet", action="store_true", help="print only the image id")
     add("--iidfile", metavar="FILE", help="write the image id to FILE")
@@ -127,6 +135,10 @@ def run(invocation: Invocation) -> int:
         call = Call.parse(args.call)
         if call.method != "build":
             return run_call(call, request, invocation.stdout)
+    if args.print_plan:
+        with Machine.start() as machine:
+            invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))
+        return 0
     progress = "quiet" if args.quiet else args.progress
     with Machine.start() as machine:
         renderer = choose(progress, invocation.stderr, invocation.environment)
@@ -139,6 +151,15 @@ def run(invocation: Invocation) -> int:
     if args.quiet:
         invocation.stdout.write(f"{result.image_id}\n")
     return 0
+
+
+def spelled_out(words: list[str]) -> list[str]:
+    """Give `--print-plan` its value: alone, argparse would take the next word for it."""
+    return ["--print-plan=text" if word == "--print-plan" else word for word in words]
+
+
+def _ignore(_: Event) -> None:
+    return
 
 
 def read_source(args: argparse.Namespace) -> SourceReader:
