@@ -62,7 +62,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
     """
     _check_syntax(dockerfile)
     lowering = Lowering(dockerfile, options, outside)
-    target = _target(dockerfile, options.target)
+    target = _target(dockerfile, outside.stage_named(options.target))
     # In the order of the file, as people read it, and without recursion through a thousand stages.
     for stage in lowering.needed(target):
         lowering.stage(stage)
@@ -262,6 +262,7 @@ class Lowering:
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
+        name = self._outside.stage_named(name)
         for stage in reversed(self._dockerfile.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -271,8 +272,8 @@ class Lowering:
         span = from_.span
         state.position = 1
         if self._outside.is_folder(name):
-            files = self._context(name, span)
-            op = CopyOp(sources=("",), dest="/")
+            files, owned = self._context(name, span)
+            op = CopyOp(sources=("",), dest="/", keep_owner=owned)
             inputs = (self.scratch(span), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
             state.set_config(ContainerConfig(working_dir="/"))
@@ -322,9 +323,11 @@ class Lowering:
         """Return the step that gives the empty file system."""
         return self.source(ScratchOp(), "FROM scratch", span)
 
-    def _context(self, name: str, span: Span) -> int:
+    def _context(self, name: str, span: Span) -> tuple[int, bool]:
+        """Return the step that offers a context's files, and whether those have owners."""
         label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
-        return self.source(ContextOp(name=name), label, span)
+        op = self._outside.files(name)
+        return self.source(op, label, span), isinstance(op, ContextOp) and op.owned
 
     def step(
         self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
@@ -438,11 +441,11 @@ class Lowering:
         state.note("ARG " + " ".join(texts))
 
     def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: no context's have."""
+        """Return the step whose files ``from=`` means, and whether they have owners: a folder's have none."""
         if not name:
-            return self._context(MAIN_CONTEXT, span), False
+            return self._context(MAIN_CONTEXT, span)
         if self._outside.has_context(name) and self._outside.is_folder(name):
-            return self._context(name, span), False
+            return self._context(name, span)
         stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True

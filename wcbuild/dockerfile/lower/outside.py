@@ -9,7 +9,7 @@ from typing import Protocol
 from registry.oci.config import ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import Graph, Network
+from wcbuild.graph.ops import Graph, Network, OfferedOp
 from wcbuild.graph.plan import ImagePlan
 
 MAIN_CONTEXT = "context"
@@ -45,6 +45,18 @@ class Outside(Protocol):
 
     def is_folder(self, name: str) -> bool:
         """Say whether the named context is a set of files, not an image."""
+        ...
+
+    def files(self, name: str) -> OfferedOp:
+        """Return what offers the files of the main context, or of a named one that `is_folder`.
+
+        Raises:
+            SourceError: its URL makes no sense.
+        """
+        ...
+
+    def stage_named(self, name: str) -> str:
+        """Return the name of the stage that ``name`` means: mostly itself."""
         ...
 
 
