@@ -94,8 +94,8 @@ class _Found:
 class Repositories:
     """Fetches commits into ``root``; safe to use from several threads and processes.
 
-    ``environment`` says where git, certificates and proxies are. ``secrets`` by id: `GIT_AUTH_TOKEN[.HOST]`,
-    `GIT_AUTH_HEADER[.HOST]`; one without a host is for the repository that was named, not for its
+    ``environment`` says where git, certificates and proxies are. ``secrets`` by id:
+    `GIT_AUTH_TOKEN[.HOST]`, `GIT_AUTH_HEADER[.HOST]`; one without a host is for the repository that was named, not for its
     submodules elsewhere. ``agent`` is the socket of the SSH agent to use.
     """
 
@@ -167,10 +167,9 @@ class Repositories:
             if op.keep_git_dir and not op.subdir:
                 maker.add_git_dir(remote, at, moment, without_secrets(op.remote))
             maker.finish(moment)
-            with store_errors(folder):
-                # If another build was faster, its files are the same.
-                with contextlib.suppress(FileExistsError):
-                    _rename_new(folder, self._place(op, at.commit))
+            # If another build was faster, its files are the same.
+            with store_errors(folder), contextlib.suppress(FileExistsError):
+                _rename_new(folder, self._place(op, at.commit))
         finally:
             rmtree(folder, ignore_errors=True)
         found = self._open(op, at.commit)

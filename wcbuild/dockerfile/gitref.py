@@ -18,6 +18,7 @@ _SCHEMES = ("http", "https", "ssh", "git")
 _SCHEME = re.compile(r"([A-Za-z0-9]+)://")
 _SCP = re.compile(r"([A-Za-z0-9_]+)@([A-Za-z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
+_SWITCHES = ("keep-git-dir", "submodules", "fetch-by-commit")
 _SWITCH = {"": True, "1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 MTIMES = ("checkout", "commit")
@@ -125,10 +126,7 @@ def _with_query(found: GitRef, query: str) -> GitRef:
     for name, value in fields:
         if names.count(name) > 1:
             raise GitRefError(f'query "{name}" has multiple values')
-        if name in ("keep-git-dir", "submodules", "fetch-by-commit"):
-            found = replace(found, **{name.replace("-", "_"): _switch(name, value)})
-            continue
-        if not value:
+        if not value and name not in _SWITCHES:
             raise GitRefError(f'query "{name}" has no value')
         match name:
             case "ref":
@@ -141,6 +139,12 @@ def _with_query(found: GitRef, query: str) -> GitRef:
                 branch = f"refs/heads/{value.removeprefix('refs/heads/')}"
             case "checksum" | "commit":
                 found = replace(found, checksum=_agreed("checksum", found.checksum, value))
+            case "keep-git-dir":
+                found = replace(found, keep_git_dir=_switch(name, value))
+            case "submodules":
+                found = replace(found, submodules=_switch(name, value))
+            case "fetch-by-commit":
+                found = replace(found, fetch_by_commit=_switch(name, value))
             case "mtime":
                 if value not in MTIMES:
                     raise GitRefError(

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -> None:
     """WORKDIR."""
     span = instruction.span
-    path = paths.absolute(
-        state.config.working_dir, lowering.expand(instruction.path, state.scope, span)
-    )
-    state.config = replace(state.config, working_dir=path)
+    text = lowering.expand(instruction.path, state.scope, span)
+    windows = state.is_windows
+    path = paths.absolute(state.config.working_dir, text, windows=windows)
+    state.config = replace(state.config, working_dir=paths.in_config(path, windows=windows))
     step = None
     if path != "/":
-        op = MkdirOp(path=path, owner=state.config.user)
+        op = MkdirOp(path=path, owner=state.config.user, os=state.platform.os)
         step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {path}", span)
     state.note(f"WORKDIR {path}", step)
 
@@ -45,13 +45,14 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     origins = _origins(lowering, state, instruction, sources, expand(instruction.checksum))
     flags = CopyOp(
         sources=(),
-        dest=paths.destination(state.config.working_dir, dest),
+        dest=paths.destination(state.config.working_dir, dest, windows=state.is_windows),
         chown=chown,
         chmod=mode,
         # BuildKit, too, forgets --link where a mode is to be set.
         link=instruction.link and not mode,
         parents=instruction.parents,
         exclude=instruction.exclude,
+        os=state.platform.os,
     )
     inline = tuple(
         InlineFile(
@@ -120,7 +121,9 @@ def _origins(
         if checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise SourceError(message, (span,), word="--checksum")
-        clean = paths.clean_source(source, parents=instruction.parents)
+        clean = paths.clean_source(
+            source, parents=instruction.parents, windows=state.is_windows
+        )
         if local is None:
             step, has_owners = lowering.files(state, instruction.from_, span)
             local = _Origin(

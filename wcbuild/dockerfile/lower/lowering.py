@@ -34,19 +34,23 @@ from wcbuild.dockerfile.instructions import (
 )
 from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
 from wcbuild.dockerfile.lower.outside import (
+    SCRATCH,
     MAIN_CONTEXT,
     BaseImageError,
+    ContextKind,
     Lowered,
+    NamedContext,
     Options,
     Outside,
     ResolvedImage,
 )
+from wcbuild.dockerfile.lower.paths import in_config
 from wcbuild.dockerfile.lower.run import lower_run
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import SourceError
+from wcbuild.errors import SourceError, WcbuildError
 from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
@@ -60,9 +64,9 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
             be had (BaseImageError).
     """
-    _check_syntax(dockerfile)
+    _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside)
-    target = _target(dockerfile, outside.stage_named(options.target))
+    target = _target(dockerfile, lowering.stage_name(options.target))
     # In the order of the file, as people read it, and without recursion through a thousand stages.
     for stage in lowering.needed(target):
         lowering.stage(stage)
@@ -76,21 +80,34 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         base_history=state.base.history if state.base else (),
         history=tuple(state.history),
     )
-    return Lowered(graph=Graph(steps=tuple(lowering.steps)), plan=plan)
+    return Lowered(
+        graph=Graph(steps=tuple(lowering.steps)),
+        plan=plan,
+        source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+    )
 
 
-def _check_syntax(dockerfile: Dockerfile) -> None:
-    """Refuse a language that somebody else's front end would have to read."""
-    for directive in dockerfile.directives:
-        image = directive.first_word.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-        if directive.name == "syntax" and image not in _BUILT_IN_SYNTAXES:
-            file = dockerfile.stages[0].from_.span.file
-            raise SourceError(
-                f'the syntax "{directive.first_word}" is not known',
-                (Span(file=file, first=directive.line, last=directive.line),),
-                word=directive.first_word,
-                hint="docker/dockerfile is built in, and there is no other",
-            )
+def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
+    """Refuse a language that somebody else's front end would have to read.
+
+    ``wanted`` is what the build argument BUILDKIT_SYNTAX says instead of the file.
+    """
+    file = dockerfile.stages[0].from_.span.file
+    spans: tuple[Span, ...] = ()
+    if wanted is None:
+        directive = next((each for each in dockerfile.directives if each.name == "syntax"), None)
+        if directive is None:
+            return
+        wanted = directive.first_word
+        spans = (Span(file=file, first=directive.line, last=directive.line),)
+    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    if image not in _BUILT_IN_SYNTAXES:
+        raise SourceError(
+            f'the syntax "{wanted}" is not known',
+            spans,
+            word=wanted,
+            hint="docker/dockerfile is built in, and there is no other",
+        )
 
 
 def _target(dockerfile: Dockerfile, target: str) -> Stage:
@@ -147,6 +164,10 @@ class Lowering:
                     scope[name] = declared[name] = value
         return scope, declared
 
+    def global_value(self, name: str) -> str:
+        """Return what a build argument or a global ARG says, or nothing."""
+        return self.options.build_args.get(name, self._global_args.get(name, ""))
+
     def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
         """Return a word with its variables replaced, quotes and escapes gone."""
         with _blaming(span, word):
@@ -182,7 +203,7 @@ class Lowering:
 
     def _references(self, stage: Stage) -> set[int]:
         """Return the stages that one stands on or takes files from: they all come before it."""
-        if stage.name and self._outside.has_context(stage.name):
+        if self._replaced(stage):
             return set()
         found = [self._earlier_stage(self._base(stage), stage.index)]
         for instruction in stage.instructions:
@@ -196,6 +217,24 @@ class Lowering:
                 names = filter(None, map(source_name, instruction.mounts))
                 found += [self._from_stage(name, stage, instruction.span) for name in names]
         return {each.index for each in found if each is not None}
+
+    def _replaced(self, stage: Stage) -> bool:
+        """Say whether a named context of the stage's own name stands in its place."""
+        return bool(stage.name) and self._named(stage.name) is not None
+
+    def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
+        named = self._outside.context(name, platform or self.options.platform)
+        return None if named is None or named.kind is ContextKind.STAGE else named
+
+    def stage_name(self, name: str) -> str:
+        """Return the name of the stage that ``name`` means: a named context may say another."""
+        named = self._outside.context(name, self.options.platform) if name else None
+        if named is None or named.kind is not ContextKind.STAGE:
+            return name
+        if all(stage.name != named.stage.lower() for stage in self._dockerfile.stages):
+            message = f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
+            raise SourceError(message)
+        return named.stage
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
@@ -222,7 +261,7 @@ class Lowering:
                 text, span=stage.from_.span, escape=self._dockerfile.escape
             )
         ]
-        instructions = (*triggers, *stage.instructions)
+        instructions = (*triggers, *state.stage.instructions)
         files = sum(isinstance(each, Run | Copy | Workdir) for each in instructions)
         state.total = files + state.position
         if state.position and not isinstance(self.steps[state.rootfs].op, CopyOp):
@@ -241,17 +280,15 @@ class Lowering:
         if not base:
             raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
         state = StageState(stage, self._stage_platform(from_))
-        if stage.name and self._outside.has_context(stage.name):
-            # A named context of the stage's own name replaces the stage altogether.
-            self._start_from_outside(state, stage.name, from_)
+        if self._replaced(stage):
             state.stage = replace(stage, instructions=())
+            self._start_from_outside(state, stage.name, from_)
             return state
         parent = self._earlier_stage(base, stage.index)
         if parent is not None:
             state.inherit(self.stage(parent))
-        elif base == "scratch" and not self._outside.has_context(base):
-            state.rootfs = self.scratch(from_.span)
-            state.set_config(ContainerConfig(working_dir="/"))
+        elif base == SCRATCH:
+            self._start_from_scratch(state, from_)
         else:
             self._start_from_outside(state, base, from_)
         return state
@@ -262,7 +299,7 @@ class Lowering:
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
-        name = self._outside.stage_named(name)
+        name = self.stage_name(name)
         for stage in reversed(self._dockerfile.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -270,13 +307,19 @@ class Lowering:
 
     def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
         span = from_.span
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.SCRATCH:
+            self._start_from_scratch(state, from_)
+            return
         state.position = 1
-        if self._outside.is_folder(name):
-            files, owned = self._context(name, span)
-            op = CopyOp(sources=("",), dest="/", keep_owner=owned)
+        if named is not None and named.kind is ContextKind.FILES:
+            files, _ = self._context(named, span)
+            op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
-            state.set_config(ContainerConfig(working_dir="/"))
+            state.set_config(
+                ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
+            )
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
@@ -291,6 +334,13 @@ class Lowering:
         state.reference = f"{name}@{image.digest}"
         state.triggers = image.config.config.on_build
         state.set_config(replace(image.config.config, on_build=()))
+
+    def _start_from_scratch(self, state: StageState, from_: From) -> None:
+        state.rootfs = self.scratch(from_.span)
+        state.set_config(self._no_config(state))
+
+    def _no_config(self, state: StageState) -> ContainerConfig:
+        return ContainerConfig(working_dir=in_config("/", windows=state.is_windows))
 
     def _merged_platform(self, found: Platform) -> Platform:
         """Return the base's platform; one that says nothing is what was asked for."""
@@ -323,21 +373,32 @@ class Lowering:
         """Return the step that gives the empty file system."""
         return self.source(ScratchOp(), "FROM scratch", span)
 
-    def _context(self, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step that offers a context's files, and whether those have owners."""
-        label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
-        op = self._outside.files(name)
-        return self.source(op, label, span), isinstance(op, ContextOp) and op.owned
+    def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
+        """Return the step that offers a context's files, and whether they have owners.
+
+        None is the main context.
+        """
+        if named is None:
+            owned = self.options.owned_context
+            main = ContextOp(name=MAIN_CONTEXT, owned=owned)
+            return self.source(main, "load build context", span), owned
+        op = named.files or ContextOp(name=named.name)
+        return self.source(op, f"load build context {named.name}", span), False
 
     def step(
         self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
     ) -> int:
         """Add a step that makes the stage's next file system."""
         state.position += 1
-        index = self._add(Step(op=op, inputs=inputs, spans=(span,), no_cache=self.options.no_cache))
+        index = self._add(
+            Step(op=op, inputs=inputs, spans=(span,), no_cache=self._is_renewed(state.stage))
+        )
         self._label(state, index, text)
         state.rootfs = index
         return index
+
+    def _is_renewed(self, stage: Stage) -> bool:
+        return self.options.no_cache or stage.name in self.options.no_cache_stages
 
     def _label(self, state: StageState, index: int, text: str) -> None:
         """Name a step as BuildKit does: `[build 2/4] RUN make`."""
@@ -349,6 +410,13 @@ class Lowering:
     # -- instructions
 
     def _dispatch(self, state: StageState, instruction: Instruction) -> None:
+        try:
+            self._lower(state, instruction)
+        except WcbuildError as error:
+            error.spans = error.spans or (instruction.span,)
+            raise
+
+    def _lower(self, state: StageState, instruction: Instruction) -> None:
         def expand(word: str) -> str:
             return self.expand(word, state.scope, instruction.span)
 
@@ -392,7 +460,7 @@ class Lowering:
         def expand_words(word: str) -> list[str]:
             return self.expand_words(word, state.scope, instruction.span)
 
-        config = state.config
+        config, windows = state.config, state.is_windows
         match instruction:
             case Env():
                 pairs, created_by = fold.fold_env(instruction, expand)
@@ -402,10 +470,12 @@ class Lowering:
             case Label():
                 folded = fold.fold_label(config, instruction, expand)
             case Cmd():
-                folded = fold.fold_cmd(config, instruction)
+                folded = fold.fold_cmd(config, instruction, windows=windows)
                 state.cmd_is_set = True
             case Entrypoint():
-                folded = fold.fold_entrypoint(config, instruction, cmd_is_set=state.cmd_is_set)
+                folded = fold.fold_entrypoint(
+                    config, instruction, cmd_is_set=state.cmd_is_set, windows=windows
+                )
             case Expose():
                 folded = fold.fold_expose(config, instruction, expand_words)
             case User():
@@ -415,7 +485,7 @@ class Lowering:
             case Shell():
                 folded = fold.fold_shell(config, instruction)
             case StopSignal():
-                folded = fold.fold_stop_signal(config, instruction, expand)
+                folded = fold.fold_stop_signal(config, instruction, expand, windows=windows)
             case HealthCheck():
                 folded = fold.fold_health_check(config, instruction)
             case _:
@@ -441,15 +511,16 @@ class Lowering:
         state.note("ARG " + " ".join(texts))
 
     def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: a folder's have none."""
+        """Return the step whose files ``from=`` means, and whether they have owners, as no folder's have."""
         if not name:
-            return self._context(MAIN_CONTEXT, span)
-        if self._outside.has_context(name) and self._outside.is_folder(name):
-            return self._context(name, span)
+            return self._context(None, span)
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.FILES:
+            return self._context(named, span)
         stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True
-        if name == "scratch" and not self._outside.has_context(name):
+        if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
             return self.scratch(span), True
         image = self._image(name, state, span)
         op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
@@ -460,7 +531,7 @@ class Lowering:
         stages = self._dockerfile.stages
         current = stage.index
         spans = (span,)
-        if self._outside.has_context(name):
+        if self._named(name) is not None:
             return None
         found = self._earlier_stage(name, current)
         if found is None and name.isascii() and name.isdigit():

@@ -9,23 +9,35 @@ from typing import TYPE_CHECKING
 from wcbuild.dockerfile import fold
 from wcbuild.dockerfile.instructions import CommandLine, Run
 from wcbuild.dockerfile.lower import paths
+from wcbuild.dockerfile.lower.outside import Entitlement
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import CopyOp, InlineFile, Mount, Network, OfferedOp, RunOp
+from wcbuild.graph.ops import (
+    DEFAULT_HOSTNAME,
+    CopyOp,
+    Device,
+    InlineFile,
+    Mount,
+    Network,
+    OfferedOp,
+    RunOp,
+)
 
 if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
 
+_INSECURE = "insecure"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
 
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     """RUN."""
-    _refuse_options(instruction)
-    command, inline, summary = _heredoc_command(instruction)
-    args = fold.shell_args(state.config, command)
+    _check_options(lowering, instruction)
+    command, inline, summary = _heredoc_command(instruction, windows=state.is_windows)
+    windows = state.is_windows
+    args = fold.shell_args(state.config, command, windows=windows)
     if not args:
         raise SourceError("arguments are required", (instruction.span,))
     options = lowering.options
@@ -34,14 +46,18 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     op = RunOp(
         args=args,
         env=state.scope.entries(),
-        cwd=state.config.working_dir or "/",
+        cwd=paths.absolute(state.config.working_dir, "", windows=windows),
         user=state.config.user,
         network=options.network if network is Network.DEFAULT else network,
+        insecure=instruction.security == _INSECURE,
+        devices=_devices(instruction),
+        hostname=options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", DEFAULT_HOSTNAME),
         mounts=mounts,
         inline=inline,
         hosts=options.hosts,
         ulimits=options.ulimits,
         shm_size=options.shm_size,
+        os=state.platform.os,
         proxy_env=tuple(
             f"{name}={options.build_args[name]}"
             for name in sorted(_PROXY_ARGS)
@@ -55,18 +71,24 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
 
 
-def _refuse_options(instruction: Run) -> None:
-    """Refuse what a RUN asks for and would not get."""
-    for given, flag in (
-        (instruction.devices, "--device"),
-        (instruction.security != "sandbox", "--security"),
+def _check_options(lowering: Lowering, instruction: Run) -> None:
+    """Refuse what a RUN asks for and nobody has allowed."""
+    for asked, flag, entitlement in (
+        (instruction.network == Network.HOST, "--network=host", Entitlement.NETWORK_HOST),
+        (instruction.security == _INSECURE, "--security=insecure", Entitlement.SECURITY_INSECURE),
+        (bool(instruction.devices), "--device", Entitlement.DEVICE),
     ):
-        if given:
-            raise SourceError(f"RUN {flag} is not supported yet", (instruction.span,), word=flag)
+        if asked and entitlement not in lowering.options.allow:
+            raise SourceError(
+                f"RUN {flag} is not allowed",
+                (instruction.span,),
+                word=flag,
+                hint=f"if you trust this Dockerfile, build with --allow {entitlement}",
+            )
 
 
 def _heredoc_command(
-    instruction: Run,
+    instruction: Run, *, windows: bool
 ) -> tuple[CommandLine, tuple[InlineFile, ...], str]:
     """Return what RUN executes once its heredocs are in place, script files, and a summary to show."""
     command, heredocs = instruction.command, instruction.heredocs
@@ -78,7 +100,7 @@ def _heredoc_command(
         # The shell reads the heredocs itself.
         text = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in heredocs)
         return replace(command, args=(command.args[0] + text,)), (), summary
-    if first.content.startswith("#!"):
+    if first.content.startswith("#!") and not windows:
         script = InlineFile(name=first.name, data=first.content, mode=0o755)
         return replace(command, args=(f"/dev/pipes/{first.name}",)), (script,), summary
     return replace(command, args=(first.content,)), (), summary
@@ -86,6 +108,15 @@ def _heredoc_command(
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")[:32]
+
+
+def _devices(instruction: Run) -> tuple[Device, ...]:
+    if not instruction.devices:
+        return ()
+    from wcbuild.dockerfile.mounts import parse_device  # noqa: PLC0415 - only few have any
+
+    specs = map(parse_device, instruction.devices)
+    return tuple(Device(name=spec.name, required=spec.required) for spec in specs)
 
 
 def _mounts(
@@ -113,5 +144,6 @@ def _mounts(
         where = f"{name}: {source or '.'}" if name else source or "."
         return lowering.source(op, f"load {where}", span, (lowering.scratch(span), step))
 
-    absolute = functools.partial(paths.absolute, state.config.working_dir)
-    return lower_mounts(instruction, absolute, expand, files)
+    absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
+    namespace = lowering.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+    return lower_mounts(instruction, absolute, expand, files, namespace)

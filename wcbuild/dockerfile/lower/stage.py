@@ -8,6 +8,7 @@ from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile.stages import Stage
 from wcbuild.dockerfile.variables import Variables
+from wcbuild.graph.ops import WINDOWS
 from wcbuild.graph.plan import PlannedHistory
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,6 +36,11 @@ class StageState:
         self.total = 0
         self.position = 0
 
+    @property
+    def is_windows(self) -> bool:
+        """Whether paths, names and shells are those of Windows."""
+        return self.platform.os == WINDOWS
+
     def inherit(self, parent: StageState) -> None:
         """Start from where another stage ended."""
         self.base = parent.base
@@ -50,9 +56,8 @@ class StageState:
 
     def set_config(self, config: ContainerConfig) -> None:
         """Start from the config of an image, or from that of none."""
-        is_windows = self.platform.os == "windows"
-        self.env = Variables(config.env, caseless=is_windows)
-        if not is_windows:
+        self.env = Variables(config.env, caseless=self.is_windows)
+        if not self.is_windows:
             self.env.setdefault("PATH", DEFAULT_PATH)
         self.config = config
         self.scope = self.env.copy()
