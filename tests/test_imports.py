@@ -34,6 +34,7 @@ FLOORS = (
         "wcbuild.context",
         "wcbuild.machine",
         "wcbuild.access",
+        "wcbuild.annotations",
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.files import atomic_write, store_errors
+from registry.oci import mediatypes
 from wcbuild.builder import BuildRequest, BuildResult, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
@@ -36,8 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder, oci-layout://DIR or docker-image://REF to use as NAME",
     )
     add("--label", action="append", default=[], metavar="K=V", help="add a label")
-    add("--annotation", action="append", default=[], metavar="K=V", help="annotate the manifest")
-    add("--platform", default="", metavar="OS/ARCH", help="build for another platform")
+    add(
+        "--annotation",
+        action="append",
+        default=[],
+        metavar="[PLACE:]K=V",
+        help="annotate the manifest, or manifest[OS/ARCH], index, manifest-descriptor",
+    )
+    add(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH[,...]",
+        help="build for other platforms; several give an index",
+    )
     add(
         "-o",
         "--output",
@@ -50,6 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--load", action="store_true", help="accepted for docker's sake: images always land here")
     add("--pull", action="store_true", help="ask registries for newer base images")
     add("--no-cache", action="store_true", help="build every step again")
+    add(
+        "--no-cache-filter",
+        action="append",
+        default=[],
+        metavar="STAGE[,...]",
+        help="build every step of these stages again",
+    )
+    add(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="what the Dockerfile may have: network.host, security.insecure or device",
+    )
     add(
         "--secret",
         action="append",
@@ -116,12 +143,14 @@ def make_request(invocation: Invocation) -> BuildRequest:
         build_args=_build_args(args.build_arg, invocation),
         labels=_pairs("--label", args.label),
         annotations=_pairs("--annotation", args.annotation),
-        platform=args.platform,
+        platform=",".join(args.platform),
         build_contexts=_pairs("--build-context", args.build_context),
         outputs=tuple(Output.parse(text) for text in args.output),
         push=args.push,
         pull=args.pull,
         no_cache=args.no_cache,
+        no_cache_filter=_words(args.no_cache_filter),
+        allow=_words(args.allow),
         network=args.network,
         add_hosts=tuple(_host(text) for text in args.add_host),
         ulimits=tuple(_ulimit(text) for text in args.ulimit),
@@ -138,8 +167,10 @@ def make_request(invocation: Invocation) -> BuildRequest:
 
 def metadata(result: BuildResult) -> dict[str, object]:
     """Return what `--metadata-file` writes, in buildx's words."""
-    return {
-        "containerimage.config.digest": result.image_id,
+    data: dict[str, object] = {}
+    if not mediatypes.is_index(result.descriptor.media_type):
+        data["containerimage.config.digest"] = result.image_id
+    return data | {
         "containerimage.descriptor": result.descriptor.to_json(),
         "containerimage.digest": result.descriptor.digest,
         "image.name": ",".join(result.names),
@@ -165,6 +196,10 @@ def _build_args(texts: Sequence[str], invocation: Invocation) -> dict[str, str]:
             values[name] = invocation.environment[name]
     epoch = invocation.environment.get("SOURCE_DATE_EPOCH")
     return ({"SOURCE_DATE_EPOCH": epoch} if epoch else {}) | values
+
+
+def _words(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
 def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
