@@ -38,7 +38,7 @@ FLOORS = (
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
+    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.inputs"),
     ("wcbuild.builder",),
     ("wcbuild.worker",),
     ("wcbuild",),

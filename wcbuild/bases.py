@@ -18,7 +18,6 @@ from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source
 from wcbuild.dockerfile.lower import SCRATCH, ContextKind, NamedContext, ResolvedImage
-from wcbuild.errors import UsageError
 from wcbuild.solve.results import BuiltLayer
 from wcbuild.store import LocalStore
 

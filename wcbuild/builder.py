@@ -12,26 +12,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.access import RegistryAccess, open_client
+from wcbuild.access import RegistryAccess, open_client, open_transport
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
-from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
-from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import ContextError, SourceError, UsageError
+from wcbuild.errors import UsageError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
 from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.urls import without_secrets
+from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder, read_ignore
 from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
@@ -43,6 +44,10 @@ from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
+from wcbuild.tree.base import FileTree
+
+if TYPE_CHECKING:
+    from wcbuild.context.remote import Remotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +55,12 @@ class BuildRequest:
     """Everything that decides a build; the words are those of the command line."""
 
     context: str | Path = "."
-    """The folder whose files COPY and ADD may see."""
+    """The folder whose files COPY and ADD may see, or a URL, or `-`: what `stdin` holds, which is a tar or
+    a Dockerfile."""
     file: str | Path | None = None
-    """The Dockerfile; None is `Dockerfile` in the context."""
+    """The Dockerfile; None is `Dockerfile` in the context, `-` is what `stdin` holds."""
+    stdin: bytes | int | None = field(default=None, repr=False)
+    """Bytes, or a file descriptor to read them from."""
     tags: tuple[str, ...] = ()
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +71,7 @@ class BuildRequest:
     """`os/architecture[/variant]`, several with commas between them; empty is this machine's, for Linux
     images."""
     build_contexts: Mapping[str, str] = field(default_factory=dict)
-    """Name to a folder, `oci-layout://DIR[:TAG][@DIGEST]` or `docker-image://REF`."""
+    """Name to a folder, a URL, `oci-layout://DIR[:TAG][@DIGEST]`, `docker-image://REF`, or a stage."""
     outputs: tuple[Output, ...] = ()
     push: bool = False
     pull: bool = False
@@ -119,7 +127,10 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
     store = open_store(request.root or default_root(os.environ))
     try:
         build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
-        descriptor, image_id, names = build.run()
+        try:
+            descriptor, image_id, names = build.run()
+        finally:
+            build.close()
     finally:
         store.close()
     return BuildResult(
@@ -144,25 +155,19 @@ def _one_at_a_time(emit: Emit) -> Emit:
 class _Inputs:
     """What is read before anything is opened or written."""
 
-    context: Path
-    dockerfile: Dockerfile
-    ignore: IgnoreRules | None
+    context: MainContext | None
+    """None is yet to be fetched."""
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     annotations: tuple[Annotation, ...]
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
-    context = Path(request.context)
-    if not context.exists():
-        raise ContextError(str(context), "there is no such folder")
-    if not context.is_dir():
-        raise ContextError(str(context), "is not a folder")
-    path, text = _read_dockerfile(request, context)
+    context = None
+    if not is_remote(request.context):
+        context = read_folder(Path(request.context), request.file, request.stdin)
     return _Inputs(
-        context=context.resolve(),
-        dockerfile=parse_dockerfile(text, file=path.name),
-        ignore=_read_ignore(context, path),
+        context=context,
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
@@ -175,51 +180,23 @@ def _platforms(text: str) -> tuple[Platform, ...]:
     return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
 
 
-def _read_dockerfile(request: BuildRequest, context: Path) -> tuple[Path, bytes]:
-    path = Path(request.file) if request.file else context / "Dockerfile"
-    if not request.file and not path.exists() and (context / "dockerfile").exists():
-        path = context / "dockerfile"
-    try:
-        if path.is_dir():
-            raise SourceError(f'"{path}" is a folder, not a Dockerfile')
-        with path.open("rb") as file:
-            text = file.read(MAX_DOCKERFILE_BYTES + 1)
-    except FileNotFoundError as error:
-        near = did_you_mean(path.name, _names(path.parent))
-        raise SourceError(
-            f'there is no Dockerfile "{path}"', hint=near or "name it with -f"
-        ) from error
-    except OSError as error:
-        raise SourceError(f'cannot read "{path}": {error.strerror}') from error
-    # The parser refuses what is longer.
-    return path, text
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
-def _read_ignore(context: Path, dockerfile: Path) -> IgnoreRules | None:
-    """Read the Dockerfile's own ignore file, or else the context's."""
-    own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    for path in (own, context / ".dockerignore"):
-        try:
-            with path.open("rb") as file:
-                return IgnoreRules.parse(file.read(MAX_DOCKERFILE_BYTES))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ContextError(str(path), error.strerror or str(error)) from error
-    return None
-
-
-def _epoch(text: str) -> int | None:
+def _epoch(text: str, context: int | None) -> int | None:
+    """Read SOURCE_DATE_EPOCH; ``context`` is how new the build context is."""
+    if text == MAIN_CONTEXT:
+        return context
     if text and not (text.isascii() and text.isdecimal()):
         raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
     return int(text) if text else None
+
+
+def _build_args(given: Mapping[str, str], main: MainContext) -> dict[str, str]:
+    """Return the build arguments; an epoch that is the context's becomes a number."""
+    args = dict(given)
+    if args.get("SOURCE_DATE_EPOCH") == MAIN_CONTEXT:
+        del args["SOURCE_DATE_EPOCH"]
+        if main.moment is not None:
+            args["SOURCE_DATE_EPOCH"] = str(main.moment)
+    return args
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +226,9 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
+        self._spools: list[Path] = []
+        self._opened: Remotes | None = None
+        self._opening = threading.Lock()
         self._exporter = Exporter(
             store, emit, partial(open_client, request.registries), self._cancel
         )
@@ -273,22 +253,24 @@ class _Build:
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
-        folders = self._bases.folders()
-        graph, plans, epoch = self._lower()
         snapshotter = choose_snapshotter(self._store.root, identity)
+        # Before there is anything of our own that it could take for somebody's who died.
         sweep(self._store, snapshotter.sweep)
+        main = self._inputs.context or self._fetch_context()
+        graph, plans, epoch = self._lower(main)
         layers = Layers(
             self._store,
             snapshotter,
             ownership=identity.full_ownership,
             devices=not identity.userns,
         )
-        contexts = self._contexts(graph, folders)
+        contexts = self._contexts(graph, main)
         executor = StepExecutor(
             layers=layers,
             cache=LocalCache(self._store.root / "cache", self._store.has),
             images=self._bases,
             contexts=contexts,
+            remotes=self._remotes,
             snapshotter=snapshotter,
             sandbox=self._machine.sandbox,
             scratch=self._store.scratch_file,
@@ -318,7 +300,8 @@ class _Build:
         finally:
             executor.close()
             for tree in contexts.values():
-                tree.save()
+                if isinstance(tree, LocalTree):
+                    tree.save()
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
@@ -330,25 +313,70 @@ class _Build:
             descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
         return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
-    def _lower(self) -> tuple[Graph, list[ImagePlan], int | None]:
+    def _fetch_context(self) -> MainContext:
+        """Fetch the main context."""
+        request = self._request
+        shown = without_secrets(str(request.context))
+        self._emit(Notice(level="info", text=f"load build context {shown}"))
+        keep = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "").lower()
+        fetcher = Fetcher(
+            self._remotes(), self._scratch, self._cancel, keep_git_dir=keep in ("1", "true")
+        )
+        return fetcher.read(str(request.context), request.file, request.stdin)
+
+    def _remotes(self) -> Remotes:
+        """Return what fetches files and repositories."""
+        # Imported when asked for: most builds fetch nothing.
+        from wcbuild.context.git import Repositories  # noqa: PLC0415
+        from wcbuild.context.http import Downloads  # noqa: PLC0415
+        from wcbuild.context.remote import Remotes  # noqa: PLC0415
+
+        root, request = self._store.root, self._request
+        with self._opening:
+            if self._opened is None:
+                transport = partial(open_transport, request.registries)
+                self._opened = Remotes(
+                    Downloads(root / "downloads", transport, request.secrets),
+                    Repositories(
+                        root / "git",
+                        environment=request.registries.environment,
+                        secrets=request.secrets,
+                        agent=request.ssh.get("default"),
+                    ),
+                    self._scratch,
+                )
+            return self._opened
+
+    def _scratch(self) -> Path:
+        """Make a file that stays until the build ends."""
+        self._spools.append(self._store.scratch_file())
+        return self._spools[-1]
+
+    def close(self) -> None:
+        """Remove the files that were only for this build."""
+        for path in self._spools:
+            path.unlink(missing_ok=True)
+
+    def _lower(self, main: MainContext) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
         lowered = [
-            lower(self._inputs.dockerfile, self._options(platform), self._bases)
+            lower(main.dockerfile, self._options(platform, main), self._bases)
             for platform in self._inputs.platforms
         ]
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, _epoch(lowered[0].source_date_epoch)
+        return graph, plans, _epoch(lowered[0].source_date_epoch, main.moment)
 
-    def _options(self, platform: Platform) -> Options:
+    def _options(self, platform: Platform, main: MainContext) -> Options:
         request = self._request
         return Options(
             platform=platform,
             build_platform=host_platform(),
             show_platform=len(self._inputs.platforms) > 1,
             target=request.target,
-            build_args=request.build_args,
+            build_args=_build_args(request.build_args, main),
             labels=request.labels,
+            owned_context=main.owned,
             network=Network(request.network),
             allow=_entitlements(request),
             hosts=request.add_hosts,
@@ -358,16 +386,21 @@ class _Build:
             no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
         )
 
-    def _contexts(self, graph: Graph, folders: Mapping[str, Path]) -> dict[str, LocalTree]:
+    def _contexts(self, graph: Graph, main: MainContext) -> dict[str, FileTree]:
         """Open the contexts that the graph refers to."""
-        contexts = {}
+        contexts: dict[str, FileTree] = {}
         for step in graph.steps:
             if not isinstance(step.op, ContextOp):
                 continue
             name = step.op.name
-            main = name == MAIN_CONTEXT and name not in folders
-            root = self._inputs.context if main else folders[name].resolve()
-            rules = self._inputs.ignore if main else _read_ignore(root, root / "Dockerfile")
+            if name == MAIN_CONTEXT and main.tree is not None:
+                contexts[name] = main.tree
+                continue
+            if name == MAIN_CONTEXT and main.folder is not None:
+                root, rules = main.folder, main.ignore
+            else:
+                root = self._bases.folder(name).resolve()
+                rules = read_ignore(root, root / "Dockerfile")
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts

@@ -7,6 +7,7 @@ starts a worker, hands it the request, and receives events and the result.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -47,10 +48,21 @@ def build(request: BuildRequest, on_event: Emit | None = None) -> BuildResult:
     Raises:
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
+    with contextlib.ExitStack() as given:
+        if isinstance(request.stdin, int):
+            # A number that is free in the worker, too, where 0 to 2 are ours.
+            fd = os.dup(request.stdin)
+            given.callback(os.close, fd)
+            request = dataclasses.replace(request, stdin=fd)
+        return _build(request, on_event or _ignore)
+
+
+def _build(request: BuildRequest, on_event: Emit) -> BuildResult:
     # Pickle is safe here: both ends are this program, and the pipes are theirs alone.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(
         [sys.executable, "-m", "wcbuild.worker"],
+        pass_fds=(request.stdin,) if isinstance(request.stdin, int) else (),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -61,7 +73,7 @@ def build(request: BuildRequest, on_event: Emit | None = None) -> BuildResult:
         try:
             with worker.stdin as stdin:
                 pickle.dump(_absolute(request), stdin)
-            return _receive(worker.stdout, on_event or _ignore, worker.wait)
+            return _receive(worker.stdout, on_event, worker.wait)
         except BaseException:
             # A callback that raised, or an interrupt: the build is no longer wanted.
             worker.terminate()

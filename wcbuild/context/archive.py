@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.files import store_errors
-from wcbuild.errors import UnsafeArchiveError
-from wcbuild.layer.changes import FILE, BlobRange, Entry, HostFile, Meta
+from wcbuild.layer.changes import DIRECTORY, FILE, BlobRange, Entry, HostFile, Meta
 from wcbuild.layer.tar import RawEntry, read_entries
 from wcbuild.tree.base import FileTree, Node
 from wcbuild.tree.content import open_content
 from wcbuild.tree.index import LayerIndex, write_index
 from wcbuild.tree.layers import LayerTree
+from wcbuild.tree.paths import resolve
 from wcbuild.tree.unpack import find_archive
 
 
@@ -43,18 +43,14 @@ def open_archive(path: Path, name: str, scratch: Callable[[], Path]) -> OpenArch
     found = find_archive(node, name, scratch)
     if found is None:
         return None
+    with open_content(found.node) as stream:
+        entries = list(scan_files(stream))
+    newest = max((entry.meta.mtime for entry in entries if entry.meta), default=0)
+    # First, so that an entry for the root, if the archive has one, counts more.
+    root = Entry("", Meta(DIRECTORY, 0o755, mtime=newest))
     index = scratch()
-    newest = 0
-
-    def entries() -> Iterator[Entry]:
-        nonlocal newest
-        with open_content(found.node) as stream:
-            for entry in scan_files(stream):
-                newest = max(newest, entry.meta.mtime if entry.meta else 0)
-                yield entry
-
     with store_errors(index):
-        write_index(index, entries())
+        write_index(index, [root, *entries])
     return OpenArchive(tree=open_tree([(index, Path(found.path))]), newest=newest)
 
 
@@ -103,7 +99,7 @@ class SingleFile:
         """Return the file, or the root."""
         if path == self._name:
             return self._node
-        return None if path else Node(Meta("d", 0o755))
+        return None if path else Node(Meta(DIRECTORY, 0o755))
 
     def children(self, path: str) -> Iterator[tuple[str, Node]]:
         """Yield the file, which lies in the root."""
@@ -118,9 +114,7 @@ class SingleFile:
 
 
 def read_file(tree: FileTree, path: str, limit: int) -> bytes | None:
-    """Return the first ``limit`` bytes of a file whose symlinks stay inside the tree; None if there is none."""
-    from wcbuild.tree.paths import resolve  # noqa: PLC0415
-
+    """Return the first ``limit`` bytes of a file, or None; no symlink leads out of the tree."""
     node = tree.find(resolve(tree, path))
     if node is None or node.meta.kind != FILE:
         return None

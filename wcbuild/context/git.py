@@ -30,7 +30,7 @@ from wcbuild.dockerfile.gitref import FULL_COMMIT, GitRefError, parse_git_ref
 from wcbuild.errors import CancelledError, RemoteError
 from wcbuild.graph.ops import GitOp
 from wcbuild.graph.urls import without_secrets
-from wcbuild.layer.changes import DIRECTORY, Change, Entry
+from wcbuild.layer.changes import DIRECTORY, Change, Entry, Meta
 from wcbuild.tree.base import FileTree
 from wcbuild.tree.index import DamagedIndexError, write_index
 from wcbuild.tree.paths import join
@@ -94,9 +94,9 @@ class _Found:
 class Repositories:
     """Fetches commits into ``root``; safe to use from several threads and processes.
 
-    ``environment`` says where git, certificates and proxies are. ``secrets`` by id:
-    `GIT_AUTH_TOKEN[.HOST]`, `GIT_AUTH_HEADER[.HOST]`; one without a host is for the repository that was named, not for its
-    submodules elsewhere. ``agent`` is the socket of the SSH agent to use.
+    ``environment`` says where git, certificates and proxies are. ``secrets`` are, by id,
+    `GIT_AUTH_TOKEN[.HOST]` and `GIT_AUTH_HEADER[.HOST]`; one without a host is for that of the
+    repository that was named. ``agent`` is the socket of the SSH agent to use.
     """
 
     def __init__(
@@ -159,14 +159,13 @@ class Repositories:
         with store_errors(self._root):
             folder = Path(mkdtemp(prefix=".new-", dir=self._root / "trees"))
         try:
-            maker = _Maker(folder, op.subdir)
-            moment = remote.commit_time(at.commit)
+            maker = _Maker(folder, op.subdir, remote.commit_time(at.commit))
             maker.add(remote, at.commit, "")
             if op.submodules:
                 maker.add_submodules(remote, at.commit)
             if op.keep_git_dir and not op.subdir:
-                maker.add_git_dir(remote, at, moment, without_secrets(op.remote))
-            maker.finish(moment)
+                maker.add_git_dir(remote, at, without_secrets(op.remote))
+            maker.finish()
             # If another build was faster, its files are the same.
             with store_errors(folder), contextlib.suppress(FileExistsError):
                 _rename_new(folder, self._place(op, at.commit))
@@ -365,7 +364,9 @@ class _Remote:
 
     def commit_time(self, commit: str) -> int:
         """Return when a commit was made, in seconds since 1970."""
-        return max(0, int(self.say("log", "-1", "--no-show-signature", "--format=%ct", commit, "--")))
+        return max(
+            0, int(self.say("log", "-1", "--no-show-signature", "--format=%ct", commit, "--"))
+        )
 
     def say(self, *words: str) -> str:
         """Run git in our repository, and return the line that it says."""
@@ -389,9 +390,10 @@ class _Maker:
     Of the repository's files only those below ``subdir`` are in the tables.
     """
 
-    def __init__(self, folder: Path, subdir: str) -> None:
+    def __init__(self, folder: Path, subdir: str, moment: int) -> None:
         self._folder = folder
         self._subdir = subdir
+        self._moment = moment
         self._tars = 0
         self._entries = 0
         self._submodules = 0
@@ -419,6 +421,7 @@ class _Maker:
 
     def _within(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Yield the entries that are wanted, their paths relative to the folder that is."""
+        yield Entry("", Meta(DIRECTORY, 0o755, mtime=self._moment))
         for entry in entries:
             for name in entry.path.split("/"):
                 if _DOT_GIT.fullmatch(name):
@@ -429,7 +432,9 @@ class _Maker:
             elif entry.path == self._subdir and entry.meta and entry.meta.kind != DIRECTORY:
                 raise CommandError("git", f'"{self._subdir}" is not a folder of the repository')
 
-    def add_submodules(self, remote: _Remote, commit: str, prefix: str = "", depth: int = 0) -> None:
+    def add_submodules(
+        self, remote: _Remote, commit: str, prefix: str = "", depth: int = 0
+    ) -> None:
         """Add the files of submodules, and of theirs."""
         if not remote.has(f"{commit}:.gitmodules"):
             return
@@ -454,12 +459,14 @@ class _Maker:
             self.add(below, wanted, place)
             self.add_submodules(below, wanted, place, depth + 1)
 
-    def add_git_dir(self, remote: _Remote, at: _Found, moment: int, url: str) -> None:
+    def add_git_dir(self, remote: _Remote, at: _Found, url: str) -> None:
         """Add a `.git` that holds this commit alone, for programs that ask git what they are."""
         from wcbuild.layer.pack import pack  # noqa: PLC0415 - few keep the folder
 
         work = self._folder / "work"
         git_dir = work / ".git"
+        with store_errors(work):
+            work.mkdir()
         remote.git("init", "--quiet", "--template=", folder=git_dir)
         objects = remote.git("rev-list", "--objects", "--no-object-names", "-n1", at.commit)
         pack_name = str(git_dir / "objects/pack/pack")
@@ -478,15 +485,15 @@ class _Maker:
         remote.git("read-tree", at.commit, folder=git_dir)
         tar = self._folder / f"{self._tars}.{_TAR}"
         with store_errors(tar), open(tar, "wb") as file:
-            packed = pack(_changes(LocalTree(work), ".git", moment), file, epoch=None)
+            packed = pack(_changes(LocalTree(work), ".git", self._moment), file, epoch=None)
         self._index(packed.entries)
 
-    def finish(self, moment: int) -> None:
+    def finish(self) -> None:
         """Write what `Repositories` looks for."""
         if self._subdir and not self._entries:
             raise CommandError("git", f'"{self._subdir}" is not a folder of the repository')
         with store_errors(self._folder):
-            info = {"tars": self._tars, "time": moment}
+            info = {"tars": self._tars, "time": self._moment}
             (self._folder / _INFO).write_text(json.dumps(info))
 
 
@@ -575,7 +582,9 @@ def _submodule_url(parent: str, url: str) -> str:
     except GitRefError as error:
         raise CommandError("git", f'its URL "{without_secrets(url)}": {error}') from error
     if found is None or found.may_be_path:
-        raise CommandError("git", f'its URL "{without_secrets(url)}" is of a kind that is not allowed')
+        raise CommandError(
+            "git", f'its URL "{without_secrets(url)}" is of a kind that is not allowed'
+        )
     return _without_user(url)
 
 

@@ -144,7 +144,9 @@ class Downloads:
         try:
             with self._files.create() as writer:
                 size = _receive(response, writer, hashing, cancel)
-                digests = [] if hashing is None else [Digest(f"{hashing.name}:{hashing.hexdigest()}")]
+                digests = (
+                    [] if hashing is None else [Digest(f"{hashing.name}:{hashing.hexdigest()}")]
+                )
                 if checksum and checksum not in digests:
                     raise _mismatch(url, checksum, digests[0])
                 digest, _ = writer.commit()

@@ -103,8 +103,9 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
-    ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
-    1970) is the latest time that anything may carry.
+    ``remotes`` is asked when something has to be fetched. ``salt`` is what else decides results, such
+    as whether owners can be kept. ``epoch`` (seconds since 1970) is the latest time that anything
+    may carry.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class StepExecutor:
         cache: Cache,
         images: BaseImages,
         contexts: Mapping[str, FileTree],
-        remotes: RemoteFiles,
+        remotes: Callable[[], RemoteFiles],
         snapshotter: Snapshotter,
         sandbox: Sandbox,
         scratch: Callable[[], Path],
@@ -158,7 +159,7 @@ class StepExecutor:
             case ContextOp():
                 return OfferedFiles(tree=self._contexts[op.name])
             case HttpOp() | GitOp():
-                tree = self._remotes.find(op)
+                tree = self._remotes().find(op)
                 return None if tree is None else OfferedFiles(tree=tree)
             case ImageOp():
                 if not self._images.is_here(op.digest):
@@ -248,7 +249,7 @@ class StepExecutor:
                 self._images.fetch(op.digest)
                 return stacked(self._images.layers(op.digest)), False
             case HttpOp() | GitOp():
-                return OfferedFiles(tree=self._remotes.fetch(op, self._cancel)), False
+                return OfferedFiles(tree=self._remotes().fetch(op, self._cancel)), False
             case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
                 found = self._find(step, inputs)
                 if found is not None:

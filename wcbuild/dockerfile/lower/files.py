@@ -121,9 +121,7 @@ def _origins(
         if checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise SourceError(message, (span,), word="--checksum")
-        clean = paths.clean_source(
-            source, parents=instruction.parents, windows=state.is_windows
-        )
+        clean = paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
         if local is None:
             step, has_owners = lowering.files(state, instruction.from_, span)
             local = _Origin(

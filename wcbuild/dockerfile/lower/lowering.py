@@ -34,8 +34,8 @@ from wcbuild.dockerfile.instructions import (
 )
 from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
 from wcbuild.dockerfile.lower.outside import (
-    SCRATCH,
     MAIN_CONTEXT,
+    SCRATCH,
     BaseImageError,
     ContextKind,
     Lowered,
@@ -232,7 +232,9 @@ class Lowering:
         if named is None or named.kind is not ContextKind.STAGE:
             return name
         if all(stage.name != named.stage.lower() for stage in self._dockerfile.stages):
-            message = f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
+            message = (
+                f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
+            )
             raise SourceError(message)
         return named.stage
 
@@ -514,7 +516,7 @@ class Lowering:
         state.note("ARG " + " ".join(texts))
 
     def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners, as no folder's have."""
+        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
         if not name:
             return self._context(None, span)
         named = self._named(name, state.platform)
