@@ -31,6 +31,8 @@ STDIN = "-"
 """A context, or a Dockerfile, that comes from standard input."""
 
 _NAMES = ("Dockerfile", "dockerfile")
+_SHOWN = "stdin"
+"""What to call standard input in messages."""
 _BLOCK = 1024 * 1024
 
 Stdin = bytes | int | None
@@ -145,7 +147,7 @@ def _open(stdin: Stdin) -> BinaryIO:
 
 def _read_stdin(stdin: Stdin) -> Dockerfile:
     with _open(stdin) as stream:
-        return parse_dockerfile(stream.read(MAX_DOCKERFILE_BYTES + 1), file=STDIN)
+        return parse_dockerfile(stream.read(MAX_DOCKERFILE_BYTES + 1), file=_SHOWN)
 
 
 # -- what has to be fetched
@@ -203,7 +205,7 @@ class Fetcher:
         with _open(stdin) as stream, store_errors(path), open(path, "wb") as spool:
             while data := stream.read(_BLOCK):
                 spool.write(data)
-        return self._archive(path, STDIN) or _alone(path, STDIN, EmptyTree(), None)
+        return self._archive(path, _SHOWN) or _alone(path, _SHOWN, EmptyTree(), None)
 
     def _from_url(self, url: str) -> _Found:
         from wcbuild.context.remote import single_file  # noqa: PLC0415 - see above
@@ -261,5 +263,5 @@ def _find_dockerfile(found: _Found, file: str | Path | None) -> Dockerfile:
             return parse_dockerfile(text, file=os.path.basename(name))
     names = [name for name, _ in found.tree.children("")]
     near = did_you_mean(str(file or _NAMES[0]), names)
-    message = f'there is no Dockerfile "{file or _NAMES[0]}" in the context {found.where}'
+    message = f'there is no Dockerfile "{file or _NAMES[0]}" in the context from {found.where}'
     raise SourceError(message, hint=near or "name it with -f")

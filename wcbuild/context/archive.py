@@ -94,12 +94,13 @@ class SingleFile:
         # A range, not the file as such: a build context's files alone are looked at for changes.
         content = BlobRange(path, 0) if meta.size else None
         self._node = Node(meta, content, digest)
+        self._root = Node(Meta(DIRECTORY, 0o755, mtime=meta.mtime))
 
     def find(self, path: str) -> Node | None:
         """Return the file, or the root."""
         if path == self._name:
             return self._node
-        return None if path else Node(Meta(DIRECTORY, 0o755))
+        return None if path else self._root
 
     def children(self, path: str) -> Iterator[tuple[str, Node]]:
         """Yield the file, which lies in the root."""

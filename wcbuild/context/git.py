@@ -43,6 +43,8 @@ _VERSION = "wcbuild-git-1"
 """Changes when the same commit would give other files."""
 _PROTOCOLS = "http:https:ssh:git"
 _POLL_S = 0.05
+HALF_WRITTEN = ".new-"
+"""What the folders of trees that are being written begin with."""
 _INDEX, _TAR, _INFO = "index", "tar", "info.json"
 _CONFIG = {
     # A repository that we fetched ourselves is not somebody else's, whoever we are in a namespace.
@@ -157,7 +159,7 @@ class Repositories:
         from tempfile import mkdtemp  # noqa: PLC0415 - see above
 
         with store_errors(self._root):
-            folder = Path(mkdtemp(prefix=".new-", dir=self._root / "trees"))
+            folder = Path(mkdtemp(prefix=HALF_WRITTEN, dir=self._root / "trees"))
         try:
             maker = _Maker(folder, op.subdir, remote.commit_time(at.commit))
             maker.add(remote, at.commit, "")

@@ -7,6 +7,7 @@ of the file (ETag, Last-Modified), with which it is asked the next time whether 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -243,6 +244,24 @@ class Downloads:
         }
         with store_errors(self._root):
             atomic_write(self._place(url), json.dumps(data).encode(), durable=False)
+
+
+def sweep(root: Path) -> int:
+    """Delete files that no record leads to any more; return bytes freed.
+
+    The caller holds the store exclusively: another build may use a file that changed at its server.
+    """
+    files = BlobDirectory(root / "files", ingest=root / "ingest")
+    freed = files.sweep()
+    needed = set()
+    for path in root.glob("?" * 64):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            needed.update(json.loads(path.read_bytes())["digests"])
+    for digest in files:
+        if digest not in needed:
+            freed += files.path(digest).stat().st_size
+            files.remove(digest)
+    return freed
 
 
 def _receive(
