@@ -38,7 +38,13 @@ FLOORS = (
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.inputs"),
+    (
+        "wcbuild.bases",
+        "wcbuild.export",
+        "wcbuild.collect",
+        "wcbuild.buildplan",
+        "wcbuild.inputs",
+    ),
     ("wcbuild.builder",),
     ("wcbuild.worker",),
     ("wcbuild",),
@@ -62,7 +68,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 

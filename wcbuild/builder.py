@@ -5,23 +5,24 @@ Here, and in `wcbuild.cli`, is where the host's platform, the environment and th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.access import RegistryAccess, open_client, open_transport
+from wcbuild.access import RegistryAccess, open_client
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
+from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
@@ -37,6 +38,7 @@ from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
 from wcbuild.solve.events import Emit, Event, Notice
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
@@ -45,9 +47,6 @@ from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
-
-if TYPE_CHECKING:
-    from wcbuild.context.remote import Remotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +92,9 @@ class BuildRequest:
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    device_folders: tuple[Path, ...] = DEVICE_FOLDERS
+    """Where the devices that a RUN may name are specified, in the format of the Container Device
+    Interface."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)
@@ -123,22 +125,36 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
     started = time.monotonic()
-    inputs = _read_inputs(request)
-    store = open_store(request.root or default_root(os.environ))
-    try:
-        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
-        try:
-            descriptor, image_id, names = build.run()
-        finally:
-            build.close()
-    finally:
-        store.close()
+    with _opened(request, machine, emit) as build:
+        descriptor, image_id, names = build.run()
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
     )
+
+
+def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan:
+    """Say what `run_build` would do, and do nothing. Base images are looked up, not fetched.
+
+    Raises:
+        WcbuildError, RegistryError: it would fail before it did anything.
+    """
+    with _opened(request, machine, emit) as build:
+        return build.plan()
+
+
+@contextlib.contextmanager
+def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
+    inputs = _read_inputs(request)
+    store = open_store(request.root or default_root(os.environ))
+    try:
+        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
+        with contextlib.closing(build):
+            yield build
+    finally:
+        store.close()
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -189,6 +205,10 @@ def _epoch(text: str, context: int | None) -> int | None:
     return int(text) if text else None
 
 
+def _is_set(build_args: Mapping[str, str], name: str) -> bool:
+    return build_args.get(name, "").lower() in ("1", "true")
+
+
 def _build_args(given: Mapping[str, str], main: MainContext) -> dict[str, str]:
     """Return the build arguments; an epoch that is the context's becomes a number."""
     args = dict(given)
@@ -226,9 +246,14 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
-        self._spools: list[Path] = []
-        self._opened: Remotes | None = None
-        self._opening = threading.Lock()
+        self._fetcher = Fetcher(
+            store,
+            request.registries,
+            secrets=request.secrets,
+            agent=request.ssh.get("default"),
+            keep_git_dir=_is_set(request.build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
+            cancel=self._cancel,
+        )
         self._exporter = Exporter(
             store, emit, partial(open_client, request.registries), self._cancel
         )
@@ -242,7 +267,7 @@ class _Build:
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
-        request, identity = self._request, self._machine.identity
+        request = self._request
         self._exporter.check(
             request.outputs,
             self._inputs.tags,
@@ -253,43 +278,10 @@ class _Build:
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
-        snapshotter = choose_snapshotter(self._store.root, identity)
-        # Before there is anything of our own that it could take for somebody's who died.
-        sweep(self._store, snapshotter.sweep)
-        main = self._inputs.context or self._fetch_context()
+        layers = self._layers()
+        main = self._main_context()
         graph, plans, epoch = self._lower(main)
-        layers = Layers(
-            self._store,
-            snapshotter,
-            ownership=identity.full_ownership,
-            devices=not identity.userns,
-        )
-        contexts = self._contexts(graph, main)
-        executor = StepExecutor(
-            layers=layers,
-            cache=LocalCache(self._store.root / "cache", self._store.has),
-            images=self._bases,
-            contexts=contexts,
-            remotes=self._remotes,
-            snapshotter=snapshotter,
-            sandbox=self._machine.sandbox,
-            scratch=self._store.scratch_file,
-            cancel=self._cancel,
-            epoch=epoch,
-            salt=f"owners={identity.full_ownership} epoch={epoch}",
-            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
-            mounts=Mounts(
-                layers=layers,
-                snapshotter=snapshotter,
-                caches=CacheMounts(self._store.root / "mounts"),
-                secrets=Secrets(
-                    values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
-                ),
-                ownership=identity.full_ownership,
-            ),
-        )
-        try:
+        with self._executor(graph, main, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
@@ -297,11 +289,6 @@ class _Build:
                     self._bases.keep(step.op.digest)
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
-        finally:
-            executor.close()
-            for tree in contexts.values():
-                if isinstance(tree, LocalTree):
-                    tree.save()
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
@@ -313,49 +300,27 @@ class _Build:
             descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
         return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
-    def _fetch_context(self) -> MainContext:
-        """Fetch the main context."""
+    def plan(self) -> BuildPlan:
+        """Say what would be built, and what of it is there already. Files are read, and no more."""
+        layers = self._layers()
+        main = self._main_context()
+        graph, plans, epoch = self._lower(main)
+        with self._executor(graph, main, epoch, layers, thorough=True) as executor:
+            known = Solver(executor, self._emit, self._cancel).known(graph)
+        return make_plan(main.dockerfile, graph, plans, frozenset(known))
+
+    def _main_context(self) -> MainContext:
+        """Return the main context, fetched now if it is not a folder."""
+        if self._inputs.context is not None:
+            return self._inputs.context
         request = self._request
         shown = without_secrets(str(request.context))
         self._emit(Notice(level="info", text=f"load build context {shown}"))
-        keep = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "").lower()
-        fetcher = Fetcher(
-            self._remotes(), self._scratch, self._cancel, keep_git_dir=keep in ("1", "true")
-        )
-        return fetcher.read(str(request.context), request.file, request.stdin)
-
-    def _remotes(self) -> Remotes:
-        """Return what fetches files and repositories."""
-        # Imported when asked for: most builds fetch nothing.
-        from wcbuild.context.git import Repositories  # noqa: PLC0415
-        from wcbuild.context.http import Downloads  # noqa: PLC0415
-        from wcbuild.context.remote import Remotes  # noqa: PLC0415
-
-        root, request = self._store.root, self._request
-        with self._opening:
-            if self._opened is None:
-                transport = partial(open_transport, request.registries)
-                self._opened = Remotes(
-                    Downloads(root / "downloads", transport, request.secrets),
-                    Repositories(
-                        root / "git",
-                        environment=request.registries.environment,
-                        secrets=request.secrets,
-                        agent=request.ssh.get("default"),
-                    ),
-                    self._scratch,
-                )
-            return self._opened
-
-    def _scratch(self) -> Path:
-        """Make a file that stays until the build ends."""
-        self._spools.append(self._store.scratch_file())
-        return self._spools[-1]
+        return self._fetcher.read(str(request.context), request.file, request.stdin)
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
-        for path in self._spools:
-            path.unlink(missing_ok=True)
+        self._fetcher.close()
 
     def _lower(self, main: MainContext) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
@@ -385,6 +350,65 @@ class _Build:
             no_cache=request.no_cache,
             no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
         )
+
+    def _layers(self) -> Layers:
+        identity = self._machine.identity
+        snapshotter = choose_snapshotter(self._store.root, identity)
+        # Before there is anything of our own that it could take for that of somebody who died.
+        sweep(self._store, snapshotter.sweep)
+        return Layers(
+            self._store,
+            snapshotter,
+            ownership=identity.full_ownership,
+            devices=not identity.userns,
+        )
+
+    @contextlib.contextmanager
+    def _executor(
+        self,
+        graph: Graph,
+        main: MainContext,
+        epoch: int | None,
+        layers: Layers,
+        *,
+        thorough: bool = False,
+    ) -> Iterator[StepExecutor]:
+        """Make what executes the graph's steps, and end it after the `with` block."""
+        request, identity = self._request, self._machine.identity
+        contexts = self._contexts(graph, main)
+        executor = StepExecutor(
+            layers=layers,
+            cache=LocalCache(self._store.root / "cache", self._store.has),
+            images=self._bases,
+            contexts=contexts,
+            remotes=self._fetcher.remotes,
+            snapshotter=layers.snapshotter,
+            sandbox=self._machine.sandbox,
+            scratch=self._store.scratch_file,
+            cancel=self._cancel,
+            epoch=epoch,
+            salt=f"owners={identity.full_ownership} epoch={epoch}",
+            limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
+            mounts=Mounts(
+                layers=layers,
+                snapshotter=layers.snapshotter,
+                caches=CacheMounts(self._store.root / "mounts"),
+                secrets=Secrets(
+                    values=request.secrets,
+                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                ),
+                device_folders=request.device_folders,
+                ownership=identity.full_ownership,
+            ),
+            thorough=thorough,
+        )
+        try:
+            yield executor
+        finally:
+            executor.close()
+            for tree in contexts.values():
+                if isinstance(tree, LocalTree):
+                    tree.save()
 
     def _contexts(self, graph: Graph, main: MainContext) -> dict[str, FileTree]:
         """Open the contexts that the graph refers to."""
@@ -446,8 +470,8 @@ class _Build:
         return replace(index, annotations=own), index.digest
 
     def _makes_index(self) -> bool:
-        wanted = self._request.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower()
-        return len(self._inputs.platforms) > 1 or wanted in ("1", "true")
+        wanted = _is_set(self._request.build_args, "BUILDKIT_MULTI_PLATFORM")
+        return len(self._inputs.platforms) > 1 or wanted
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:

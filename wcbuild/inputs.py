@@ -9,17 +9,20 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from registry.files import store_errors
+from wcbuild.access import RegistryAccess, open_transport
 from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import ContextError, SourceError, UsageError
 from wcbuild.graph.urls import without_secrets
+from wcbuild.store import LocalStore
 from wcbuild.tree.layers import EmptyTree
 
 if TYPE_CHECKING:
@@ -154,24 +157,63 @@ def _read_stdin(stdin: Stdin) -> Dockerfile:
 
 
 class Fetcher:
-    """Reads contexts that are not folders.
+    """Reads contexts that are not folders, and has what fetches files and repositories for one build.
 
-    ``scratch`` makes files that stay until the build ends, ``keep_git_dir`` has a git repository keep its
-    `.git`.
+    ``secrets`` and ``agent`` are for those who ask who we are; with ``keep_git_dir`` a main context from
+    git has its `.git`.
     """
 
     def __init__(
         self,
-        remotes: Remotes,
-        scratch: Callable[[], Path],
-        cancel: threading.Event,
+        store: LocalStore,
+        registries: RegistryAccess,
         *,
+        secrets: Mapping[str, bytes],
+        agent: Path | None,
         keep_git_dir: bool,
+        cancel: threading.Event,
     ) -> None:
-        self._remotes = remotes
-        self._scratch = scratch
-        self._cancel = cancel
+        self._store = store
+        self._registries = registries
+        self._secrets = secrets
+        self._agent = agent
         self._keep_git_dir = keep_git_dir
+        self._cancel = cancel
+        self._remotes: Remotes | None = None
+        self._scratches: list[Path] = []
+        self._lock = threading.Lock()
+
+    def remotes(self) -> Remotes:
+        """Return what fetches; always the same."""
+        # Imported when asked for: most builds fetch nothing.
+        from wcbuild.context.git import Repositories  # noqa: PLC0415
+        from wcbuild.context.http import Downloads  # noqa: PLC0415
+        from wcbuild.context.remote import Remotes  # noqa: PLC0415
+
+        root = self._store.root
+        with self._lock:
+            if self._remotes is None:
+                downloads = Downloads(
+                    root / "downloads", partial(open_transport, self._registries), self._secrets
+                )
+                repositories = Repositories(
+                    root / "git",
+                    environment=self._registries.environment,
+                    secrets=self._secrets,
+                    agent=self._agent,
+                )
+                self._remotes = Remotes(downloads, repositories, self._scratch)
+            return self._remotes
+
+    def _scratch(self) -> Path:
+        """Make a file that stays until `close`."""
+        self._scratches.append(self._store.scratch_file())
+        return self._scratches[-1]
+
+    def close(self) -> None:
+        """Remove what was only for this build."""
+        for path in self._scratches:
+            path.unlink(missing_ok=True)
 
     def read(self, context: str, file: str | Path | None, stdin: Stdin) -> MainContext:
         """Fetch a context, and read its Dockerfile; ``file`` is one of its files, or `-`.
@@ -215,10 +257,10 @@ class Fetcher:
         if op is None:
             raise AssertionError(url)
         if isinstance(op, GitOp):
-            checkout = self._remotes.repositories.fetch(op, self._cancel)
+            checkout = self.remotes().repositories.fetch(op, self._cancel)
             where = without_secrets(op.remote)
             return _Found(tree=checkout.tree, where=where, moment=checkout.time)
-        download = self._remotes.downloads.fetch(op.url, op.checksum, self._cancel)
+        download = self.remotes().downloads.fetch(op.url, op.checksum, self._cancel)
         where, moment = without_secrets(op.url), download.modified or None
         found = self._archive(download.path, where)
         if found is None:

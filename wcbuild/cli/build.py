@@ -11,9 +11,10 @@ from pathlib import Path
 
 from registry.files import atomic_write, store_errors
 from registry.oci import mediatypes
-from wcbuild.builder import BuildRequest, BuildResult, run_build
+from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
+from wcbuild.cli.plan import shown
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.errors import UsageError
@@ -21,6 +22,7 @@ from wcbuild.export import Output
 from wcbuild.inputs import STDIN, is_remote
 from wcbuild.machine import Machine
 from wcbuild.sizes import parse_size
+from wcbuild.solve.events import Event
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +111,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-m", "--memory", default="0", metavar="SIZE", help="memory that a RUN may use")
     add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
     add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
+    add(
+        "--print-plan",
+        choices=("text", "json"),
+        metavar="FORMAT",
+        help="say what would be built, as text or (--print-plan=json) JSON, and build nothing",
+    )
     add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
     add("-q", "--quiet", action="store_true", help="print only the image id")
     add("--iidfile", metavar="FILE", help="write the image id to FILE")
@@ -119,6 +127,10 @@ def run(invocation: Invocation) -> int:
     """Build; print the image id if asked to be quiet."""
     args = invocation.args
     request = make_request(invocation)
+    if args.print_plan:
+        with Machine.start() as machine:
+            invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))
+        return 0
     progress = "quiet" if args.quiet else args.progress
     with Machine.start() as machine:
         renderer = choose(progress, invocation.stderr, invocation.environment)
@@ -131,6 +143,15 @@ def run(invocation: Invocation) -> int:
     if args.quiet:
         invocation.stdout.write(f"{result.image_id}\n")
     return 0
+
+
+def spelled_out(words: list[str]) -> list[str]:
+    """Give `--print-plan` its value: alone, argparse would take the next word for it."""
+    return ["--print-plan=text" if word == "--print-plan" else word for word in words]
+
+
+def _ignore(_: Event) -> None:
+    return
 
 
 def read_source(args: argparse.Namespace) -> SourceReader:

@@ -410,7 +410,8 @@ class Lowering:
         if self.options.show_platform:
             words.insert(0, str(state.platform))
         label = f"[{' '.join(words)}] {text}"
-        self.steps[index] = replace(self.steps[index], label=label)
+        stage = state.stage.display_name
+        self.steps[index] = replace(self.steps[index], label=label, stage=stage)
 
     # -- instructions
 
