@@ -19,6 +19,7 @@ MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 _MAX_REASON = 500
 _TAIL_BYTES = 8192
 _POLL_S = 0.1
+_SHORT_S = 0.001
 _END_S = 2.0
 
 
@@ -113,7 +114,7 @@ def _has_ended(pid: int) -> bool:
     while os.waitid(os.P_PID, pid, flags) is None:
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL_S / 10)
+        time.sleep(_SHORT_S)
     return True
 
 

@@ -87,6 +87,9 @@ def _from_url(text: str) -> GitRef | None:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
+        if text.startswith(("http://", "https://")):
+            # Whoever fetches files will say so.
+            return None
         raise GitRefError(f"impossible URL ({error})") from error
     is_http = parts.scheme in ("http", "https")
     if is_http and not parts.path.endswith(".git") and not text.startswith("https://github.com/"):
