@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -25,7 +26,8 @@ from wcbuild.bases import Bases
 from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, declared_args, lower
+from wcbuild.dockerfile.stages import Dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError
 from wcbuild.export import Exporter, Output
@@ -47,6 +49,9 @@ from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
+
+if TYPE_CHECKING:
+    from wcbuild.solve.agents import Agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +95,8 @@ class BuildRequest:
     pids_limit: int = 0
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    ssh: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """For `RUN --mount=type=ssh`, by id, which is mostly `default`: an agent's socket, or private keys."""
     device_folders: tuple[Path, ...] = DEVICE_FOLDERS
     """Where the devices that a RUN may name are specified, in the format of the Container Device
     Interface."""
@@ -176,6 +181,7 @@ class _Inputs:
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     annotations: tuple[Annotation, ...]
+    agents: Mapping[str, Agent]
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
@@ -187,7 +193,16 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
+        agents=_find_agents(request.ssh),
     )
+
+
+def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 def _platforms(text: str) -> tuple[Platform, ...]:
@@ -250,7 +265,7 @@ class _Build:
             store,
             request.registries,
             secrets=request.secrets,
-            agent=request.ssh.get("default"),
+            agent=inputs.agents.get("default"),
             keep_git_dir=_is_set(request.build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
             cancel=self._cancel,
         )
@@ -328,9 +343,17 @@ class _Build:
             lower(main.dockerfile, self._options(platform, main), self._bases)
             for platform in self._inputs.platforms
         ]
+        self._warn_of_unused(lowered[0].unused_build_args, main.dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
         return graph, plans, _epoch(lowered[0].source_date_epoch, main.moment)
+
+    def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
+        """Say which build arguments changed nothing: mostly they are misspelt."""
+        for name in names:
+            hint = did_you_mean(name, sorted(declared_args(dockerfile)))
+            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
+            self._emit(Notice(level="warning", text=text))
 
     def _options(self, platform: Platform, main: MainContext) -> Options:
         request = self._request
@@ -395,8 +418,9 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(
                     values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                    agents=self._inputs.agents,
                 ),
+                scratch=self._store.scratch_folder,
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),

@@ -6,10 +6,11 @@ already.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from wcbuild.tree.layers import EmptyTree
 if TYPE_CHECKING:
     from wcbuild.context.remote import Remotes
     from wcbuild.graph.ops import GitOp, HttpOp
+    from wcbuild.solve.agents import Agent
     from wcbuild.tree.base import FileTree
 
 STDIN = "-"
@@ -169,7 +171,7 @@ class Fetcher:
         registries: RegistryAccess,
         *,
         secrets: Mapping[str, bytes],
-        agent: Path | None,
+        agent: Agent | None,
         keep_git_dir: bool,
         cancel: threading.Event,
     ) -> None:
@@ -200,10 +202,23 @@ class Fetcher:
                     root / "git",
                     environment=self._registries.environment,
                     secrets=self._secrets,
-                    agent=self._agent,
+                    agent=self._socket,
                 )
                 self._remotes = Remotes(downloads, repositories, self._scratch)
             return self._remotes
+
+    @contextlib.contextmanager
+    def _socket(self) -> Iterator[Path | None]:
+        """Have the agent listen for the `with` block."""
+        if self._agent is None:
+            yield None
+            return
+        from wcbuild.solve.agents import listening  # noqa: PLC0415 - few builds have any
+
+        folder = self._store.scratch_folder()
+        with listening(self._agent, folder, mode=0o600, owner=None) as path:
+            yield path
+        folder.rmdir()
 
     def _scratch(self) -> Path:
         """Make a file that stays until `close`."""

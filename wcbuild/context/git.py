@@ -17,7 +17,8 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,7 +99,7 @@ class Repositories:
 
     ``environment`` says where git, certificates and proxies are. ``secrets`` are, by id,
     `GIT_AUTH_TOKEN[.HOST]` and `GIT_AUTH_HEADER[.HOST]`; one without a host is for that of the
-    repository that was named. ``agent`` is the socket of the SSH agent to use.
+    repository that was named. ``agent`` opens the socket of the SSH agent, if there is one.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Repositories:
         *,
         environment: Mapping[str, str],
         secrets: Mapping[str, bytes],
-        agent: Path | None,
+        agent: Callable[[], AbstractContextManager[Path | None]],
     ) -> None:
         self._root = root
         self._environment = environment
@@ -139,8 +140,12 @@ class Repositories:
         with store_errors(self._root):
             for name in ("trees", "home"):
                 (self._root / name).mkdir(parents=True, exist_ok=True)
-        environment = self._variables(op.remote)
-        remote = _Remote(self._root, _without_user(op.remote), environment, cancel)
+        with self._agent() as socket:
+            environment = self._variables(op.remote, socket)
+            remote = _Remote(self._root, _without_user(op.remote), environment, cancel)
+            return self._fetch_from(remote, op)
+
+    def _fetch_from(self, remote: _Remote, op: GitOp) -> Checkout:
         given = _given_commit(op)
         at = _Found(commit=given) if given else remote.resolve(op.ref)
         # A tag's own id will do as well as the commit's.
@@ -204,7 +209,7 @@ class Repositories:
 
     # -- running git
 
-    def _variables(self, remote: str) -> dict[str, str]:
+    def _variables(self, remote: str, socket: Path | None) -> dict[str, str]:
         """Return the variables that git sees when it works for ``remote`` and its submodules."""
         home = self._root / "home"
         known = (self._root / "known_hosts", f"{self._environment.get('HOME')}/.ssh/known_hosts")
@@ -230,8 +235,8 @@ class Repositories:
                 f" -o ConnectTimeout=15 -o UserKnownHostsFile={hosts}"
             ),
         }
-        if self._agent is not None:
-            variables["SSH_AUTH_SOCK"] = str(self._agent)
+        if socket is not None:
+            variables["SSH_AUTH_SOCK"] = str(socket)
         config = [*_CONFIG.items(), *self._headers(remote)]
         variables["GIT_CONFIG_COUNT"] = str(len(config))
         for number, (name, value) in enumerate(config):

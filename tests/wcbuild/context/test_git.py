@@ -53,7 +53,7 @@ def fetch(tmp_path):
             tmp_path / "store/git",
             environment=environment or {"PATH": clean_environment()["PATH"]},
             secrets=secrets or {},
-            agent=None,
+            agent=contextlib.nullcontext,
         )
         return repositories.fetch(GitOp(remote=remote, **fields), cancel or threading.Event())
 
@@ -224,7 +224,7 @@ def test_the_git_folder_is_the_same_wherever_it_is_made(server, repository, tmp_
         (tmp_path / store).mkdir()
         environment = {"PATH": clean_environment()["PATH"]}
         root = tmp_path / store / "git"
-        made = Repositories(root, environment=environment, secrets={}, agent=None)
+        made = Repositories(root, environment=environment, secrets={}, agent=contextlib.nullcontext)
         op = GitOp(remote=app(server), keep_git_dir=True)
         tree = made.fetch(op, threading.Event()).tree
         trees.append(
@@ -353,6 +353,39 @@ def wait_for(port):
 def end_group(process):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_speaks_ssh_with_the_agent_it_is_given_and_with_no_settings_of_the_user(
+    repository, tmp_path
+):
+    """A program in place of ssh notes how it is called, and runs what ssh would run there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = (
+        '#!/bin/sh\necho "$SSH_AUTH_SOCK $*" >> "$0.called"\nfor last; do :; done\neval "$last"\n'
+    )
+    (folder / "ssh").write_text(script)
+    (folder / "ssh").chmod(0o755)
+    (tmp_path / "store").mkdir()
+    made = Repositories(
+        tmp_path / "store/git",
+        environment={"PATH": f"{folder}:{clean_environment()['PATH']}", "HOME": "/home/me"},
+        secrets={"GIT_AUTH_TOKEN": b"hush"},
+        agent=lambda: contextlib.nullcontext(tmp_path / "agent"),
+    )
+    for remote in (
+        f"ssh://git@h.example:2222{repository.path}",
+        f"git@h.example:{repository.path}",
+    ):
+        found = made.fetch(GitOp(remote=remote), threading.Event())
+        assert text(found.tree, "a.txt") == "one"
+    calls = (folder / "ssh.called").read_text().splitlines()
+    for call in calls:
+        assert call.startswith(f"{tmp_path}/agent -F /dev/null -o BatchMode=yes ")
+        assert "-o StrictHostKeyChecking=accept-new" in call
+        assert f'UserKnownHostsFile="{tmp_path}/store/git/known_hosts" "/home/me/.ssh/' in call
+        assert "hush" not in call
+    assert "-p 2222 git@h.example git-upload-pack" in calls[0]
 
 
 # -- credentials

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from registry.errors import RegistryError
+from registry.errors import InvalidDocumentError, RegistryError
 from registry.oci.config import ContainerConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile import fold, words
@@ -45,7 +45,7 @@ from wcbuild.dockerfile.lower.outside import (
     ResolvedImage,
 )
 from wcbuild.dockerfile.lower.paths import in_config
-from wcbuild.dockerfile.lower.run import lower_run
+from wcbuild.dockerfile.lower.run import PROXY_ARGS, lower_run
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
@@ -54,6 +54,8 @@ from wcbuild.errors import SourceError, WcbuildError
 from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
+_OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
+"""What build arguments begin with that need no ARG to be heard."""
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
@@ -83,6 +85,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
     return Lowered(
         graph=Graph(steps=tuple(lowering.steps)),
         plan=plan,
+        unused_build_args=_unused_build_args(dockerfile, options.build_args),
         source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
     )
 
@@ -108,6 +111,18 @@ def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
             word=wanted,
             hint="docker/dockerfile is built in, and there is no other",
         )
+
+
+def declared_args(dockerfile: Dockerfile) -> frozenset[str]:
+    """Return the names of all ARGs, whether their stages are built or not."""
+    instructions = (each for stage in dockerfile.stages for each in stage.instructions)
+    args = (each for each in (*dockerfile.args, *instructions) if isinstance(each, Arg))
+    return frozenset(name for arg in args for name, _ in arg.pairs)
+
+
+def _unused_build_args(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:
+    undeclared = set(given) - declared_args(dockerfile) - PROXY_ARGS
+    return tuple(sorted(name for name in undeclared if not name.startswith(_OUR_ARGS)))
 
 
 def _target(dockerfile: Dockerfile, target: str) -> Stage:
@@ -297,7 +312,10 @@ class Lowering:
 
     def _stage_platform(self, from_: From) -> Platform:
         text = self.expand(from_.platform, self._globals, from_.span)
-        return Platform.parse(text) if text else self.options.platform
+        try:
+            return Platform.parse(text) if text else self.options.platform
+        except InvalidDocumentError as error:
+            raise SourceError(str(error), (from_.span,), word=from_.platform) from error
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""

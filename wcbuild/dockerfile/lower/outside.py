@@ -108,5 +108,7 @@ class Lowered:
 
     graph: Graph
     plan: ImagePlan
+    unused_build_args: tuple[str, ...]
+    """Names of build arguments that no ARG declares, and that mean nothing of themselves."""
     source_date_epoch: str
     """SOURCE_DATE_EPOCH as a build argument or a global ARG gives it; empty is none."""
