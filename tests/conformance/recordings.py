@@ -14,6 +14,7 @@ from wcbuild.dockerfile.lower import (
     Options,
     ResolvedImage,
     lower,
+    remote,
 )
 from wcbuild.dockerfile.stages import parse_dockerfile
 
@@ -149,10 +150,12 @@ class FakeImages:
         value = self.contexts.get(name)
         if value is None:
             return None
-        kind = ContextKind.FILES if value.startswith("local:") else ContextKind.IMAGE
+        fetched = remote.context(value)
+        files = fetched is not None or value.startswith("local:")
+        kind = ContextKind.FILES if files else ContextKind.IMAGE
         if value == "docker-image://scratch":
             kind = ContextKind.SCRATCH
-        return NamedContext(name=name, kind=kind)
+        return NamedContext(name=name, kind=kind, files=fetched)
 
     def image(self, name, platform):
         reference = Reference.parse(name).with_default_tag()
