@@ -142,7 +142,7 @@ def warning_lines(warned: Sequence[Warned], *, colour: bool = False) -> list[str
 
 def excerpt(source: SourceFile, span: Span) -> str:
     """Return the lines of ``span``, marked, with a few around them, as BuildKit shows a place."""
-    lines = source.text.split("\n")
+    lines = source.data.decode("utf-8", "backslashreplace").split("\n")
     first, last = span.first, min(span.last, len(lines))
     if not 1 <= first <= len(lines):
         return ""
