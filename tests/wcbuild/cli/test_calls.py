@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 
 import pytest
 
@@ -71,8 +72,11 @@ final (default) what is shipped
 
 
 @pytest.fixture
-def wcbuild(tmp_path, capsys):
+def wcbuild(tmp_path, capsys, monkeypatch):
     """Give a function that runs the command line on a Dockerfile: status, stdout, stderr."""
+    # A test leaves this process's signals alone.
+    module = sys.modules[_dispatch.__module__]
+    monkeypatch.setattr(module, "interrupt_when_told_to_end", lambda: None)
 
     def run(*words, text=DOCKERFILE, files=()):
         context = tmp_path / "context"
