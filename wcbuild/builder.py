@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from wcbuild.solve.agents import Agent
 
 
+MAX_TOLD = 100
+"""Warnings of the checks that a build says at its end, each with its lines."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """Everything that decides a build; the words are those of the command line."""
@@ -230,8 +234,11 @@ def _parse(
 
 
 def _tell(result: CheckResult, emit: Emit) -> None:
-    for warning in result.warnings:
+    for warning in result.warnings[:MAX_TOLD]:
         emit(Warned(warning=warning, source=result.source))
+    more = len(result.warnings) - MAX_TOLD
+    if more > 0:
+        emit(Notice(level="warning", text=f"{more} more warnings of the checks; --check shows all"))
 
 
 def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:

@@ -6,7 +6,7 @@ import pytest
 
 from wcbuild import BuildRequest, build, check, outline, targets
 from wcbuild.errors import SourceError
-from wcbuild.solve.events import Warned
+from wcbuild.solve.events import Notice, Warned
 
 DOCKERFILE = """\
 FROM base AS one
@@ -140,3 +140,14 @@ def test_several_platforms_warn_once(request_for):
     text = "FROM scratch\nCMD a\n"
     result = build(request_for(text, platform="linux/amd64,linux/arm64"))
     assert [each.rule.name for each in result.warnings] == ["JSONArgsRecommended"]
+
+
+@pytest.mark.userns
+@pytest.mark.usefixtures("userns")
+def test_a_thousand_warnings_do_not_bury_the_build(request_for):
+    events = []
+    result = build(request_for("FROM base\n" + "ENV a b\n" * 1000), events.append)
+    assert len(result.warnings) == 1000
+    assert sum(isinstance(event, Warned) for event in events) == 100
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert notices[0] == "900 more warnings of the checks; --check shows all"
