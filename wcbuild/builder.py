@@ -63,6 +63,9 @@ from wcbuild.tree.base import FileTree
 if TYPE_CHECKING:
     from wcbuild.solve.agents import Agent
 
+MAX_TOLD = 100
+"""Warnings of the checks that a build says at its end, each with its lines."""
+
 
 def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResult:
     """Build in this process. ``emit`` is called from several threads, one at a time.
@@ -264,8 +267,12 @@ class _Build:
 
     def _tell(self, result: CheckResult) -> None:
         self.warnings = result.warnings
-        for warning in result.warnings:
+        for warning in result.warnings[:MAX_TOLD]:
             self._emit(Warned(warning=warning, source=result.source))
+        more = len(result.warnings) - MAX_TOLD
+        if more > 0:
+            text = f"{more} more warnings of the checks; --check shows all"
+            self._emit(Notice(level="warning", text=text))
 
     def _lower(
         self, main: MainContext, dockerfile: Dockerfile

@@ -57,15 +57,23 @@ def targets(request: BuildRequest) -> TargetList:
     Raises:
         WcbuildError: there is no Dockerfile, or it cannot be read.
     """
+    here = _folder(request)
+    if here is not None:
+        return outlines.list_targets(here.source)
     with _opened(request) as (main, _, _):
         return outlines.list_targets(main.source)
 
 
+def _folder(request: BuildRequest) -> MainContext | None:
+    """Return the main context, if it need not be fetched."""
+    if is_remote(request.context):
+        return None
+    return read_folder(Path(request.context), request.file, request.stdin)
+
+
 @contextlib.contextmanager
 def _opened(request: BuildRequest) -> Iterator[tuple[MainContext, Options, Bases]]:
-    main = None
-    if not is_remote(request.context):
-        main = read_folder(Path(request.context), request.file, request.stdin)
+    main = _folder(request)
     store = open_store(request.root or default_root(os.environ))
     fetcher = Fetcher(
         store,

@@ -67,9 +67,9 @@ def history_of(plan, epoch):
 @pytest.mark.parametrize(
     ("name", "build_platform", "floor"),
     [
-        ("oracle_edge_cases", "linux/amd64", 131),
-        ("integration_unix", "linux/amd64", 65),
-        ("integration_windows", WINDOWS, 1),
+        ("oracle_edge_cases", "linux/amd64", 146),
+        ("integration_unix", "linux/amd64", 112),
+        ("integration_windows", WINDOWS, 79),
     ],
 )
 def test_images_are_as_recorded(tables, measure, name, build_platform, floor):
