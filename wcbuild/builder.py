@@ -26,10 +26,13 @@ from wcbuild.bases import Bases
 from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
+from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
 from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, declared_args, lower
-from wcbuild.dockerfile.stages import Dockerfile
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.source import SourceFile
+from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import UsageError
+from wcbuild.errors import DockerfileSyntaxError, UsageError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
@@ -41,7 +44,7 @@ from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
-from wcbuild.solve.events import Emit, Event, Notice
+from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
@@ -116,6 +119,8 @@ class BuildResult:
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float
+    warnings: tuple[LintWarning, ...] = ()
+    """What the checks found (docs/checks.md), in the order of the file."""
 
 
 def host_platform() -> Platform:
@@ -137,6 +142,7 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
+        warnings=build.warnings,
     )
 
 
@@ -152,11 +158,11 @@ def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan
 
 @contextlib.contextmanager
 def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
-    inputs = _read_inputs(request)
+    emit = _one_at_a_time(emit)
+    inputs = _read_inputs(request, emit)
     store = open_store(request.root or default_root(os.environ))
     try:
-        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
-        with contextlib.closing(build):
+        with contextlib.closing(_Build(request, inputs, machine, store, emit)) as build:
             yield build
     finally:
         store.close()
@@ -173,10 +179,18 @@ def _one_at_a_time(emit: Emit) -> Emit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Main:
+    """What is built."""
+
+    context: MainContext
+    dockerfile: Dockerfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Inputs:
     """What is read before anything is opened or written."""
 
-    context: MainContext | None
+    main: _Main | None
     """None is yet to be fetched."""
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
@@ -184,17 +198,67 @@ class _Inputs:
     agents: Mapping[str, Agent]
 
 
-def _read_inputs(request: BuildRequest) -> _Inputs:
-    context = None
+def _read_inputs(request: BuildRequest, emit: Emit) -> _Inputs:
+    platforms = read_platforms(request.platform)
+    main = None
     if not is_remote(request.context):
         context = read_folder(Path(request.context), request.file, request.stdin)
+        dockerfile = _parse(context.source, request, platforms, emit)
+        main = _Main(context=context, dockerfile=dockerfile)
     return _Inputs(
-        context=context,
+        main=main,
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
-        platforms=_platforms(request.platform),
+        platforms=platforms,
         annotations=parse_annotations(request.annotations),
         agents=_find_agents(request.ssh),
     )
+
+
+def read_context(request: BuildRequest) -> MainContext:
+    """Return the build context with its Dockerfile, for those who do not build; its files are gone again.
+
+    Raises:
+        WcbuildError, RegistryError: there is no context, or no Dockerfile.
+    """
+    if not is_remote(request.context):
+        return read_folder(Path(request.context), request.file, request.stdin)
+    store = open_store(request.root or default_root(os.environ))
+    try:
+        fetcher = _fetcher(request, store, _find_agents(request.ssh), threading.Event())
+        with contextlib.closing(fetcher):
+            return fetcher.read(str(request.context), request.file, request.stdin)
+    finally:
+        store.close()
+
+
+def _fetcher(
+    request: BuildRequest, store: LocalStore, agents: Mapping[str, Agent], cancel: threading.Event
+) -> Fetcher:
+    return Fetcher(
+        store,
+        request.registries,
+        secrets=request.secrets,
+        agent=agents.get("default"),
+        keep_git_dir=_is_set(request.build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
+        cancel=cancel,
+    )
+
+
+def _parse(
+    source: SourceFile, request: BuildRequest, platforms: tuple[Platform, ...], emit: Emit
+) -> Dockerfile:
+    """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
+    try:
+        return parse_dockerfile(source.data, file=source.name)
+    except DockerfileSyntaxError as error:
+        result = check_unreadable(source, error, make_options(request, platforms[0]))
+        _tell(result, emit)
+        raise
+
+
+def _tell(result: CheckResult, emit: Emit) -> None:
+    for warning in result.warnings:
+        emit(Warned(warning=warning, source=result.source))
 
 
 def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
@@ -205,7 +269,8 @@ def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
     return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
-def _platforms(text: str) -> tuple[Platform, ...]:
+def read_platforms(text: str) -> tuple[Platform, ...]:
+    """Return the platforms that `--platform` names, at least one."""
     if not text:
         return (host_platform(),)
     return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
@@ -261,14 +326,8 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
-        self._fetcher = Fetcher(
-            store,
-            request.registries,
-            secrets=request.secrets,
-            agent=inputs.agents.get("default"),
-            keep_git_dir=_is_set(request.build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
-            cancel=self._cancel,
-        )
+        self._fetcher = _fetcher(request, store, inputs.agents, self._cancel)
+        self.warnings: tuple[LintWarning, ...] = ()
         self._exporter = Exporter(
             store, emit, partial(open_client, request.registries), self._cancel
         )
@@ -294,9 +353,9 @@ class _Build:
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
         layers = self._layers()
-        main = self._main_context()
+        main = self._main()
         graph, plans, epoch = self._lower(main)
-        with self._executor(graph, main, epoch, layers) as executor:
+        with self._executor(graph, main.context, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
@@ -318,35 +377,45 @@ class _Build:
     def plan(self) -> BuildPlan:
         """Say what would be built, and what of it is there already. Files are read, and no more."""
         layers = self._layers()
-        main = self._main_context()
+        main = self._main()
         graph, plans, epoch = self._lower(main)
-        with self._executor(graph, main, epoch, layers, thorough=True) as executor:
+        with self._executor(graph, main.context, epoch, layers, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
         return make_plan(main.dockerfile, graph, plans, frozenset(known))
 
-    def _main_context(self) -> MainContext:
-        """Return the main context, fetched now if it is not a folder."""
-        if self._inputs.context is not None:
-            return self._inputs.context
-        request = self._request
+    def _main(self) -> _Main:
+        """Return what is built, fetched now if it is not in a folder."""
+        inputs, request = self._inputs, self._request
+        if inputs.main is not None:
+            return inputs.main
         shown = without_secrets(str(request.context))
         self._emit(Notice(level="info", text=f"load build context {shown}"))
-        return self._fetcher.read(str(request.context), request.file, request.stdin)
+        context = self._fetcher.read(str(request.context), request.file, request.stdin)
+        dockerfile = _parse(context.source, request, inputs.platforms, self._emit)
+        return _Main(context=context, dockerfile=dockerfile)
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
         self._fetcher.close()
 
-    def _lower(self, main: MainContext) -> tuple[Graph, list[ImagePlan], int | None]:
+    def _lower(self, main: _Main) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
-        lowered = [
-            lower(main.dockerfile, self._options(platform, main), self._bases)
-            for platform in self._inputs.platforms
-        ]
-        self._warn_of_unused(lowered[0].unused_build_args, main.dockerfile)
+        dockerfile, context = main.dockerfile, main.context
+        first, *others = [self._options(each, context) for each in self._inputs.platforms]
+        checked, result = lower_and_check(
+            dockerfile, context.source, first, self._bases, context.ignore
+        )
+        self.warnings = result.warnings
+        _tell(result, self._emit)
+        if checked is None:
+            raise result.error or AssertionError
+        # The checks speak once, for the first platform.
+        others_lowered = (lower(dockerfile, each, self._bases) for each in others)
+        lowered = [checked, *others_lowered]
+        self._warn_of_unused(lowered[0].unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, _epoch(lowered[0].source_date_epoch, main.moment)
+        return graph, plans, _epoch(lowered[0].source_date_epoch, context.moment)
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""
@@ -356,22 +425,11 @@ class _Build:
             self._emit(Notice(level="warning", text=text))
 
     def _options(self, platform: Platform, main: MainContext) -> Options:
-        request = self._request
-        return Options(
-            platform=platform,
-            build_platform=host_platform(),
-            show_platform=len(self._inputs.platforms) > 1,
-            target=request.target,
-            build_args=_build_args(request.build_args, main),
-            labels=request.labels,
+        return replace(
+            make_options(self._request, platform),
+            build_args=_build_args(self._request.build_args, main),
             owned_context=main.owned,
-            network=Network(request.network),
-            allow=_entitlements(request),
-            hosts=request.add_hosts,
-            ulimits=request.ulimits,
-            shm_size=request.shm_size,
-            no_cache=request.no_cache,
-            no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
+            show_platform=len(self._inputs.platforms) > 1,
         )
 
     def _layers(self) -> Layers:
@@ -496,6 +554,24 @@ class _Build:
     def _makes_index(self) -> bool:
         wanted = _is_set(self._request.build_args, "BUILDKIT_MULTI_PLATFORM")
         return len(self._inputs.platforms) > 1 or wanted
+
+
+def make_options(request: BuildRequest, platform: Platform) -> Options:
+    """Return what a request says of its Dockerfile, for one platform."""
+    return Options(
+        platform=platform,
+        build_platform=host_platform(),
+        target=request.target,
+        build_args=request.build_args,
+        labels=request.labels,
+        network=Network(request.network),
+        allow=_entitlements(request),
+        hosts=request.add_hosts,
+        ulimits=request.ulimits,
+        shm_size=request.shm_size,
+        no_cache=request.no_cache,
+        no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
+    )
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from registry.files import store_errors
 from wcbuild.access import RegistryAccess, open_transport
 from wcbuild.dockerfile.ignore import IgnoreRules
-from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
+from wcbuild.dockerfile.source import SourceFile
+from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import ContextError, SourceError, UsageError
 from wcbuild.graph.urls import without_secrets
@@ -48,7 +49,8 @@ Stdin = bytes | int | None
 class MainContext:
     """What is built, and the files that it may copy."""
 
-    dockerfile: Dockerfile
+    source: SourceFile
+    """The Dockerfile."""
     folder: Path | None = None
     """The context, if it is a folder of this machine."""
     ignore: IgnoreRules | None = None
@@ -84,19 +86,19 @@ def read_folder(context: Path, file: str | Path | None, stdin: Stdin) -> MainCon
 
     Raises:
         ContextError: the folder is none.
-        SourceError: the Dockerfile is none.
+        SourceError: there is no Dockerfile.
     """
     if not context.exists():
         raise ContextError(str(context), "there is no such folder")
     if not context.is_dir():
         raise ContextError(str(context), "is not a folder")
     if file == STDIN:
-        dockerfile = _read_stdin(stdin)
-        ignore = read_ignore(context, context / "Dockerfile")
+        source, path = _read_stdin(stdin), context / "Dockerfile"
     else:
         path, text = _read_dockerfile(context, file)
-        dockerfile, ignore = parse_dockerfile(text, file=path.name), read_ignore(context, path)
-    return MainContext(dockerfile=dockerfile, folder=context.resolve(), ignore=ignore)
+        source = SourceFile(name=path.name, data=text)
+    ignore = read_ignore(context, path)
+    return MainContext(source=source, folder=context.resolve(), ignore=ignore)
 
 
 def _read_dockerfile(context: Path, file: str | Path | None) -> tuple[Path, bytes]:
@@ -150,9 +152,9 @@ def _open(stdin: Stdin) -> BinaryIO:
     return io.BytesIO(stdin) if isinstance(stdin, bytes) else open(stdin, "rb", closefd=False)
 
 
-def _read_stdin(stdin: Stdin) -> Dockerfile:
+def _read_stdin(stdin: Stdin) -> SourceFile:
     with _open(stdin) as stream:
-        return parse_dockerfile(stream.read(MAX_DOCKERFILE_BYTES + 1), file=_SHOWN)
+        return SourceFile(name=_SHOWN, data=stream.read(MAX_DOCKERFILE_BYTES + 1))
 
 
 # -- what has to be fetched
@@ -236,26 +238,24 @@ class Fetcher:
         Raises:
             RemoteError: it cannot be had.
             UnsafeArchiveError: it is an archive that is damaged, or would lead out of its root.
-            SourceError: it has no Dockerfile, or that is none.
+            SourceError: it has no Dockerfile.
             CancelledError
         """
         if context == file == STDIN:
             raise UsageError("context and Dockerfile cannot both come from standard input")
         found = self._from_stdin(stdin) if context == STDIN else self._from_url(context)
         if file == STDIN:
-            dockerfile = _read_stdin(stdin)
+            source = _read_stdin(stdin)
         elif found.alone is None:
-            dockerfile = _find_dockerfile(found, file)
+            source = _find_dockerfile(found, file)
         elif context == STDIN and file is not None:
             raise UsageError(
                 f'standard input is a Dockerfile, and so is "{file}"; give one of them'
             )
         else:
             # It is the Dockerfile, whatever the name.
-            dockerfile = parse_dockerfile(found.alone, file=found.where)
-        return MainContext(
-            dockerfile=dockerfile, tree=found.tree, owned=found.owned, moment=found.moment
-        )
+            source = SourceFile(name=found.where, data=found.alone)
+        return MainContext(source=source, tree=found.tree, owned=found.owned, moment=found.moment)
 
     def _from_stdin(self, stdin: Stdin) -> _Found:
         path = self._scratch()
@@ -310,14 +310,14 @@ def _alone(path: Path, where: str, tree: FileTree, moment: int | None) -> _Found
     return _Found(tree=tree, where=where, moment=moment, alone=text)
 
 
-def _find_dockerfile(found: _Found, file: str | Path | None) -> Dockerfile:
+def _find_dockerfile(found: _Found, file: str | Path | None) -> SourceFile:
     """Read a Dockerfile that is among the files of a context; no symlink leads out of them."""
     from wcbuild.context.archive import read_file  # noqa: PLC0415 - see above
 
     for name in (str(file),) if file else _NAMES:
         text = read_file(found.tree, name, MAX_DOCKERFILE_BYTES + 1)
         if text is not None:
-            return parse_dockerfile(text, file=os.path.basename(name))
+            return SourceFile(name=os.path.basename(name), data=text)
     names = [name for name, _ in found.tree.children("")]
     near = did_you_mean(str(file or _NAMES[0]), names)
     message = f'there is no Dockerfile "{file or _NAMES[0]}" in the context from {found.where}'

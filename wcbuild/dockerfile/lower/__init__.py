@@ -5,7 +5,7 @@ target needs are lowered, each when it is first referred to, so the steps come o
 they can be executed.
 """
 
-from wcbuild.dockerfile.lower.lowering import declared_args, lower
+from wcbuild.dockerfile.lower.lowering import declared_args, find_target, lower
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
     SCRATCH,
@@ -33,5 +33,6 @@ __all__ = [
     "Outside",
     "ResolvedImage",
     "declared_args",
+    "find_target",
     "lower",
 ]

@@ -85,6 +85,10 @@ class Options:
     platform: Platform
     build_platform: Platform
     target: str = ""
+    every_stage: bool = False
+    """Lower the stages that the target does not need, too."""
+    without_images: bool = False
+    """Take an image that cannot be had for an empty one. Nothing can be built from what comes out."""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     network: Network = Network.DEFAULT
