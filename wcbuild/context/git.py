@@ -14,7 +14,6 @@ import base64
 import contextlib
 import json
 import os
-import re
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,8 +67,6 @@ _PASSED_ON = (
     *("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "CURL_CA_BUNDLE"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
 )
-_DOT_GIT = re.compile(r"\.git[ .]*|git~[0-9]+", re.IGNORECASE)
-"""What some file system would take for `.git`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,9 +427,6 @@ class _Maker:
         """Yield the entries that are wanted, their paths relative to the folder that is."""
         yield Entry("", Meta(DIRECTORY, 0o755, mtime=self._moment))
         for entry in entries:
-            for name in entry.path.split("/"):
-                if _DOT_GIT.fullmatch(name):
-                    raise CommandError("git", f'"{entry.path}" is a path that git does not allow')
             if not self._subdir or entry.path.startswith(f"{self._subdir}/"):
                 self._entries += 1
                 yield entry._replace(path=entry.path[len(self._subdir) :].lstrip("/"))

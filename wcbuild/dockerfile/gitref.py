@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 _SCHEMES = ("http", "https", "ssh", "git")
 _SCHEME = re.compile(r"([A-Za-z0-9]+)://")
 _SCP = re.compile(r"([A-Za-z0-9_]+)@([A-Za-z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _SWITCHES = ("keep-git-dir", "submodules", "fetch-by-commit")
 _SWITCH = {"": True, "1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
@@ -66,9 +67,16 @@ def parse_git_ref(text: str) -> GitRef | None:
         return None if found is None else replace(found, may_be_path=True)
     else:
         found = _from_scp(text)
-    if found is not None and found.remote.lower().startswith(("http://", "https://")):
-        return found if found.remote.endswith(".git") else None
+    if found is None or (_is_http(found.remote) and not found.remote.endswith(".git")):
+        return None
+    if _CONTROL.search(text):
+        # The library that takes URLs apart leaves some of them out, where git would not.
+        raise GitRefError("it has control characters")
     return found
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _from_scp(text: str) -> GitRef | None:
@@ -87,12 +95,15 @@ def _from_url(text: str) -> GitRef | None:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        if text.startswith(("http://", "https://")):
+        if _is_http(text):
             # Whoever fetches files will say so.
             return None
         raise GitRefError(f"impossible URL ({error})") from error
-    is_http = parts.scheme in ("http", "https")
-    if is_http and not parts.path.endswith(".git") and not text.startswith("https://github.com/"):
+    if (
+        _is_http(text)
+        and not parts.path.endswith(".git")
+        and not text.startswith("https://github.com/")
+    ):
         return None
     _check_names(host=host or "", path=parts.path.lstrip("/"), user=parts.username or "")
     remote = parts._replace(query="", fragment="").geturl()
@@ -104,8 +115,8 @@ def _check_names(*, host: str, path: str, user: str = "") -> None:
     for what, value in (("host", host), ("path", path), ("user", user)):
         if value.startswith("-"):
             raise GitRefError(f'{what} "{value}" begins with "-"')
-    if any(letter <= " " or letter == "\x7f" for letter in f"{host}{path}{user}"):
-        raise GitRefError("it has blanks or control characters")
+    if " " in f"{host}{path}{user}":
+        raise GitRefError("it has blanks")
 
 
 def _complete(remote: str, query: str, fragment: str) -> GitRef:
