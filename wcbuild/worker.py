@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
+from wcbuild.builder import plan_build, run_build
 from wcbuild.buildplan import BuildPlan
 from wcbuild.errors import WcbuildError
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.machine import Machine
+from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.solve.events import Emit, Event
 from wcbuild.store import default_root
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from registry.files import atomic_write, store_errors
 from registry.oci import mediatypes
-from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
+from wcbuild.builder import plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.plan import shown
@@ -21,6 +21,7 @@ from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.inputs import STDIN, is_remote
 from wcbuild.machine import Machine
+from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.sizes import parse_size
 from wcbuild.solve.events import Event
 

@@ -211,10 +211,7 @@ class Lowering:
 
     def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
         """Return a word of a stage with its variables replaced, quotes and escapes gone."""
-        expansion = self._expansion(word, scope, span)
-        if expansion.unset:
-            self._observer.unset(expansion.unset, span)
-        return expansion.text
+        return self._told(self._expansion(word, scope, span), span).text
 
     def expand_heredoc(self, heredoc: Heredoc, scope: Mapping[str, str], span: Span) -> str:
         """Return the content of a heredoc, with variables replaced if its name allows it."""
@@ -222,16 +219,17 @@ class Lowering:
             return heredoc.content
         with _blaming(span, heredoc.name):
             expansion = words.expand_heredoc(heredoc.content, scope)
-        if expansion.unset:
-            self._observer.unset(expansion.unset, span)
-        return expansion.text
+        return self._told(expansion, span).text
 
     def expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
         """Return what a word comes to, split again at its blanks."""
-        expansion = self._expansion(word, scope, span)
+        return self._told(self._expansion(word, scope, span), span).words
+
+    def _told(self, expansion: words.Expansion, span: Span) -> words.Expansion:
+        """Tell the observer of variables without a value."""
         if expansion.unset:
             self._observer.unset(expansion.unset, span)
-        return expansion.words
+        return expansion
 
     # -- stages
 
