@@ -73,6 +73,27 @@ class StreamSink(Protocol):
 
 
 @runtime_checkable
+class Resumable(Protocol):
+    """A source far away: it sends only what is missing, and may do better when asked again."""
+
+    def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
+        """Return a stream as `BlobSource.open` does, that begins with the bytes of ``kept``.
+
+        It closes ``kept``, whose bytes it verifies with the others.
+        """
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A sink that keeps what came of a blob when the rest did not."""
+
+    def kept(self, expected: Descriptor) -> BinaryIO | None:
+        """Return the beginning of a blob, which nobody has verified, if there is one."""
+        ...
+
+
+@runtime_checkable
 class Mounter(Protocol):
     """A sink that can take a blob from its neighbour without moving bytes."""
 

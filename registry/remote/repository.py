@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -14,7 +15,9 @@ from registry.errors import (
     DigestMismatchError,
     InvalidDocumentError,
     InvalidReferenceError,
+    NotFoundError,
     ProtocolError,
+    RegistryError,
     SizeMismatchError,
     TooLargeError,
     UnauthorizedError,
@@ -23,10 +26,10 @@ from registry.oci import manifest as manifests
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import MAX_MANIFEST_BYTES
-from registry.oci.mediatypes import INDEXES, MANIFESTS
+from registry.oci.mediatypes import INDEXES, MANIFESTS, is_foreign
 from registry.remote.api import DELETE, PULL, PUSH, Api
 from registry.remote.auth import repository_scope
-from registry.remote.download import BlobBody
+from registry.remote.download import BlobBody, Continued, ForeignUrl
 from registry.remote.errors import redact
 from registry.remote.transport import Response
 from registry.remote.upload import put_blob, put_new_blob
@@ -95,7 +98,35 @@ class RemoteRepository:
         """
         if descriptor.media_type in _DOCUMENTS:
             return io.BytesIO(self._manifest(descriptor))
-        return verifying(BlobBody(self._api, descriptor), descriptor)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+        return verifying(self.body(descriptor), descriptor)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+
+    def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
+        """Return a blob's stream as `open` does; it begins with the bytes of ``kept``, which it closes."""
+        rest = functools.partial(self.body, descriptor)
+        return verifying(Continued(kept, descriptor.size, rest), descriptor)  # type: ignore[arg-type]  # as above
+
+    def body(self, descriptor: Descriptor, offset: int = 0) -> io.RawIOBase:
+        """Return a blob's bytes from ``offset`` on, unverified.
+
+        A foreign layer that the registry does not have comes from where its author says it is, and
+        nobody there is shown any credentials.
+
+        Raises: as `open`.
+        """
+        url = self._api.url(f"blobs/{descriptor.digest}")
+        try:
+            return BlobBody(self._api, descriptor, url, offset)
+        except NotFoundError as error:
+            if not is_foreign(descriptor.media_type) or not descriptor.urls:
+                raise
+            for there in descriptor.urls:
+                try:
+                    return BlobBody(
+                        ForeignUrl(self._api.transport, there, url), descriptor, there, offset
+                    )
+                except RegistryError as failed:
+                    error.add_note(str(failed))
+            raise
 
     def has(self, descriptor: Descriptor) -> bool:
         """Say whether the repository holds a blob or manifest. An unclear answer counts as no.
@@ -151,6 +182,7 @@ class RemoteRepository:
         Raises:
             UnreachableError
         """
+        source = getattr(source, "origin", source)  # what mirrors have is the origin's
         if not isinstance(source, RemoteRepository) or source._api.registry != self._api.registry:  # noqa: SLF001 - our own kind
             return False
         theirs = source._api.repository  # noqa: SLF001

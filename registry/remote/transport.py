@@ -17,12 +17,13 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
-import requests.adapters
 import urllib3
 
 from registry.errors import ProtocolError, RegistryError, TooLargeError, UnreachableError
+from registry.remote.certificates import tls_context
+from registry.remote.connections import Adapter
 from registry.remote.errors import MAX_ERROR_BYTES, map_errors, redact, refusal
-from registry.remote.settings import Settings, is_link_local
+from registry.remote.settings import Settings, is_link_local, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class Response:
         self.headers: Mapping[str, str] = response.headers
         self.content = b""
         """The whole body, after `load`."""
+        self.tries = 1
+        """How often was asked until this answer came."""
 
     @property
     def host(self) -> str:
@@ -121,7 +124,7 @@ class Response:
     def refusal(self, host: str, what: str) -> RegistryError:
         """Return the error that this answer to a request for ``what`` at ``host`` amounts to."""
         self.discard()
-        return refusal(host, self.request, self.status, self.content, what=what)
+        return refusal(host, self.request, self.status, self.content, what=what, tries=self.tries)
 
 
 class Backoff:
@@ -164,8 +167,8 @@ def _seconds(retry_after: str | None) -> float:
 class _Line:
     """The connections to one origin."""
 
-    adapter: requests.adapters.HTTPAdapter
-    verify: bool | str
+    adapter: Adapter
+    verify: bool
     proxies: dict[str, str]
 
 
@@ -247,6 +250,7 @@ class Transport:
             if response.status not in RETRIED or not backoff.wait(
                 response.headers.get("Retry-After")
             ):
+                response.tries = backoff.tries
                 return response
             response.discard()
 
@@ -261,11 +265,11 @@ class Transport:
     ) -> Response:
         parts = urlsplit(url)
         shown = f"{method} {redact(url)}"
-        line = self._line(parts)
         data: Any = body() if callable(body) else body
         timeouts = (self.settings.connect_timeout_s, timeout_s or self.settings.stall_timeout_s)
         logger.debug("request.started %s", shown)
         with map_errors(parts.netloc, shown):
+            line = self._line(parts)
             prepared = requests.Request(method, url, {**_HEADERS, **headers}, data=data).prepare()
             answer = line.adapter.send(
                 prepared,
@@ -281,16 +285,14 @@ class Transport:
         key, host = origin(parts), parts.netloc
         with self._lock:
             if key not in self._lines:
-                verify = self.settings.ca_bundle()
-                if self.settings.is_insecure(host):
-                    verify = False
+                verify = not self.settings.is_insecure(host)
+                if not verify:
                     # The user has said so; a warning for each request would be too many.
                     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-                self._lines[key] = _Line(
-                    requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=16),
-                    verify,
-                    self.settings.proxies(parts.scheme, host),
-                )
+                tls = parts.scheme == "https"
+                context = tls_context(self.settings, host) if tls else None
+                proxies = self.settings.proxies(parts.scheme, host)
+                self._lines[key] = _Line(Adapter(context), verify, proxies)
             return self._lines[key]
 
 
@@ -323,8 +325,8 @@ def check_url(url: str, settings: Settings, *, sender: SplitResult | None = None
     """Split a URL that may be asked; ``sender`` is who sent us there, if not the user.
 
     Refused: other schemes, plain HTTP to hosts that are not allowed it or after HTTPS, users and
-    passwords, characters that URL parsers disagree about, and link-local addresses (where clouds
-    keep their secrets) unless the user named them.
+    passwords, characters that URL parsers disagree about; and, unless the user named them, link-local
+    addresses (where clouds keep their secrets) and this machine, if it is another that sends us there.
 
     Raises:
         UnreachableError
@@ -346,6 +348,13 @@ def check_url(url: str, settings: Settings, *, sender: SplitResult | None = None
             raise _refused(shown, "is plain HTTP; allow it with --insecure-registry", sender)
     if sender is not None and is_link_local(parts.netloc) and not settings.is_insecure(host):
         raise _refused(shown, "is a link-local address", sender)
+    if (
+        sender is not None
+        and is_loopback(parts.netloc)
+        and not is_loopback(sender.netloc)
+        and not settings.is_insecure(parts.netloc)
+    ):
+        raise _refused(shown, "is this machine", sender)
     return parts
 
 

@@ -4,6 +4,7 @@ import io
 
 import pytest
 from canary import Canary
+from clients import ali, at, describe, new_client, repository  # noqa: F401 - fixtures
 from rawtar import archive
 
 from wcbuild.errors import UnsafeArchiveError

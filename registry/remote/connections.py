@@ -1,0 +1,112 @@
+"""Connections to one origin: its own certificates, and heads of answers that have to end.
+
+`requests` and `urllib3` do the talking; what they leave open is closed here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from typing import Any
+
+import requests
+import requests.adapters
+import urllib3
+
+POOL = 16
+"""Connections to one origin that are kept for the next request; more may be open."""
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """Sends requests over connections that trust, and show, what ``context`` says and nothing else."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=POOL)
+
+    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
+        """Make the pool, as the base class asks."""
+        super().init_poolmanager(*args, ssl_context=self._context, **keywords)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
+        """Make the pool for a proxy, as the base class asks."""
+        manager = super().proxy_manager_for(*args, ssl_context=self._context, **keywords)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def cert_verify(self, *_: object) -> None:
+        """Change nothing: the context has been told already, and once for all connections."""
+
+
+class _Lines:
+    """A connection's file whose lines have to end in time.
+
+    A socket's timeout bounds one wait. Who sends a header (or a chunk's length, or a trailer) byte by
+    byte, or without end, keeps each wait short; so what comes as lines, without anything else in
+    between, is bounded as a whole, by the same number of seconds.
+    """
+
+    def __init__(self, file: Any, limit_s: float | None) -> None:
+        self._file = file
+        self._limit_s = limit_s
+        self._until: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def readline(self, limit: int = 65537) -> bytes:
+        line = b""
+        while len(line) < limit and not line.endswith(b"\n"):
+            ahead = self._file.peek(1)
+            if not ahead:
+                break
+            if self._limit_s is not None:
+                now = time.monotonic()
+                self._until = self._until or now + self._limit_s
+                if now > self._until:
+                    raise TimeoutError("the head of an answer does not end")
+            end = ahead.find(b"\n") + 1 or len(ahead)
+            line += self._file.read(min(end, limit - len(line)))
+        return line
+
+    def read(self, size: int = -1) -> bytes:
+        self._until = None
+        data: bytes = self._file.read(size)
+        return data
+
+    def read1(self, size: int = -1) -> bytes:
+        self._until = None
+        data: bytes = self._file.read1(size)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._until = None
+        size: int = self._file.readinto(buffer)
+        return size
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **keywords: Any) -> None:
+        super().__init__(sock, *args, **keywords)
+        self.fp: Any = _Lines(self.fp, sock.gettimeout())
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _Answer
+
+
+class _TlsConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
