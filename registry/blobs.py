@@ -29,7 +29,8 @@ from registry.failpoints import reach
 from registry.files import create_temporary, fsync_directory, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
-from registry.store import verifying
+from registry.store import verifies, verifying
+from registry.streams import read_into
 
 CHUNK = 1024 * 1024
 """Bytes moved at a time; large enough that Python's share of the work disappears."""
@@ -37,6 +38,8 @@ CHUNK = 1024 * 1024
 PART_KEPT_S = 7 * 24 * 3600
 """For how long the beginning of a blob waits for the rest."""
 
+_BUFFER = 128 * 1024
+"""For who writes little at once; a ``CHUNK`` goes past it."""
 _ALGORITHMS = ("sha256", "sha512")
 _INGEST_PREFIX = ".ingest-"
 _PART_PREFIX = ".part-"
@@ -109,7 +112,7 @@ class BlobDirectory:
         """
         if self.holds(expected):
             return
-        with self._writer_for(expected) as writer:
+        with self._writer_for(expected, hashing=not verifies(stream, expected.digest)) as writer:
             try:
                 _write_all(writer, stream, expected)
             except (DigestMismatchError, SizeMismatchError, StoreError):
@@ -134,20 +137,21 @@ class BlobDirectory:
     def _part_path(self, digest: Digest) -> Path:
         return self._ingest / f"{_PART_PREFIX}{digest.algorithm}-{digest.hex}"
 
-    def _writer_for(self, expected: Descriptor) -> BlobWriter:
+    def _writer_for(self, expected: Descriptor, *, hashing: bool) -> BlobWriter:
         algorithm = expected.digest.algorithm
         if self._keep_from is None or expected.size < self._keep_from:
-            return self.create(algorithm)
+            return self.create(algorithm, hashing=hashing)
         path = self._part_path(expected.digest)
         with store_errors(self._ingest):
             os.makedirs(self._ingest, mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(path, flags, 0o600)
             if _take(fd, path):
-                return BlobWriter(self, fd, path, algorithm, durable=self._durable)
+                hashed = algorithm if hashing else None
+                return BlobWriter(self, fd, path, hashed, durable=self._durable)
             os.close(fd)
         # Another process fetches the same blob; then this one does without.
-        return self.create(algorithm)
+        return self.create(algorithm, hashing=hashing)
 
     def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
         """Store all of ``stream``, whose digest nobody knows yet, and describe it.
@@ -155,9 +159,10 @@ class BlobDirectory:
         Raises:
             StoreError: nothing was stored.
         """
+        buffer = memoryview(bytearray(CHUNK))
         with self.create() as writer:
-            while data := stream.read(CHUNK):
-                writer.write(data)
+            while size := read_into(stream, buffer):
+                writer.write(buffer[:size])
             digest, size = writer.commit()
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
@@ -256,7 +261,7 @@ class BlobWriter:
         self._hash = hashlib.new(algorithm) if algorithm else None
         self._open = True
         self._kept = False
-        self._file = open(fd, "wb", buffering=CHUNK)  # noqa: SIM115 - closed by commit and abort
+        self._file = open(fd, "wb", buffering=_BUFFER)  # noqa: SIM115 - closed by commit and abort
         self.path = path
         """The temporary file; gone after `commit`, and after `abort` unless it is kept."""
 
@@ -357,12 +362,12 @@ class BlobWriter:
 
 
 def _write_all(writer: BlobWriter, stream: BinaryIO, expected: Descriptor) -> None:
-    received = 0
-    while data := stream.read(CHUNK):
-        received += len(data)
+    received, buffer = 0, memoryview(bytearray(CHUNK))
+    while size := read_into(stream, buffer):
+        received += size
         if received > expected.size:
             raise SizeMismatchError(expected.size, received, f"blob {expected.digest}")
-        writer.write(data)
+        writer.write(buffer[:size])
 
 
 def _take(fd: int, path: Path) -> bool:

@@ -38,7 +38,7 @@ from registry.store import (
     Target,
     describe,
 )
-from registry.streams import Layered
+from registry.streams import Layered, read_into
 
 WORKERS = 4
 """Blobs on their way at once. More gains little and holds more memory."""
@@ -51,6 +51,8 @@ _LARGE_AT_ONCE = 2
 """Compressions of ``_LARGE`` layers; each uses all processors alone, and much memory."""
 
 _CHUNK = 1024 * 1024
+_BUFFER = 64 * 1024
+"""Less than anybody who is in a hurry reads at once."""
 _BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
 
 
@@ -343,7 +345,7 @@ class _Work:
                 raise InterruptedError
             self._tell(descriptor, note, done)
 
-        return io.BufferedReader(_Progress(stream, report), buffer_size=_CHUNK)
+        return io.BufferedReader(_Progress(stream, report), buffer_size=_BUFFER)
 
     def _read_compressed(self, descriptor: Descriptor, how: Recompress) -> BinaryIO:
         stream = self._read(self._source.open(descriptor), descriptor, "compressing")
@@ -368,19 +370,21 @@ class _Work:
 class _Progress(Layered):
     """Reads a stream through and reports how much came."""
 
+    same_bytes = True
+
     def __init__(self, stream: BinaryIO, report: Callable[[int], None]) -> None:
         super().__init__(stream)
         self._report = report
         self._reported = 0
 
-    def next(self, size: int) -> bytes:
-        """Return bytes that follow; none at the end."""
-        data = self._below.read(size)
-        done = self._position + len(data)
-        if done - self._reported >= _CHUNK:
-            self._reported = done
-            self._report(done)
-        return data
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 is the end."""
+        size = read_into(self._below, buffer)
+        self._position += size
+        if self._position - self._reported >= _CHUNK:
+            self._reported = self._position
+            self._report(self._position)
+        return size
 
     def rewound(self) -> None:
         """Count from 0 again."""

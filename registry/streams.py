@@ -6,16 +6,40 @@ import io
 from typing import BinaryIO
 
 
+_NATIVE_READS = (io.RawIOBase.read, io.BufferedReader.read, io.FileIO.read)
+"""Of classes whose `readinto` does the same. A class with a `read` of its own may have no other."""
+
+
+def read_into(stream: BinaryIO, buffer: memoryview) -> int:
+    """Read at most as much as ``buffer`` takes; return the number of bytes, 0 at the end.
+
+    Large bodies go through one buffer this way: new memory for each block costs more than its hash.
+    """
+    if getattr(type(stream), "read", None) in _NATIVE_READS:
+        return int(stream.readinto(buffer) or 0)  # type: ignore[attr-defined]  # those have it
+    data = stream.read(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+
 class Layered(io.RawIOBase):
     """Bytes made from those of ``below``, which it closes.
 
     It can go back to its start if ``below`` can, for somebody who has to send it twice.
     """
 
+    same_bytes = False
+    """Whether what comes out is what comes from below."""
+
     def __init__(self, below: BinaryIO) -> None:
         self._below = below
         self._start = below.tell() if below.seekable() else 0
         self._position = 0
+
+    @property
+    def below(self) -> BinaryIO:
+        """The stream that this one is made from."""
+        return self._below
 
     def next(self, size: int) -> bytes | memoryview:
         """Return at most ``size`` of the bytes that follow; none at the end."""

@@ -86,11 +86,45 @@ class _Lines:
         size: int = self._file.readinto(buffer)
         return size
 
+    def readinto1(self, buffer: memoryview) -> int:
+        self._until = None
+        size: int = self._file.readinto1(buffer)
+        return size
+
 
 class _Answer(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **keywords: Any) -> None:
         super().__init__(sock, *args, **keywords)
         self.fp: Any = _Lines(self.fp, sock.gettimeout())
+
+    def take(self, buffer: memoryview) -> int:
+        """Read once from the connection; for bodies of a known length, or that end with it."""
+        if self.fp is None:
+            return 0
+        if self.length is not None:
+            buffer = buffer[: self.length]
+        size: int = self.fp.readinto1(buffer)
+        if self.length is not None:
+            self.length -= size
+        if not size or self.length == 0:
+            self._close_conn()  # type: ignore[attr-defined]  # the base class's own way to end
+        return size
+
+
+def read_body_into(raw: urllib3.HTTPResponse, buffer: memoryview) -> int:
+    """Read what comes next of a body, as it was sent, into ``buffer``; return the number of bytes.
+
+    `urllib3` makes new memory for every block, which for large blobs costs more than all the rest.
+    """
+    answer = raw._fp  # noqa: SLF001 - no public way leads there
+    if not isinstance(answer, _Answer) or answer.chunked:
+        data = raw.read1(len(buffer), decode_content=False)
+        buffer[: len(data)] = data
+        return len(data)
+    size = answer.take(buffer)
+    if answer.isclosed():
+        raw.release_conn()
+    return size
 
 
 class _Connection(urllib3.connection.HTTPConnection):

@@ -12,13 +12,13 @@ from registry.errors import RegistryError, SizeMismatchError, UnreachableError
 from registry.oci.descriptor import Descriptor
 from registry.remote.api import PULL, Api
 from registry.remote.transport import (
-    BLOCK,
     RETRIED,
     Response,
     Transport,
     after_tries,
     check_url,
 )
+from registry.streams import read_into
 
 _PROGRESS = 1024 * 1024
 """Bytes since the last broken connection after which tries are counted anew."""
@@ -81,33 +81,27 @@ class BlobBody(io.RawIOBase):
         self._offset = self._broke_at = 0
         return 0
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most ``size`` (any number if negative); none at the end."""
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 at the end."""
+        buffer = memoryview(buffer)  # a slice of a bytearray would be a copy
         while True:
             response = self._connected()
             try:
-                data = response.read1(size if size >= 0 else BLOCK)
+                # What was handed out already is not wanted again.
+                size = response.readinto(buffer[: self._skip] if self._skip else buffer)
             except UnreachableError as error:
                 if self._offset >= self._size:
-                    return b""  # only the end of the transfer was lost
+                    return 0  # only the end of the transfer was lost
                 self._broken(error)
                 continue
-            if not data and self._offset < self._size:
+            if not size and self._offset < self._size:
                 self._broken(UnreachableError(response.host, "the connection was closed"))
                 continue
-            skipped = min(self._skip, len(data))
-            self._skip -= skipped
-            if skipped and skipped == len(data):
+            if self._skip:
+                self._skip -= size
                 continue
-            data = data[skipped:]
-            self._offset += len(data)
-            return data
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        """Read into ``buffer``; 0 at the end."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+            self._offset += size
+            return size
 
     def close(self) -> None:
         """End the transfer."""
@@ -263,23 +257,17 @@ class Continued(io.RawIOBase):
         self._offset = 0
         return 0
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most ``size`` (any number if negative); none at the end."""
-        data = b""
-        if self._rest is None:
-            data = self._kept.read(size if size >= 0 else BLOCK)
-            if not data and self._offset < self._size:
-                self._rest = self._open_rest(self._offset)
-        if self._rest is not None:
-            data = self._rest.read(size) or b""
-        self._offset += len(data)
-        return data
-
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         """Read into ``buffer``; 0 at the end."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        size = 0
+        if self._rest is None:
+            size = read_into(self._kept, buffer)
+            if not size and self._offset < self._size:
+                self._rest = self._open_rest(self._offset)
+        if self._rest is not None:
+            size = read_into(self._rest, buffer)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+        self._offset += size
+        return size
 
     def close(self) -> None:
         """Close both."""

@@ -23,7 +23,7 @@ from registry.remote.errors import printable
 from registry.remote.repository import RemoteRepository
 from registry.remote.transport import BLOCK
 from registry.store import verifying
-from registry.streams import Layered
+from registry.streams import Layered, read_into
 
 logger = logging.getLogger(__name__)
 
@@ -169,20 +169,15 @@ class _Chain(io.RawIOBase):
         self._offset = self._opened().seek(offset, whence)
         return self._offset
 
-    def read(self, size: int = -1) -> bytes:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         while True:
             try:
-                data = self._opened().read(size) or b""
+                size = read_into(self._opened(), buffer)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
             except RegistryError as error:
                 self._next(error)
                 continue
-            self._offset += len(data)
-            return data
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+            self._offset += size
+            return size
 
     def close(self) -> None:
         if self._body is not None:
@@ -211,16 +206,20 @@ class _Chain(io.RawIOBase):
 class _Judging(Layered):
     """Reads a verified stream through and tells when its bytes are found wrong."""
 
+    same_bytes = True
+
     def __init__(self, stream: BinaryIO, found_wrong: Callable[[], None]) -> None:
         super().__init__(stream)
         self._found_wrong = found_wrong
 
-    def next(self, size: int) -> bytes:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         try:
-            return self._below.read(size)
+            size = read_into(self._below, buffer)
         except (DigestMismatchError, SizeMismatchError):
             self._found_wrong()
             raise
+        self._position += size
+        return size
 
 
 def _told(failures: list[RegistryError]) -> RegistryError:

@@ -21,13 +21,13 @@ import urllib3
 
 from registry.errors import ProtocolError, RegistryError, TooLargeError, UnreachableError
 from registry.remote.certificates import tls_context
-from registry.remote.connections import Adapter
+from registry.remote.connections import Adapter, read_body_into
 from registry.remote.errors import MAX_ERROR_BYTES, map_errors, redact, refusal
 from registry.remote.settings import Settings, is_link_local, is_loopback
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 128 * 1024
+BLOCK = 256 * 1024
 """Bytes given to the socket at once: enough for gigabytes a second; a timeout covers one block."""
 
 MIN_RATE = 1024
@@ -46,9 +46,9 @@ _HEADERS: Mapping[str, str] = {
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Answers that may be better a moment later."""
 
-Body = bytes | Callable[[], Iterable[bytes]]
+Body = bytes | Callable[[], Iterable[memoryview]]
 """Bytes, or a function that starts the body anew. What it returns has a `__len__` if its length is
-known, and is sent in chunks otherwise."""
+known, and is sent in chunks otherwise. A block need not last longer than until the next is asked for."""
 
 
 class Response:
@@ -83,14 +83,28 @@ class Response:
         """
         with map_errors(self.host, self.request):
             data: bytes = self._response.raw.read1(size, decode_content=False)
-        self._received += len(data)
+        self._count(len(data))
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read what comes next into ``buffer``; return the number of bytes, 0 at the end.
+
+        Raises: as `read1`.
+        """
+        with map_errors(self.host, self.request):
+            size = read_body_into(self._response.raw, buffer)
+        self._count(size)
+        return size
+
+    def _count(self, size: int) -> None:
+        """Take note that ``size`` bytes came. Raises UnreachableError if they come too slowly."""
+        self._received += size
         elapsed = time.monotonic() - self._since
         if elapsed > self._settings.stall_timeout_s:
-            if data and self._received < MIN_RATE * elapsed:
+            if size and self._received < MIN_RATE * elapsed:
                 reason = f"only {self._received} bytes in {elapsed:.0f} s ({self.request})"
                 raise UnreachableError(self.host, reason)
             self._since, self._received = time.monotonic(), 0
-        return data
 
     def load(self, limit: int, what: str) -> None:
         """Read the whole body into `content`.

@@ -24,6 +24,7 @@ from registry.oci.digest import Digest
 from registry.remote.api import PULL, PUSH, Api
 from registry.remote.errors import error_codes
 from registry.remote.transport import BLOCK, RETRIED, Body, Response, after_tries
+from registry.streams import read_into
 
 _PROGRESS = 1024 * 1024
 """Bytes stored since the last broken connection after which tries are counted anew."""
@@ -95,25 +96,27 @@ class _Rewinding:
             (lambda: _Sized(self._blocks(offset), left)) if left else b"".join(self._blocks(offset))
         )
 
-    def _blocks(self, offset: int) -> Iterator[bytes]:
+    def _blocks(self, offset: int) -> Iterator[memoryview]:
         try:
             yield from self._read_from(offset)
         except Exception as error:
             self.failure = error
             raise
 
-    def _read_from(self, offset: int) -> Iterator[bytes]:
+    def _read_from(self, offset: int) -> Iterator[memoryview]:
         """Yield one block behind what was read: the last goes out when the stream has ended well."""
         self._go_to_start_unless(offset)
-        held = b""
-        while data := self._stream.read(BLOCK):
-            fresh = data[max(0, offset - self._position) :]
-            self._position += len(data)
+        held = memoryview(b"")
+        buffer, other = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+        while size := read_into(self._stream, buffer):
+            fresh = buffer[max(0, offset - self._position) : size]
+            self._position += size
             if self._position > self._size:
                 raise SizeMismatchError(self._size, self._position, self._what)
             if held:
                 yield held
             held = fresh
+            buffer, other = other, buffer
         if self._position != self._size:
             raise SizeMismatchError(self._size, self._position, self._what)
         if held:
@@ -132,11 +135,11 @@ class _Rewinding:
 class _Sized:
     """Blocks whose total length is known, as an HTTP body."""
 
-    def __init__(self, blocks: Iterable[bytes], size: int) -> None:
+    def __init__(self, blocks: Iterable[memoryview], size: int) -> None:
         self._blocks = blocks
         self._size = size
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[memoryview]:
         return iter(self._blocks)
 
     def __len__(self) -> int:
@@ -164,7 +167,7 @@ class _Hashing:
         """Say whether `body` can give all the bytes."""
         return self._start is not None or not self.size
 
-    def body(self) -> Iterator[bytes]:
+    def body(self) -> Iterator[memoryview]:
         """Yield the blocks from the first to the last."""
         try:
             yield from self._read()
@@ -172,16 +175,17 @@ class _Hashing:
             self.failure = error
             raise
 
-    def _read(self) -> Iterator[bytes]:
+    def _read(self) -> Iterator[memoryview]:
         if self.size:
             if self._start is None:
                 raise _cannot_send_twice(self._registry)
             self._stream.seek(self._start)
             self._hash, self.size = hashlib.sha256(), 0
-        while data := self._stream.read(BLOCK):
-            self._hash.update(data)
-            self.size += len(data)
-            yield data
+        buffer = memoryview(bytearray(BLOCK))
+        while size := read_into(self._stream, buffer):
+            self._hash.update(buffer[:size])
+            self.size += size
+            yield buffer[:size]
 
 
 class _Upload:
