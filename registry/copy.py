@@ -380,11 +380,15 @@ class _Progress(Layered):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         """Read into ``buffer``; 0 is the end."""
         size = read_into(self._below, buffer)
+        self.passed(size)
+        return size
+
+    def passed(self, size: int) -> None:
+        """Count ``size`` bytes more."""
         self._position += size
         if self._position - self._reported >= _CHUNK:
             self._reported = self._position
             self._report(self._position)
-        return size
 
     def rewound(self) -> None:
         """Count from 0 again."""

@@ -131,6 +131,8 @@ class VerifyingReader(Layered):
         DigestMismatchError: other bytes.
     """
 
+    same_bytes = True
+
     def __init__(self, stream: BinaryIO, digest: Digest, size: int | None, what: str) -> None:
         super().__init__(stream)
         self.digest = digest

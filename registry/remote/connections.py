@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 import time
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import requests
 import requests.adapters
 import urllib3
+
+from registry.streams import FileSlice
 
 POOL = 16
 """Connections to one origin that are kept for the next request; more may be open."""
@@ -130,9 +133,21 @@ def read_body_into(raw: urllib3.HTTPResponse, buffer: memoryview) -> int:
 class _Connection(urllib3.connection.HTTPConnection):
     response_class = _Answer
 
+    def send(self, data: Any) -> None:
+        if isinstance(data, FileSlice):
+            # From the file to the network within the kernel: a tenth of the work.
+            self.sock.sendfile(data.file, data.offset, data.size)
+        else:
+            super().send(data)
+
 
 class _TlsConnection(urllib3.connection.HTTPSConnection):
     response_class = _Answer
+
+    def send(self, data: Any) -> None:
+        if isinstance(data, FileSlice):
+            data = os.pread(data.file.fileno(), data.size, data.offset)
+        super().send(data)
 
 
 class _Pool(urllib3.HTTPConnectionPool):

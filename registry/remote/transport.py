@@ -24,6 +24,7 @@ from registry.remote.certificates import tls_context
 from registry.remote.connections import Adapter, read_body_into
 from registry.remote.errors import MAX_ERROR_BYTES, map_errors, redact, refusal
 from registry.remote.settings import Settings, is_link_local, is_loopback
+from registry.streams import FileSlice
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ _HEADERS: Mapping[str, str] = {
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Answers that may be better a moment later."""
 
-Body = bytes | Callable[[], Iterable[memoryview]]
+Block = memoryview | FileSlice
+Body = bytes | Callable[[], Iterable[Block]]
 """Bytes, or a function that starts the body anew. What it returns has a `__len__` if its length is
 known, and is sent in chunks otherwise. A block need not last longer than until the next is asked for."""
 
