@@ -96,6 +96,10 @@ class RegistrySimulator:
         self.redirect_to = ""
         self.connections = 0
         self.forgets_bodies = False
+        self.body_limit: int | None = None
+        """Larger bodies are refused with 413, as by a proxy before the registry."""
+        self.least_part = 0
+        """What OCI-Chunk-Min-Length says."""
         self.uploads: dict[str, _Upload] = {}
         self._faults: list[_Fault] = []
         self._basic: tuple[str, str] | None = None
@@ -383,6 +387,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not whole and self.fault.cut_request is None:
             self.close_connection = True
             return
+        limit = self.simulator.body_limit
+        if limit is not None and len(self.record.body) > limit:
+            self.answer(413, {}, b"<html>413 Request Entity Too Large</html>")
+            return
         if self.fault.status is not None:
             self.answer(self.fault.status, self.fault.headers, self.fault.body)
             return
@@ -497,7 +505,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return
             ident = secrets.token_hex(8)
             uploads[ident] = _Upload(name)
-            self.answer(202, self.session_headers(name, ident))
+            least = self.simulator.least_part
+            hint = {"OCI-Chunk-Min-Length": str(least)} if least else {}
+            self.answer(202, self.session_headers(name, ident) | hint)
             return
         upload = uploads.get(ident)
         if upload is None or self.query.get("_state") != upload.state:
