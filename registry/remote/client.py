@@ -76,8 +76,11 @@ class Client:
                 repository = self._repositories[reference.name] = RemoteRepository(api)
             return repository
 
-    def login(self, registry: str, username: str, password: Secret) -> None:
+    def login(self, registry: str, username: str, password: Secret) -> Credential:
         """Check that ``registry`` accepts ``username`` and ``password``; nothing is remembered.
+
+        Return what is worth remembering: an identity token instead of the password where the registry
+        gives one, which it can also take back.
 
         Raises:
             UnauthorizedError: it does not.
@@ -85,11 +88,15 @@ class Client:
         """
         credential = Credential(username=username, password=password)
         with self._lock:
-            api = Api(self._endpoint(registry_name(registry)), "", lambda: credential)
+            endpoint = self._endpoint(registry_name(registry))
+        api = Api(endpoint, "", lambda: credential, offline=True)
         response = api.request("GET", api.url(""), actions=PULL)
         if response.status != _OK:
             raise api.error(response, "the registry")
         response.discard()
+        if api.identity_token is None:
+            return credential
+        return Credential(username=username, identity_token=api.identity_token)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -214,8 +214,14 @@ class RegistrySimulator:
         anonymous_pull: bool = False,
         realm: str = "",
         grant: set[str] | None = None,
+        gives_identity: str = "",
+        rotates: bool = False,
     ) -> None:
-        """Ask for tokens of `/token`, here or wherever ``realm`` is; ``grant`` bounds their actions."""
+        """Ask for tokens of `/token`, here or wherever ``realm`` is; ``grant`` bounds their actions.
+
+        Who asks for an offline token gets ``gives_identity``; with ``rotates`` every identity token is
+        good for one answer, which brings the next.
+        """
         self._token = {
             "username": username,
             "password": password,
@@ -224,6 +230,8 @@ class RegistrySimulator:
             "anonymous": anonymous_pull,
             "realm": realm or f"{self.url}/token",
             "grant": grant,
+            "gives": gives_identity,
+            "rotates": rotates,
         }
 
     def expire_tokens(self) -> None:
@@ -293,12 +301,18 @@ class RegistrySimulator:
             return 404, {}
         if request.method == "POST":
             form = dict(parse_qsl(request.body.decode()))
-            if not rules["identity"] or form.get("refresh_token") != rules["identity"]:
+            if form.get("grant_type") == "password":
+                known = (form.get("username"), form.get("password"))
+                if known != (rules["username"], rules["password"]):
+                    return 401, {"error": "invalid_grant"}
+            elif not rules["identity"] or form.get("refresh_token") != rules["identity"]:
                 return 401, {"error": "invalid_grant"}
+            offline = form.get("access_type") == "offline"
             asked = form.get("scope", "").split()
             known = True
         else:
             asked = parse_qs(urlsplit(request.path).query).get("scope", [])
+            offline = "offline_token=true" in request.path
             pair = f"{rules['username']}:{rules['password']}".encode()
             known = request.authorization == f"Basic {base64.b64encode(pair).decode()}"
             if not known and (request.authorization or not rules["anonymous"]):
@@ -314,7 +328,12 @@ class RegistrySimulator:
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._issued[token] = (scopes, time.monotonic() + float(str(rules["expires_in"])))
-        return 200, {"token": token, "expires_in": rules["expires_in"]}
+        answer: dict[str, object] = {"token": token, "expires_in": rules["expires_in"]}
+        if offline and rules["gives"]:
+            answer["refresh_token"] = rules["identity"] = rules["gives"]
+        elif rules["rotates"]:
+            answer["refresh_token"] = rules["identity"] = secrets.token_urlsafe(12)
+        return 200, answer
 
 
 def _needed_scopes(request: Recorded) -> set[str]:

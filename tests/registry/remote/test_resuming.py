@@ -71,7 +71,7 @@ def broken(simulator, repository, store, image):
 
 def parts(store):
     folder = store.root / "ingest"
-    return list(folder.iterdir()) if folder.exists() else []
+    return list(folder.glob(".part-*"))
 
 
 def ranges(simulator, layer):

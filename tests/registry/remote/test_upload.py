@@ -170,7 +170,9 @@ def test_the_last_word_names_blob_request_tries_and_answer(repository, simulator
     with pytest.raises(ProtocolError) as caught:
         repository.put(io.BytesIO(BLOB), describe(BLOB))
     text = str(caught.value)
-    assert text.startswith(f"blob {describe(BLOB).digest}: PATCH http://{simulator.host}/v2/team/app")
+    assert text.startswith(
+        f"blob {describe(BLOB).digest}: PATCH http://{simulator.host}/v2/team/app"
+    )
     assert text.endswith("the registry answered 500 UNKNOWN: disk is full, 4 tries")
 
 
