@@ -378,6 +378,7 @@ def _handler(simulator: RegistrySimulator) -> type[_Handler]:
 class _Handler(http.server.BaseHTTPRequestHandler):
     simulator: RegistrySimulator
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 30
 
     def setup(self) -> None:

@@ -436,9 +436,7 @@ def test_an_identity_token_that_is_good_once_is_followed_by_the_next(
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
-def test_an_identity_token_that_is_not_accepted_is_said_so(
-    new_client, simulator, at, blob, status
-):
+def test_an_identity_token_that_is_not_accepted_is_said_so(new_client, simulator, at, blob, status):
     simulator.require_token(identity_token="x")
     simulator.fail_next("POST", status, body=b'{"error": "invalid_grant"}', at="/token")
     credential = Credential(username="ali", identity_token=Secret("x"))
