@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from registry.compress import decompressing
 from registry.errors import (
     DigestMismatchError,
+    InvalidDigestError,
     InvalidDocumentError,
     InvalidReferenceError,
     NotFoundError,
@@ -31,7 +32,7 @@ from registry.oci.mediatypes import DOCKER_LAYER_GZIP, INDEXES, MANIFESTS, is_fo
 from registry.remote.api import DELETE, PULL, PUSH, Api
 from registry.remote.auth import repository_scope
 from registry.remote.download import BlobBody, Continued, ForeignUrl
-from registry.remote.errors import redact
+from registry.remote.errors import printable, redact
 from registry.remote.schema1 import convert, is_schema1, signed_payload
 from registry.remote.transport import Response
 from registry.remote.upload import put_blob, put_new_blob
@@ -380,10 +381,14 @@ def _stated_digest(response: Response) -> Digest | None:
     """Return Docker-Content-Digest, if the registry says it.
 
     Raises:
-        InvalidDigestError: it says something else there.
+        ProtocolError: it says something else there.
     """
     text = response.headers.get("Docker-Content-Digest")
-    return Digest(text) if text else None
+    try:
+        return Digest(text) if text else None
+    except InvalidDigestError as error:
+        said = printable(f'"{text}" is no digest: {error.reason}')
+        raise ProtocolError(response.request, response.status, (), said) from error
 
 
 def _described(response: Response, digest: Digest | None) -> Descriptor | None:
