@@ -3,6 +3,7 @@
 from clients import (  # noqa: F401 - fixtures
     ali,
     at,
+    crane_registry,
     describe,
     new_client,
     new_docker_registry,
