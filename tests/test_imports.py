@@ -29,7 +29,8 @@ FLOORS = (
     ("registry.referrers",),
     ("registry.layout", "registry.memory"),
     ("registry.archive", "registry.remote"),
-    ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
+    ("registry.copy", "registry.index", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
+    ("registry.transfer", "registry.attach"),
     (
         "wcbuild.snapshot",
         "wcbuild.context",
@@ -38,7 +39,8 @@ FLOORS = (
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
+    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.places", "wcbuild.pin"),
+    ("wcbuild.difference", "wcbuild.sync"),
     ("wcbuild.builder",),
     ("wcbuild.worker",),
     ("wcbuild",),
@@ -62,7 +64,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 

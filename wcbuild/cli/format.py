@@ -75,6 +75,19 @@ def documents(values: Sequence[Mapping[str, Any]], template: str = "") -> str:
     return "".join(f"{parsed.render(value)}\n" for value in values)
 
 
+def result(value: Mapping[str, Any], text: str, template: str = "") -> str:
+    """Return ``text``, or ``value`` as a `--format` argument asks: `json`, or a template.
+
+    Raises:
+        UsageError: a template that is wrong or asks for more than the subset.
+    """
+    if not template:
+        return text
+    if template == "json":
+        return _json(value) + "\n"
+    return f"{Template(template).render(value)}\n"
+
+
 def human_age(seconds: float) -> str:
     """Return how long ago something was, in docker's words: `2 weeks ago`."""
     minutes, hours = int(seconds // 60), int(seconds / 3600 + 0.5)
