@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,7 +15,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.manifest import Index, encode, parse_index
 from registry.oci.platform import Platform
-from registry.referrers import fallback_tag
+from registry.referrers import fallback_tag, subject_of
 from registry.store import Referrers, Source, Target
 
 SIGNATURE_SUFFIXES = (".sig", ".att", ".sbom")
@@ -128,18 +129,27 @@ def signature_tags(source: Source, digest: Digest) -> Iterator[tuple[str, Descri
 def _copy_referrers(
     source: Source, target: Target, subjects: Iterable[Digest], emit: Emit | None
 ) -> None:
+    """Copy what refers to ``subjects``, and what refers to that.
+
+    A list is what somebody wrote: it may name what is gone, or what is about something else.
+    """
     if not isinstance(source, Referrers):
         return
     todo, seen = list(subjects), set(subjects)
     while todo:
-        for entry in source.referrers(todo.pop()):
+        subject = todo.pop()
+        for entry in source.referrers(subject):
             if entry.digest in seen:
                 continue
             seen.add(entry.digest)
             if len(seen) > MAX_DOCUMENTS:
                 raise TooLargeError("number of referrers", MAX_DOCUMENTS)
-            copy(source, target, entry, emit=emit)
-            todo.append(entry.digest)
+            with contextlib.suppress(NotFoundError):
+                found = subject_of(source, entry)
+                if found is None or found[0] != subject:
+                    continue
+                copy(source, target, entry, emit=emit)
+                todo.append(entry.digest)
 
 
 def _renamed(index: Index, renamed: dict[Digest, Descriptor]) -> Index:
