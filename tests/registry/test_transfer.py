@@ -120,8 +120,26 @@ def test_all_platforms_of_an_index_are_the_index_itself(builder):
         assert choose_platforms(builder.store, root, platforms) == root
     assert choose_platforms(builder.store, root, (ARM64,)).digest == two.digest
     assert choose_platforms(builder.store, one, (amd64, ARM64)) == one
+    for platforms in ((ARM64,), (ARM64, Platform.parse("s390x"))):
+        with pytest.raises(NotFoundError, match="which is for linux/amd64"):
+            choose_platforms(builder.store, one, platforms)
     with pytest.raises(NotFoundError, match="which has linux/amd64, linux/arm64"):
         choose_platforms(builder.store, root, (ARM64, Platform.parse("s390x")))
+
+
+def test_one_of_the_platforms_may_be_enough(builder):
+    one, two = builder.image(1), builder.image(2, ARM64)
+    amd64, s390x = Platform.parse("amd64"), Platform.parse("s390x")
+    root = builder.index(replace(one, platform=amd64), replace(two, platform=ARM64))
+    chosen = choose_platforms(builder.store, root, (ARM64, s390x), missing_ok=True)
+    assert [entry.digest for entry in chosen.manifests] == [two.digest]
+    with pytest.raises(NotFoundError, match="linux/s390x, linux/riscv64"):
+        choose_platforms(builder.store, root, (s390x, Platform.parse("riscv64")), missing_ok=True)
+
+
+def test_an_artifact_is_for_every_platform(builder):
+    artifact = refer(builder, builder.image()).descriptor
+    assert choose_platforms(builder.store, artifact, (ARM64,)) == artifact
 
 
 def test_signature_tags_are_those_of_cosign(builder):
