@@ -115,7 +115,7 @@ def _document(old: Image, new: Image, found: Difference) -> dict[str, Any]:
         "config": [{"name": each.name, "old": each.old, "new": each.new} for each in found.config],
         "files": [
             {
-                "path": _json_path(each.path),
+                "path": each.path,
                 "state": each.state,
                 "attributes": {
                     name: {"old": before, "new": after}
@@ -125,11 +125,6 @@ def _document(old: Image, new: Image, found: Difference) -> dict[str, Any]:
             for each in found.files
         ],
     }
-
-
-def _json_path(path: str) -> str:
-    """Return a path as text; bytes that are not UTF-8 are spelled."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _text(found: Difference) -> str:
@@ -151,4 +146,4 @@ def _file_line(change: FileChange) -> str:
         name if name == "content" else f"{name} {before or '(none)'} -> {after or '(none)'}"
         for name, (before, after) in change.attributes.items()
     )
-    return f"{letter} /{_json_path(change.path)}" + (f" ({details})" if details else "")
+    return f"{letter} /{change.path}" + (f" ({details})" if details else "")

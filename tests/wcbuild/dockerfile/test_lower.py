@@ -340,7 +340,6 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
             "unexpected key 'bind-propagation'",
         ),
         ("FROM debian\nRUN --mount=type=ssh,source=/s x\n", "should not have a source"),
-        ("FROM debian\nRUN --mount=type=ssh,mode=0666 x\n", "is not supported"),
         ("FROM debian AS a\nRUN --mount=from=a,target=/m x\n", "circular dependency"),
         ("FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\n", "needs to be defined before"),
         ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),
@@ -373,3 +372,10 @@ def test_an_unknown_target_suggests_a_near_one():
 )
 def test_dockers_own_syntax_is_built_in(syntax):
     assert lowered(f"# syntax={syntax}\nFROM debian\n").plan.rootfs == 0
+
+
+def test_build_arguments_that_nothing_declares_are_told():
+    text = "ARG A\nFROM debian AS a\nARG B\nFROM debian\n"
+    given = {"A": "1", "B": "2", "C": "3", "HTTP_PROXY": "4", "SOURCE_DATE_EPOCH": "5"}
+    given |= {"BUILDKIT_INLINE_CACHE": "6"}
+    assert lowered(text, build_args=given).unused_build_args == ("C",)
