@@ -10,7 +10,6 @@ from registry.errors import RegistryError, StoreError
 from registry.image import Image, read_image
 from registry.oci.platform import Platform
 from registry.store import Readable
-from wcbuild.builder import host_platform
 from wcbuild.cli.format import result, to_json
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render.text import clean
@@ -27,6 +26,7 @@ from wcbuild.difference import (
 )
 from wcbuild.errors import WcbuildError
 from wcbuild.places import HELP, Place, Places
+from wcbuild.request import host_platform
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
