@@ -142,7 +142,7 @@ class Exporter:
         from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
 
         # Foreign layers too: without them there would be no image to stand on.
-        copy(source, self._store, descriptor, emit=self._progress("pull"), foreign=True)
+        copy(source, self._store, descriptor, emit=self.progress("pull"), foreign=True)
 
     def pull(self, reference: Reference) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there."""
@@ -238,24 +238,36 @@ class Exporter:
         compression: str = "gzip",
         level: int | None = None,
         verb: str = "push",
+        platforms: tuple[Platform, ...] = (),
+        referrers: bool = False,
+        signatures: bool = False,
     ) -> Descriptor:
-        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way."""
-        from registry.copy import Recompress, copy  # noqa: PLC0415 - as in `fetch`
+        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way.
+
+        ``platforms``, ``referrers`` and ``signatures`` are those of `registry.transfer`.
+        """
+        from registry.copy import Recompress  # noqa: PLC0415 - as in `fetch`
+        from registry.transfer import transfer  # noqa: PLC0415
 
         recompress = None
         if compression != "uncompressed":
             memo = self._store.compressed
             recompress = Recompress(codec=compression, level=level, memo=memo)
-        return copy(
+        return transfer(
             source,
             target,
             descriptor,
             tags=tags,
-            emit=self._progress(verb),
+            platforms=platforms,
+            referrers=referrers,
+            signatures=signatures,
+            emit=self.progress(verb),
             recompress=recompress,
         )
 
-    def _progress(self, verb: str) -> Callable[[BlobProgress], None]:
+    def progress(self, verb: str) -> Callable[[BlobProgress], None]:
+        """Return what `registry.copy` is given to tell how it goes; ``verb`` names what it does."""
+
         def emit(progress: BlobProgress) -> None:
             if self._cancel is not None and self._cancel.is_set():
                 raise CancelledError
