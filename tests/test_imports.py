@@ -27,7 +27,7 @@ FLOORS = (
     ("registry.store", "wcbuild.graph"),
     ("registry.blobs", "registry.image", "wcbuild.layer", "wcbuild.dockerfile"),
     ("registry.layout", "registry.memory"),
-    ("registry.archive", "registry.remote"),
+    ("registry.archive", "registry.remote", "registry.sign"),
     ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
     (
         "wcbuild.snapshot",
