@@ -30,6 +30,7 @@ from registry.layout import (
     MARKER_NAME,
     check_marker,
     find_entry,
+    find_referrers,
     with_entry,
 )
 from registry.oci import mediatypes
@@ -46,6 +47,7 @@ from registry.oci.manifest import (
     parse_manifest,
 )
 from registry.reference import Reference
+from registry.referrers import listed
 from registry.store import describe, verifying
 from registry.tarheaders import END, Member, header_for, padding, read_members
 
@@ -97,6 +99,9 @@ class Archive:
         return verifying(
             self._read(self._layers.get(digest) or self._find_blob(digest)), descriptor
         )
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        return find_referrers(self, self.index, subject, artifact_type)
 
     def close(self) -> None:
         """Close the file below."""
@@ -219,6 +224,9 @@ class Archive:
 class ArchiveTarget:
     """A target that writes one tar to ``stream``; ``docker`` adds what `docker load` looks for.
 
+    Manifests with a subject are listed when they are put, except in docker's format, which has no
+    place for them.
+
     Several threads may write; the blobs follow one another. As a context manager it finishes the
     tar unless an exception passes. What has no known size is first kept in an unnamed file in
     ``spool``. The same blobs in the same order give the same bytes.
@@ -255,6 +263,9 @@ class ArchiveTarget:
             raw = verifying(stream, expected).read(MAX_MANIFEST_BYTES)
             self._manifests[expected.digest] = raw
             stream = io.BytesIO(raw)
+            document = parse_manifest(raw, expected.media_type)
+            if document.subject is not None and not self._docker:
+                self._entries = with_entry(self._entries, listed(document), "")
         with self._lock:
             if expected.digest in self._written:
                 return

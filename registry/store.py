@@ -1,12 +1,13 @@
 """What a store can do, in one-method protocols, and the reader that verifies what it hands out.
 
-Powers that only some backends have (mount, delete, referrers) are extra protocols beside their users.
+Powers that only some backends have (mount, referrers) are extra protocols that callers probe for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from registry.errors import DigestMismatchError, SizeMismatchError
@@ -86,6 +87,21 @@ class Sequential(Protocol):
     """A sink whose own bytes depend on the order in which blobs come; they come one at a time."""
 
     sequential: bool
+
+
+@runtime_checkable
+class Referrers(Protocol):
+    """A store that knows which manifests name another as their `subject`.
+
+    It lists a manifest from the moment it is put, whether or not it holds the subject.
+    """
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield the descriptors, with type and annotations, of what refers to ``subject``.
+
+        An empty ``artifact_type`` is any. A subject that nobody knows has no referrers.
+        """
+        ...
 
 
 class BlobStore(BlobSource, BlobSink, Protocol):

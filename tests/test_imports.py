@@ -26,6 +26,7 @@ FLOORS = (
     ("registry.reference", "registry.compress", "wcbuild.dockerfile.source", "wcbuild.overlayfs"),
     ("registry.store", "wcbuild.graph"),
     ("registry.blobs", "registry.image", "wcbuild.layer", "wcbuild.dockerfile"),
+    ("registry.referrers",),
     ("registry.layout", "registry.memory"),
     ("registry.archive", "registry.remote", "registry.sign"),
     ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),

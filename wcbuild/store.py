@@ -8,6 +8,7 @@ Layout, below a directory of mode 0700 (docs/formats.md has the details):
     indexes/…        a layer's headers, sorted, by diff_id
     cache/…          build results by key
     contexts/…       what is known of the files of build contexts
+    referrers/…      by the digest they refer to: descriptors of signatures and the like
     snapshots/…      unpacked trees (`wcbuild.snapshot`)
     mounts/…         caches of `RUN --mount=type=cache` (`wcbuild.solve.cachemounts`)
     ingest/          blobs on their way in
@@ -36,6 +37,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId, Digest, sha256
 from registry.oci.manifest import Index, Manifest
 from registry.reference import Reference
+from registry.referrers import of_type, subject_of
 from registry.store import read_all
 from wcbuild.errors import StoreInUseError
 
@@ -67,6 +69,7 @@ class LocalStore:
         self.blobs = BlobDirectory(root / "blobs", durable=False)
         self.compressed = CompressedMemo(root / "compressed")
         self._images = root / "images"
+        self._referrers = root / "referrers"
         self._lock = FileLock(root / "store.lock")
 
     # -- registry.store protocols
@@ -80,8 +83,34 @@ class LocalStore:
         return self.blobs.holds(descriptor)
 
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
-        """Store a blob."""
+        """Store a blob; a manifest with a subject stays for as long as its subject does."""
         self.blobs.put(stream, expected)
+        found = subject_of(self, expected)
+        if found is not None:
+            subject, entry = found
+            folder = self._referrers / subject.hex
+            with store_errors(folder):
+                self.blobs.make_durable(self._closure(entry))
+                folder.mkdir(parents=True, exist_ok=True)
+                atomic_write(folder / entry.digest.hex, json.dumps(entry.to_json()).encode())
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``.
+
+        Raises:
+            InvalidDocumentError: the store is damaged.
+        """
+        folder = self._referrers / subject.hex
+        try:
+            paths = sorted(folder.iterdir())
+        except FileNotFoundError:
+            return iter(())
+        entries = [
+            Descriptor.from_json(manifest.load_object(path.read_bytes(), str(path)), str(path))
+            for path in paths
+            if path.name[0] != "."
+        ]
+        return of_type(entries, artifact_type)
 
     def resolve(self, tag_or_digest: str) -> Descriptor:
         """Return what a name or an image id points to, as `find` does.
@@ -131,6 +160,8 @@ class LocalStore:
             for blob in (image.config, *image.layers):
                 if self.has(blob):
                     yield blob.digest
+        for entry in self.referrers(descriptor.digest):
+            yield from self._closure(entry)
 
     def images(self) -> list[ImageRecord]:
         """Return all records, by name, those without a name last."""
@@ -257,6 +288,7 @@ class LocalStore:
                     parent = chain.extend(parent, diff_id)
                     chains.add(parent)
         freed = 0
+        self._forget_referrers(blobs)
         for digest in list(self.blobs):
             needed = digest in blobs or (derived and digest in layers)
             if not needed and not cached(DiffId(digest)):
@@ -269,6 +301,17 @@ class LocalStore:
                     freed += path.stat().st_size
                     path.unlink()
         return freed, frozenset(chains)
+
+    def _forget_referrers(self, kept: set[Digest]) -> None:
+        """Forget the referrers of what goes."""
+        if not self._referrers.exists():
+            return
+        subjects = {digest.hex for digest in kept}
+        for folder in self._referrers.iterdir():
+            if folder.name not in subjects:
+                for path in folder.iterdir():
+                    path.unlink()
+                folder.rmdir()
 
     def _configs(self, descriptor: Descriptor) -> Iterator[ImageConfig]:
         """Yield the configs here that an image or index leads to."""
