@@ -9,25 +9,41 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from registry.errors import InvalidDocumentError, NotFoundError, TooLargeError
+from registry.errors import (
+    DigestMismatchError,
+    InvalidDocumentError,
+    NotFoundError,
+    SizeMismatchError,
+    TooLargeError,
+)
 from registry.image import read_document
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Manifest, encode
 from registry.sign.errors import SignatureError
-from registry.store import Source, Target, read_all
+from registry.store import Referrers, Source, Target, read_all
 
 Form = Literal["tag", "referrers"]
 
 MAX_ATTACHMENTS = 200
 """Of one image; each costs a request and a verification, and anybody who can push may add them."""
 
-_ATTEMPTS = 10
+_ATTEMPTS = 20
+_SETTLES, _MIN_PAUSE_S, _MAX_PAUSE_S = 2, 0.02, 2.0
+_UNREADABLE = (
+    NotFoundError,
+    InvalidDocumentError,
+    DigestMismatchError,
+    SizeMismatchError,
+    TooLargeError,
+)
 _EPOCH = "0001-01-01T00:00:00Z"
 
 
@@ -113,7 +129,8 @@ def attach(
         store.put(io.BytesIO(manifest.raw), manifest.descriptor)
         return manifest.descriptor
     tag = attachment_tag(image.digest, kind)
-    for _ in range(_ATTEMPTS):
+    for turn in range(_ATTEMPTS):
+        began = time.monotonic()
         known = _tagged(store, image, kind)
         layers = known.layers if known is not None else ()
         if layer in layers and known is not None:
@@ -127,7 +144,11 @@ def attach(
         )
         store.put(io.BytesIO(manifest.raw), manifest.descriptor)
         store.tag(manifest.descriptor, tag)
-        # The next round looks whether another writer has put its own in the same place meanwhile.
+        # A registry cannot change a tag only if it is still what we have read. So the next round looks
+        # whether another writer has put its own in the same place, later than others need from
+        # reading to writing.
+        pause = min(max(_SETTLES * (time.monotonic() - began), _MIN_PAUSE_S), _MAX_PAUSE_S)
+        time.sleep(pause * random.uniform(1, 1 + turn))  # noqa: S311 - spreads writers out
     raise SignatureError(f"image {image.digest}", f"others kept replacing its tag {tag}")
 
 
@@ -136,6 +157,17 @@ def _manifests(source: Source, image: Descriptor, kind: Kind) -> Iterator[Manife
         tagged = _tagged(source, image, kind)
         if tagged is not None:
             yield tagged
+    if not isinstance(source, Referrers):
+        return
+    for entry in source.referrers(image.digest, kind.artifact_type):
+        try:
+            document = read_document(source, entry)
+        except _UNREADABLE:
+            continue  # anybody who can push may list anything; it must not hide the others
+        # A list can name what refers to something else.
+        refers = document.subject is not None and document.subject.digest == image.digest
+        if refers and isinstance(document, Manifest):
+            yield document
 
 
 def _tagged(source: Source, image: Descriptor, kind: Kind) -> Manifest | None:
