@@ -313,7 +313,7 @@ class _Build:
                 continue
             name = step.op.name
             main = name == MAIN_CONTEXT and name not in folders
-            root = self._inputs.context if main else folders[name.lower()].resolve()
+            root = self._inputs.context if main else folders[name].resolve()
             rules = self._inputs.ignore if main else _read_ignore(root, root / "Dockerfile")
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)

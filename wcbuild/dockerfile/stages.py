@@ -28,6 +28,11 @@ class Stage:
         """The name after AS in lower case, or nothing."""
         return self.from_.name
 
+    @property
+    def display_name(self) -> str:
+        """What to call it in messages."""
+        return self.name or f"stage-{self.index}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dockerfile:
