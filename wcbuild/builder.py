@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.access import RegistryAccess, open_client
+from wcbuild.access import RegistryAccess, open_client, open_policy
 from wcbuild.assemble import image_config, put_image
 from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
@@ -40,6 +41,9 @@ from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
+
+if TYPE_CHECKING:
+    from registry.sign import SigningKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,8 @@ class BuildRequest:
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    sign_key: SigningKey | None = field(default=None, repr=False)
+    """Signs what is pushed."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)
@@ -223,13 +229,20 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
+        policy = cache(partial(open_policy, request.registries))
         self._exporter = Exporter(
-            store, emit, partial(open_client, request.registries), self._cancel
+            store,
+            emit,
+            partial(open_client, request.registries),
+            policy,
+            cancel=self._cancel,
+            sign_key=request.sign_key,
         )
         self._bases = Bases(
             store=store,
             named=request.build_contexts,
             client=partial(open_client, request.registries),
+            policy=policy,
             fetch=self._exporter.fetch,
             pull=request.pull,
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.errors import InvalidDocumentError, InvalidReferenceError
 from registry.files import read_limited
@@ -28,10 +28,11 @@ from registry.sign.identity import (
     RemapIdentity,
     SignedIdentity,
 )
-from registry.sign.keys import MAX_KEY_FILE_BYTES, VerifyingKey
-from registry.sign.signatures import summary, verify
 from registry.sign.strict import StrictError, decode_base64, load_strict, require_keys
 from registry.store import Source
+
+if TYPE_CHECKING:
+    from registry.sign.keys import VerifyingKey
 
 MAX_POLICY_BYTES = 1024 * 1024
 """Of a policy file; real ones have a few kilobytes."""
@@ -70,6 +71,8 @@ class Signed:
         Raises:
             KeyFileError, TooLargeError, StoreError: a key cannot be had.
         """
+        from registry.sign.keys import VerifyingKey  # noqa: PLC0415 - only if signatures are needed
+
         files = [(path, _read_key(path)) for path in self.key_files]
         given = [(f"keyData {number}", raw) for number, raw in enumerate(self.keys, 1)]
         return tuple(VerifyingKey.read(raw, name) for name, raw in (*files, *given))
@@ -194,6 +197,8 @@ def _asked(reference: Reference) -> Reference:
 
 
 def _read_key(path: str) -> bytes:
+    from registry.sign.keys import MAX_KEY_FILE_BYTES  # noqa: PLC0415 - as above
+
     try:
         return read_limited(Path(path), MAX_KEY_FILE_BYTES, f"key {path}")
     except OSError as error:
@@ -207,9 +212,11 @@ def _unsigned(
     signed: Signed,
 ) -> str:
     """Say why none of ``candidates`` is signed as it must be; nothing if one is."""
+    from registry.sign.signatures import summary, verify  # noqa: PLC0415 - as above
+
     keys = signed.load()
     reasons = []
-    for image in candidates:
+    for image in {image.digest: image for image in candidates}.values():
         try:
             verify(source(), image, reference, keys, identity=signed.identity)
         except NotSignedError:

@@ -31,6 +31,11 @@ COMMANDS = {
     "pull": "bring an image from a registry",
     "push": "send an image to a registry",
     "copy": "copy an image between registries, layouts, archives and the local store",
+    "keygen": "make a pair of keys for signing",
+    "sign": "sign an image of a registry",
+    "verify": "check signatures of an image",
+    "attest": "sign a statement about an image, such as an SBOM",
+    "verify-attestation": "check signed statements about an image",
     "login": "remember credentials of a registry",
     "logout": "forget them",
     "prune": "delete what no named image needs",
@@ -53,7 +58,11 @@ class Invocation:
     def registries(self) -> RegistryAccess:
         """How registries are reached."""
         insecure = tuple(self.args.insecure_registry or ())
-        return RegistryAccess(insecure=insecure, environment=self.environment)
+        return RegistryAccess(
+            insecure=insecure,
+            environment=self.environment,
+            signature_policy=self.args.signature_policy,
+        )
 
 
 class Command(Protocol):
@@ -89,7 +98,7 @@ def _dispatch(words: list[str]) -> int:
         words = ["version"]
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
     name = words.pop(0) if words and words[0] in COMMANDS else "build"
-    command = cast("Command", importlib.import_module(f"wcbuild.cli.{name}"))
+    command = cast("Command", importlib.import_module(module_of(name)))
     parser = _parser(name)
     command.add_arguments(parser)
     try:
@@ -116,6 +125,11 @@ def _dispatch(words: list[str]) -> int:
     )
 
 
+def module_of(command: str) -> str:
+    """Return the module of a subcommand."""
+    return f"wcbuild.cli.{command.replace('-', '_')}"
+
+
 def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"wcbuild {name}",
@@ -129,6 +143,12 @@ def _parser(name: str) -> argparse.ArgumentParser:
         action="append",
         metavar="HOST",
         help="a registry that may speak plain HTTP",
+    )
+    every.add_argument(
+        "--signature-policy",
+        type=Path,
+        metavar="FILE",
+        help="a policy.json that pulled and base images have to meet",
     )
     every.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

@@ -10,7 +10,7 @@ from functools import partial
 from registry.image import Image, make_image
 from registry.oci import mediatypes
 from registry.store import read_all
-from wcbuild.access import open_client
+from wcbuild.access import open_client, open_policy
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render import choose, rendering
 from wcbuild.export import Exporter
@@ -54,4 +54,8 @@ def opened_exporter(invocation: Invocation) -> Iterator[tuple[LocalStore, Export
     mode = "quiet" if args.quiet else args.progress
     renderer = choose(mode, invocation.stderr, invocation.environment)
     with opened_store(invocation) as store, rendering(renderer) as emit:
-        yield store, Exporter(store, emit, partial(open_client, invocation.registries))
+        access = invocation.registries
+        yield (
+            store,
+            Exporter(store, emit, partial(open_client, access), partial(open_policy, access)),
+        )
