@@ -75,8 +75,10 @@ class RemapIdentity:
     def accepts(self, signed: Reference, image: Reference | None) -> bool:
         """Say whether a signature for ``signed`` counts for ``image``."""
         if image is not None and f"{image.name}/".startswith(f"{self.prefix}/"):
-            suffix = image.name.removeprefix(self.prefix)
-            original = Reference.parse(self.signed_prefix + suffix)
+            name = self.signed_prefix + image.name.removeprefix(self.prefix)
+            original = Reference.parse(name)
+            if original.name != name:
+                return False  # a host alone, which would be read as a repository of docker's hub
             image = replace(original, tag=image.tag, digest=image.digest)
         return MatchRepoDigestOrExact().accepts(signed, image)
 
