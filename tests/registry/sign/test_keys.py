@@ -103,7 +103,7 @@ def test_writes_a_key_that_only_its_password_opens():
     raw = key.encrypted(b"right")
     assert raw.startswith(b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
     assert SigningKey.read(raw, lambda: b"right") == key
-    with pytest.raises(WrongPasswordError, match='key "my.key": the password is wrong'):
+    with pytest.raises(WrongPasswordError, match=r'key "my\.key": the password is wrong'):
         SigningKey.read(raw, lambda: b"wrong", "my.key")
 
 
@@ -215,9 +215,9 @@ def test_says_which_half_of_a_pair_is_needed():
     ],
 )
 def test_refuses_what_is_no_key(raw):
-    with pytest.raises(KeyFileError, match='key "some.file"'):
+    with pytest.raises(KeyFileError, match=r'key "some\.file"'):
         VerifyingKey.read(raw, "some.file")
-    with pytest.raises(KeyFileError, match='key "some.file"'):
+    with pytest.raises(KeyFileError, match=r'key "some\.file"'):
         SigningKey.read(raw, nobody, "some.file")
 
 
