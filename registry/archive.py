@@ -29,6 +29,7 @@ from registry.layout import (
     MARKER,
     MARKER_NAME,
     check_marker,
+    entry_name,
     find_entry,
     find_referrers,
     with_entry,
@@ -102,6 +103,16 @@ class Archive:
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
         return find_referrers(self, self.index, subject, artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        return (name for entry in self.index.manifests if (name := entry_name(entry)))
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        if digest in self._documents:
+            size = len(self._documents[digest])
+        else:
+            size = (self._layers.get(digest) or self._find_blob(digest)).size
+        return Descriptor(media_type=mediatypes.OCTETS, digest=digest, size=size)
 
     def close(self) -> None:
         """Close the file below."""

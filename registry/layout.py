@@ -114,6 +114,12 @@ class OciLayout:
             return iter(())
         return find_referrers(self, index, subject, artifact_type)
 
+    def tags(self) -> Iterator[str]:
+        return (name for entry in self.index().manifests if (name := entry_name(entry)))
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        return self._blobs.find(digest)
+
     def _change(self, change: Callable[[tuple[Descriptor, ...]], tuple[Descriptor, ...]]) -> None:
         """Replace the layout's list by what ``change`` makes of it; fields we do not know stay."""
         with store_errors(self._path), locked_directory(self._path):

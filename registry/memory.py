@@ -10,7 +10,7 @@ from registry.errors import InvalidDigestError, NotFoundError
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import parse
-from registry.oci.mediatypes import is_index, is_manifest
+from registry.oci.mediatypes import OCTETS, is_document
 from registry.referrers import found_in, of_type
 from registry.store import verifying
 
@@ -32,7 +32,7 @@ class MemoryStore:
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         if not self.has(expected):
             self._blobs[expected.digest] = verifying(stream, expected).read()
-        if is_manifest(expected.media_type) or is_index(expected.media_type):
+        if is_document(expected.media_type):
             self._manifests[expected.digest] = expected
 
     def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
@@ -54,6 +54,12 @@ class MemoryStore:
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
         return of_type(found_in(self, list(self._manifests.values()), subject), artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        return iter(list(self._tags))
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        return Descriptor(media_type=OCTETS, digest=digest, size=len(self._get(digest)))
 
     def _get(self, digest: Digest) -> bytes:
         try:

@@ -67,7 +67,7 @@ def subject_of(source: BlobSource, descriptor: Descriptor) -> tuple[Digest, Desc
     Raises:
         InvalidDocumentError, TooLargeError, and whatever ``source`` raises.
     """
-    if not _is_document(descriptor):
+    if not mediatypes.is_document(descriptor.media_type):
         return None
     document = read_document(source, descriptor)
     return None if document.subject is None else (document.subject.digest, listed(document))
@@ -85,7 +85,3 @@ def found_in(
             found = subject_of(source, entry)
             if found is not None and found[0] == subject:
                 yield found[1]
-
-
-def _is_document(entry: Descriptor) -> bool:
-    return mediatypes.is_manifest(entry.media_type) or mediatypes.is_index(entry.media_type)

@@ -104,6 +104,47 @@ class Referrers(Protocol):
         ...
 
 
+class TagLister(Protocol):
+    """A store that can say which names it has."""
+
+    def tags(self) -> Iterator[str]:
+        """Yield the names that `resolve` knows, in no particular order."""
+        ...
+
+
+@runtime_checkable
+class Deleter(Protocol):
+    """A store whose content can be deleted piece by piece."""
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a blob, or a manifest with all its tags and its place among referrers.
+
+        Raises:
+            NotFoundError
+        """
+        ...
+
+    def untag(self, tag: str) -> None:
+        """Remove a tag and leave its manifest.
+
+        Raises:
+            NotFoundError
+        """
+        ...
+
+
+class BlobFinder(Protocol):
+    """A store that can say how long a blob is of which only the digest is known."""
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        """Return a descriptor of media type `application/octet-stream`.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+        """
+        ...
+
+
 class BlobStore(BlobSource, BlobSink, Protocol):
     """Both directions."""
 
@@ -114,6 +155,14 @@ class Source(BlobSource, TagReader, Protocol):
 
 class Target(BlobSink, TagWriter, Protocol):
     """Where `copy` can write to."""
+
+
+class Readable(Source, Referrers, TagLister, BlobFinder, Protocol):
+    """A place that images are read from and looked at."""
+
+
+class Repository(Readable, Target, Protocol):
+    """A place that images are also written to."""
 
 
 class VerifyingReader(Layered):

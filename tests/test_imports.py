@@ -29,16 +29,20 @@ FLOORS = (
     ("registry.referrers",),
     ("registry.layout", "registry.memory"),
     ("registry.archive", "registry.remote", "registry.sign"),
-    ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
+    ("registry.copy", "registry.index", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
+    ("registry.transfer", "registry.attach"),
     (
         "wcbuild.snapshot",
         "wcbuild.context",
         "wcbuild.machine",
         "wcbuild.access",
+        "wcbuild.annotations",
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
+    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.buildplan"),
+    ("wcbuild.places", "wcbuild.pin"),
+    ("wcbuild.difference", "wcbuild.sync"),
     ("wcbuild.builder",),
     ("wcbuild.worker",),
     ("wcbuild",),
@@ -62,7 +66,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from registry.files import create_temporary, store_errors
 from registry.oci.descriptor import Descriptor
+from registry.oci.platform import Platform
 from registry.reference import Reference
-from registry.store import Source, Target
+from registry.store import Repository, Source, Target
 from wcbuild.errors import CancelledError, UsageError
-from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change
+from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change, Meta
 from wcbuild.solve.events import Emit, Notice, Transfer
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
 
 KINDS = ("image", "registry", "oci", "docker", "local", "tar")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
-_KEYS = ("type", "dest", "tar", "compression", "compression-level", "push", "name")
+_KEYS = (
+    "type",
+    "dest",
+    "tar",
+    "compression",
+    "compression-level",
+    "push",
+    "name",
+    "platform-split",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +51,8 @@ class Output:
     """For `oci`: one file, or a folder."""
     compression: str = "gzip"
     level: int | None = None
+    platform_split: bool | None = None
+    """For `local` and `tar`: a folder for each platform; None is if there are several."""
 
     @classmethod
     def parse(cls, text: str) -> Output:
@@ -74,7 +86,12 @@ class Output:
             tar=fields.get("tar", "true") != "false",
             compression=compression,
             level=None if level is None else int(level),
+            platform_split=_optional_bool(fields.get("platform-split")),
         )
+
+
+def _optional_bool(text: str | None) -> bool | None:
+    return None if text is None else text != "false"
 
 
 class Exporter:
@@ -102,9 +119,16 @@ class Exporter:
         self._sign_key = sign_key
 
     def check(
-        self, outputs: tuple[Output, ...], references: tuple[Reference, ...], *, push: bool
+        self,
+        outputs: tuple[Output, ...],
+        references: tuple[Reference, ...],
+        *,
+        push: bool,
+        index: bool = False,
     ) -> None:
         """Refuse, before anything is built, what could not be exported afterwards.
+
+        ``index`` says that there will be an index, not one platform's image.
 
         Raises:
             UsageError
@@ -115,6 +139,10 @@ class Exporter:
         if self._sign_key is not None and not pushes:
             raise UsageError("--sign-key signs what is pushed: add --push")
         for output in outputs:
+            if index and output.kind == "docker":
+                raise UsageError(
+                    "--output type=docker: such an archive holds one platform; use type=oci"
+                )
             is_tar = output.kind in ("oci", "docker", "tar")
             if is_tar and output.dest == "-" and sys.stdout.isatty():
                 raise UsageError(
@@ -125,7 +153,7 @@ class Exporter:
         """Bring what is missing of an image, or all of an index, into the local store."""
         from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
 
-        copy(source, self._store, descriptor, emit=self._progress("pull"))
+        copy(source, self._store, descriptor, emit=self.progress("pull"))
 
     def pull(self, reference: Reference) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there.
@@ -162,21 +190,28 @@ class Exporter:
                 level=output.level,
             )
             if self._sign_key is not None:
-                from registry.sign import sign  # noqa: PLC0415 - most pushes are not signed
-
-                sign(repository, pushed, reference, self._sign_key)
-                text = f"signed {reference.name}@{pushed.digest}"
-                self._emit(Notice(level="info", text=text))
+                self._sign(repository, pushed, reference, self._sign_key)
         return pushed
+
+    def _sign(
+        self, repository: Repository, pushed: Descriptor, reference: Reference, key: SigningKey
+    ) -> None:
+        """Sign an image, and with an index all in it: some verifiers look only at what they use."""
+        from registry.sign import sign, with_children  # noqa: PLC0415 - most pushes are not signed
+
+        for image in with_children(repository, pushed):
+            sign(repository, image, reference, key)
+            text = f"signed {reference.name}@{image.digest}"
+            self._emit(Notice(level="info", text=text))
 
     def write(
         self,
         output: Output,
         descriptor: Descriptor,
         references: tuple[Reference, ...],
-        tree: Callable[[], FileTree],
+        trees: Mapping[Platform, Callable[[], FileTree]],
     ) -> None:
-        """Write one `-o`. ``tree`` gives the image's files where it is they that are wanted."""
+        """Write one `-o`. ``trees`` give each platform's files where it is they that are wanted."""
         match output.kind:
             case "image":
                 pass  # every image lands in the local store
@@ -185,9 +220,9 @@ class Exporter:
             case "oci" | "docker":
                 self.save({descriptor: references}, output)
             case "tar":
-                self._write_tar(output.dest, tree())
+                self._write_tar(output.dest, _split(output, trees))
             case "local":
-                self._write_folder(Path(output.dest), tree())
+                self._write_folder(Path(output.dest), _split(output, trees))
             case _:
                 raise UsageError(f'--output: unknown type "{output.kind}"')
 
@@ -238,24 +273,36 @@ class Exporter:
         compression: str = "gzip",
         level: int | None = None,
         verb: str = "push",
+        platforms: tuple[Platform, ...] = (),
+        referrers: bool = False,
+        signatures: bool = False,
     ) -> Descriptor:
-        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way."""
-        from registry.copy import Recompress, copy  # noqa: PLC0415 - as in `fetch`
+        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way.
+
+        ``platforms``, ``referrers`` and ``signatures`` are those of `registry.transfer`.
+        """
+        from registry.copy import Recompress  # noqa: PLC0415 - as in `fetch`
+        from registry.transfer import transfer  # noqa: PLC0415
 
         recompress = None
         if compression != "uncompressed":
             memo = self._store.compressed
             recompress = Recompress(codec=compression, level=level, memo=memo)
-        return copy(
+        return transfer(
             source,
             target,
             descriptor,
             tags=tags,
-            emit=self._progress(verb),
+            platforms=platforms,
+            referrers=referrers,
+            signatures=signatures,
+            emit=self.progress(verb),
             recompress=recompress,
         )
 
-    def _progress(self, verb: str) -> Callable[[BlobProgress], None]:
+    def progress(self, verb: str) -> Callable[[BlobProgress], None]:
+        """Return what `registry.copy` is given to tell how it goes; ``verb`` names what it does."""
+
         def emit(progress: BlobProgress) -> None:
             if self._cancel is not None and self._cancel.is_set():
                 raise CancelledError
@@ -274,25 +321,25 @@ class Exporter:
 
         return emit
 
-    def _write_tar(self, dest: str, tree: FileTree) -> None:
+    def _write_tar(self, dest: str, changes: Iterable[Change]) -> None:
         from wcbuild.layer.pack import pack  # noqa: PLC0415 - as in `fetch`
 
         if dest == "-":
-            pack(whole(tree), sys.stdout.buffer, epoch=None)
+            pack(changes, sys.stdout.buffer, epoch=None)
             return
         path = Path(dest).absolute()
         with store_errors(path):
             fd, temporary = create_temporary(path.parent, ".new-")
             try:
                 with open(fd, "wb") as file:
-                    pack(whole(tree), file, epoch=None)
+                    pack(changes, file, epoch=None)
                 os.chmod(temporary, 0o644)
                 os.replace(temporary, path)
             except BaseException:
                 os.unlink(temporary)
                 raise
 
-    def _write_folder(self, dest: Path, tree: FileTree) -> None:
+    def _write_folder(self, dest: Path, changes: Iterable[Change]) -> None:
         """Write files into a folder, owned by whoever runs this, over what lies there."""
         from wcbuild.layer.apply import apply  # noqa: PLC0415 - as in `fetch`
         from wcbuild.layer.pack import pack  # noqa: PLC0415
@@ -301,7 +348,7 @@ class Exporter:
         try:
             with store_errors(dest), open(spool, "r+b") as file:
                 dest.mkdir(parents=True, exist_ok=True)
-                pack(whole(tree), file, epoch=None)
+                pack(changes, file, epoch=None)
                 file.seek(0)
                 # Through the code that unpacks layers: it does not leave the folder, whatever
                 # links lie in it or are to be written.
@@ -310,18 +357,34 @@ class Exporter:
             spool.unlink()
 
 
-def whole(tree: FileTree) -> Iterator[Change]:
-    """Yield all of a tree as changes to nothing; a file's second name is a hard link to its first."""
+def _split(output: Output, trees: Mapping[Platform, Callable[[], FileTree]]) -> Iterator[Change]:
+    """Yield the files of all platforms, each in a folder of its own unless there is only one."""
+    split = len(trees) > 1 if output.platform_split is None else output.platform_split
+    if not split and len(trees) > 1:
+        raise UsageError(f"--output type={output.kind}: several platforms need platform-split")
+    for platform, tree in trees.items():
+        folder = str(platform).replace("/", "_") if split else ""
+        if folder:
+            yield Change(folder, Meta(DIRECTORY, 0o755))
+        yield from whole(tree(), folder)
+
+
+def whole(tree: FileTree, below: str = "") -> Iterator[Change]:
+    """Yield all of a tree as changes to nothing; a file's second name is a hard link to its first.
+
+    The tree's root is at ``below``.
+    """
     first_names: dict[object, str] = {}
     folders = [""]
     while folders:
         folder = folders.pop()
         for name, node in tree.children(folder):
-            path = f"{folder}/{name}" if folder else name
+            place = f"{folder}/{name}" if folder else name
+            path = f"{below}/{place}" if below else place
             first = path if node.identity is None else first_names.setdefault(node.identity, path)
             if first == path:
                 yield Change(path, node.meta, node.content)
             else:
                 yield Change(path, node.meta._replace(kind=HARDLINK, link=first, size=0))
             if node.meta.kind == DIRECTORY:
-                folders.append(path)
+                folders.append(place)

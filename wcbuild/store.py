@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.blobs import BlobDirectory
-from registry.errors import InvalidDocumentError, NotFoundError, RegistryError
+from registry.errors import InvalidDocumentError, NotFoundError, RegistryError, TooLargeError
 from registry.files import FileLock, atomic_write, create_temporary, store_errors
 from registry.oci import chain, manifest, mediatypes
 from registry.oci.config import ImageConfig
@@ -327,6 +327,60 @@ class LocalStore:
     def close(self) -> None:
         """Give back the lock."""
         self._lock.release()
+
+
+class LocalRepository:
+    """The images of the local store whose names begin with that of ``text``, as a repository.
+
+    ``text`` is a reference, an image id or the beginning of one; the empty name means that image.
+    """
+
+    def __init__(self, store: LocalStore, text: str) -> None:
+        self._store = store
+        self._text = text
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return self._store.open(descriptor)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        return self._store.has(descriptor)
+
+    def put(self, stream: BinaryIO, expected: Descriptor) -> None:
+        self._store.put(stream, expected)
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        return self._store.referrers(subject, artifact_type)
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        return self._store.blobs.find(digest)
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        if ":" in tag_or_digest:
+            descriptor = self.find_blob(Digest(tag_or_digest))
+            what = f"manifest {tag_or_digest}"
+            if descriptor.size > manifest.MAX_MANIFEST_BYTES:
+                raise TooLargeError(what, manifest.MAX_MANIFEST_BYTES)
+            return manifest.parse(read_all(self, descriptor), what=what).descriptor
+        if tag_or_digest:
+            return self._store.find(f"{self._name}:{tag_or_digest}").descriptor
+        return self._store.find(self._text).descriptor
+
+    def tags(self) -> Iterator[str]:
+        name = self._name
+        return (
+            record.reference.tag
+            for record in self._store.images()
+            if record.reference is not None
+            and record.reference.name == name
+            and record.reference.tag
+        )
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        self._store.tag(descriptor, f"{self._name}:{tag}")
+
+    @property
+    def _name(self) -> str:
+        return Reference.parse(self._text).name
 
 
 class CompressedMemo:

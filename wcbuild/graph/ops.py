@@ -187,6 +187,8 @@ class Step:
     """Indexes into `Graph.steps`; always smaller than the step's own."""
     label: str = ""
     """What a person sees: `[build 2/4] RUN make`."""
+    stage: str = ""
+    """The stage it belongs to; what several stages may take from belongs to none."""
     spans: tuple[Span, ...] = ()
     no_cache: bool = False
 

@@ -19,7 +19,8 @@ from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.results import BuiltLayer, FileSystem
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
-from wcbuild.tree.index import DamagedIndexError, LayerIndex, write_index
+from wcbuild.tree.index import LayerIndex, write_index
+from wcbuild.tree.indexes import load_index
 from wcbuild.tree.layers import EmptyTree, LayerTree
 
 
@@ -30,7 +31,7 @@ class Layers:
         self, store: LocalStore, snapshotter: Snapshotter, *, ownership: bool, devices: bool
     ) -> None:
         self._store = store
-        self._snapshotter = snapshotter
+        self.snapshotter = snapshotter
         self._ownership = ownership
         self._devices = devices
         # One thread at a time decompresses or unpacks: a second one that wants the same layer waits
@@ -77,39 +78,29 @@ class Layers:
                     continue
                 layer = each.layer()
                 chain_id = chain.extend(chain_id, layer.diff_id)
-                found = each.snapshot or self._snapshotter.find(chain_id)
+                found = each.snapshot or self.snapshotter.find(chain_id)
                 snapshot = found or self._unpack(layer, snapshot, chain_id)
             return snapshot
 
     def _unpack(self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId) -> Snapshot:
         from wcbuild.layer.apply import apply  # noqa: PLC0415 - a cached build unpacks nothing
 
-        snapshot = self._snapshotter.prepare(parent)
+        snapshot = self.snapshotter.prepare(parent)
         try:
-            with self._snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
+            with self.snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
                 apply(stream, root, ownership=self._ownership, devices=self._devices)
-            self._snapshotter.commit(snapshot, chain_id)
+            self.snapshotter.commit(snapshot, chain_id)
         except BaseException:
-            self._snapshotter.remove(snapshot)
+            self.snapshotter.remove(snapshot)
             raise
         return snapshot
 
     def _index(self, layer: BuiltLayer) -> LayerIndex:
         with self._lock:
             if layer.diff_id not in self._indexes:
-                self._indexes[layer.diff_id] = self._load_index(layer)
+                path = self._store.layer_index_path(layer.diff_id)
+                self._indexes[layer.diff_id] = load_index(path, partial(self._open_tar, layer))
             return self._indexes[layer.diff_id]
-
-    def _load_index(self, layer: BuiltLayer) -> LayerIndex:
-        from wcbuild.layer.scan import scan  # noqa: PLC0415 - a cached build scans nothing
-
-        path = self._store.layer_index_path(layer.diff_id)
-        try:
-            return LayerIndex(path)
-        except (FileNotFoundError, DamagedIndexError):
-            with self._open_tar(layer) as stream:
-                write_index(path, scan(stream))
-            return LayerIndex(path)
 
     def _open_tar(self, layer: BuiltLayer) -> BinaryIO:
         """Return a layer's tar, verified against its diff_id while it is read."""

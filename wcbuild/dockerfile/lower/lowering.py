@@ -382,10 +382,14 @@ class Lowering:
 
     def _label(self, state: StageState, index: int, text: str) -> None:
         """Name a step as BuildKit does: `[build 2/4] RUN make`."""
-        several = len(self._dockerfile.stages) > 1 or state.stage.name
-        stage = f"{state.stage.display_name} " if several else ""
-        label = f"[{stage}{state.position}/{state.total}] {text}"
-        self.steps[index] = replace(self.steps[index], label=label)
+        words = [f"{state.position}/{state.total}"]
+        if len(self._dockerfile.stages) > 1 or state.stage.name:
+            words.insert(0, state.stage.display_name)
+        if self.options.show_platform:
+            words.insert(0, str(state.platform))
+        label = f"[{' '.join(words)}] {text}"
+        stage = state.stage.display_name
+        self.steps[index] = replace(self.steps[index], label=label, stage=stage)
 
     # -- instructions
 

@@ -88,6 +88,8 @@ class Options:
     ulimits: tuple[tuple[str, int, int], ...] = ()
     shm_size: int = DEFAULT_SHM_SIZE
     no_cache: bool = False
+    show_platform: bool = False
+    """Say in labels which platform a step is for: there are several."""
     no_cache_stages: frozenset[str] = frozenset()
     """Names of stages of which every step is done again."""
 
