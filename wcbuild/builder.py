@@ -50,6 +50,7 @@ from wcbuild.store import LocalStore, default_root, open_store, sweep
 
 if TYPE_CHECKING:
     from registry.sign import SigningKey
+    from wcbuild.solve.agents import Agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +91,8 @@ class BuildRequest:
     pids_limit: int = 0
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    ssh: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """For `RUN --mount=type=ssh`, by id, which is mostly `default`: an agent's socket, or private keys."""
     device_folders: tuple[Path, ...] = DEVICE_FOLDERS
     """Where the devices that a RUN may name are specified, in the format of the Container Device
     Interface."""
@@ -177,6 +178,7 @@ class _Inputs:
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     annotations: tuple[Annotation, ...]
+    agents: Mapping[str, Agent]
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
@@ -193,7 +195,16 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
+        agents=_find_agents(request.ssh),
     )
+
+
+def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 def _platforms(text: str) -> tuple[Platform, ...]:
@@ -399,8 +410,9 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(
                     values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                    agents=self._inputs.agents,
                 ),
+                scratch=self._store.scratch_folder,
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
