@@ -22,13 +22,13 @@ from registry.errors import (
     SizeMismatchError,
     TooLargeError,
 )
-from registry.image import read_document
+from registry.image import put_document, read_document
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Manifest, encode
 from registry.sign.errors import SignatureError
-from registry.store import Referrers, Source, Target, read_all
+from registry.store import BlobSink, Referrers, Source, Target, read_all
 
 Form = Literal["tag", "referrers"]
 
@@ -58,11 +58,11 @@ class Kind:
     name: str
     """What messages call it."""
     suffix: str
-    """Of its tag."""
+    """Of its tag; empty if it is only among referrers."""
     media_type: str
     """Of a layer."""
     artifact_type: str
-    """Of a referrer; as cosign has it, the media type of its config."""
+    """Of a referrer; empty if it is only under a tag."""
     limit: int
     """Bytes of one attachment."""
 
@@ -115,7 +115,7 @@ def attach(
     Raises:
         SignatureError: other writers were always faster. And whatever ``store`` raises.
     """
-    layer = _put(store, attachment.raw, kind.media_type)
+    layer = put_blob(store, attachment.raw, kind.media_type)
     layer = Descriptor(
         media_type=layer.media_type,
         digest=layer.digest,
@@ -123,10 +123,10 @@ def attach(
         annotations=dict(attachment.annotations),
     )
     if form == "referrers":
-        config = _put(store, _config((layer,)), kind.artifact_type)
-        subject = Descriptor(media_type=image.media_type, digest=image.digest, size=image.size)
-        manifest = Manifest.build(config=config, layers=(layer,), subject=subject)
-        store.put(io.BytesIO(manifest.raw), manifest.descriptor)
+        # As cosign has it: the type is that of the config.
+        config = put_blob(store, _config((layer,)), kind.artifact_type)
+        manifest = Manifest.build(config=config, layers=(layer,), subject=subject_of(image))
+        put_document(store, manifest)
         return manifest.descriptor
     tag = attachment_tag(image.digest, kind)
     for turn in range(_ATTEMPTS):
@@ -136,13 +136,13 @@ def attach(
         if layer in layers and known is not None:
             return known.descriptor
         layers = (*layers, layer)
-        config = _put(store, _config(layers), mediatypes.OCI_CONFIG)
+        config = put_blob(store, _config(layers), mediatypes.OCI_CONFIG)
         manifest = Manifest.build(
             config=config,
             layers=layers,
             annotations=known.annotations if known is not None else None,
         )
-        store.put(io.BytesIO(manifest.raw), manifest.descriptor)
+        put_document(store, manifest)
         store.tag(manifest.descriptor, tag)
         # A registry cannot change a tag only if it is still what we have read. So the next round looks
         # whether another writer has put its own in the same place, later than others need from
@@ -153,11 +153,11 @@ def attach(
 
 
 def _manifests(source: Source, image: Descriptor, kind: Kind) -> Iterator[Manifest]:
-    if image.digest.algorithm == "sha256":
+    if kind.suffix and image.digest.algorithm == "sha256":
         tagged = _tagged(source, image, kind)
         if tagged is not None:
             yield tagged
-    if not isinstance(source, Referrers):
+    if not kind.artifact_type or not isinstance(source, Referrers):
         return
     for entry in source.referrers(image.digest, kind.artifact_type):
         try:
@@ -180,7 +180,13 @@ def _tagged(source: Source, image: Descriptor, kind: Kind) -> Manifest | None:
     return None
 
 
-def _put(store: Target, raw: bytes, media_type: str) -> Descriptor:
+def subject_of(image: Descriptor) -> Descriptor:
+    """Return ``image`` as a referrer names it: without what is said of it elsewhere."""
+    return Descriptor(media_type=image.media_type, digest=image.digest, size=image.size)
+
+
+def put_blob(store: BlobSink, raw: bytes, media_type: str) -> Descriptor:
+    """Store ``raw`` if it is not there, and describe it."""
     descriptor = Descriptor(media_type=media_type, digest=sha256(raw), size=len(raw))
     if not store.has(descriptor):
         store.put(io.BytesIO(raw), descriptor)

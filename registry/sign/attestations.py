@@ -2,23 +2,37 @@
 
 Spec: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md,
 https://github.com/secure-systems-lab/dsse/blob/master/protocol.md and
-https://github.com/sigstore/cosign/blob/main/specs/ATTESTATION_SPEC.md
+https://github.com/sigstore/cosign/blob/main/specs/ATTESTATION_SPEC.md and BUNDLE_SPEC.md
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from registry.errors import InvalidDigestError, InvalidDocumentError
+from registry.image import put_document
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
-from registry.oci.manifest import encode
+from registry.oci.manifest import Manifest, encode
+from registry.oci.mediatypes import OCI_EMPTY
 from registry.reference import Reference
-from registry.sign.attachments import Attachment, Form, Kind, Store, attach, read_attachments
+from registry.sign.attachments import (
+    Attachment,
+    Form,
+    Kind,
+    Store,
+    attach,
+    put_blob,
+    read_attachments,
+    subject_of,
+)
 from registry.sign.errors import NotSignedError, SignatureError
 from registry.sign.keys import SigningKey, VerifyingKey
 from registry.sign.signatures import SIGNATURE, key_names, summary
@@ -32,9 +46,19 @@ ATTESTATIONS = Kind(
     name="attestation",
     suffix="att",
     media_type="application/vnd.dsse.envelope.v1+json",
-    artifact_type="application/vnd.dev.cosign.artifact.att.v1+json",
+    artifact_type="",
     limit=MAX_ENVELOPE_BYTES,
 )
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+BUNDLES = Kind(
+    name="attestation",
+    suffix="",
+    media_type=BUNDLE,
+    artifact_type=BUNDLE,
+    limit=MAX_ENVELOPE_BYTES,
+)
+"""The form among referrers: an envelope and, in clear, what its verifier may want to know."""
 
 IN_TOTO = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -221,13 +245,17 @@ def attest(
         predicate_type=predicate_type,
         predicate=predicate,
     )
-    for known in read_attachments(store, image, ATTESTATIONS):
-        if _repeats(known.raw, statement, key.public):
+    for read in _envelopes(store, image):
+        if _repeats(read, statement, key.public):
             return statement
     envelope = Envelope.seal(IN_TOTO, statement.raw, key)
-    annotations = {SIGNATURE: "", "predicateType": predicate_type}
-    attachment = Attachment(raw=envelope.raw, annotations=annotations)
-    attach(store, image, ATTESTATIONS, attachment, form)
+    if form == "tag":
+        annotations = {SIGNATURE: "", "predicateType": predicate_type}
+        attach(
+            store, image, ATTESTATIONS, Attachment(raw=envelope.raw, annotations=annotations), "tag"
+        )
+    else:
+        _attach_bundle(store, image, envelope, key.public, predicate_type)
     return statement
 
 
@@ -251,9 +279,9 @@ def verify_attestation(
     what = f"{reference.name}@{image.digest}" if reference else f"image {image.digest}"
     good: list[tuple[Envelope, Statement]] = []
     reasons: list[str] = []
-    for number, attachment in enumerate(read_attachments(source, image, ATTESTATIONS), 1):
+    for number, read in enumerate(_envelopes(source, image), 1):
         try:
-            envelope = Envelope.parse(attachment.raw)
+            envelope = read()
             statement = _verified(envelope, image, keys, predicate_type)
         except StrictError as error:
             reasons.append(f"attestation {number} {error}")
@@ -281,9 +309,46 @@ def _verified(
     return statement
 
 
-def _repeats(raw: bytes, statement: Statement, key: VerifyingKey) -> bool:
+def _envelopes(source: Source, image: Descriptor) -> Iterator[Callable[[], Envelope]]:
+    """Yield a reader of each attestation, in both forms; it raises a StrictError."""
+    for attachment in read_attachments(source, image, ATTESTATIONS):
+        yield partial(Envelope.parse, attachment.raw)
+    for attachment in read_attachments(source, image, BUNDLES):
+        yield partial(_bundled, attachment.raw)
+
+
+def _bundled(raw: bytes) -> Envelope:
+    document = load_strict(raw, MAX_ENVELOPE_BYTES)
+    if not isinstance(document.get("dsseEnvelope"), dict):
+        raise StrictError("is a bundle without an envelope")
+    return Envelope.parse(encode(document["dsseEnvelope"]))
+
+
+def _attach_bundle(
+    store: Store, image: Descriptor, envelope: Envelope, key: VerifyingKey, predicate_type: str
+) -> None:
+    hint = base64.b64encode(hashlib.sha256(key.der).digest()).decode()
+    document = {
+        "mediaType": BUNDLE,
+        "verificationMaterial": {"publicKey": {"hint": hint}},
+        "dsseEnvelope": json.loads(envelope.raw),
+    }
+    manifest = Manifest.build(
+        artifact_type=BUNDLE,
+        config=put_blob(store, b"{}", OCI_EMPTY),
+        layers=(put_blob(store, encode(document), BUNDLE),),
+        subject=subject_of(image),
+        annotations={
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": predicate_type,
+        },
+    )
+    put_document(store, manifest)
+
+
+def _repeats(read: Callable[[], Envelope], statement: Statement, key: VerifyingKey) -> bool:
     try:
-        envelope = Envelope.parse(raw)
+        envelope = read()
     except StrictError:
         return False
     return envelope.payload == statement.raw and envelope.is_by((key,))

@@ -204,7 +204,7 @@ def statement(image):
 def unattested():
     def judge(raw: bytes) -> str:
         store, image = stored_image()
-        attach(store, image, ATTESTATIONS, Attachment(raw=raw), "referrers")
+        attach(store, image, ATTESTATIONS, Attachment(raw=raw), "tag")
         try:
             verify_attestation(store, image, REFERENCE, [KEY.public])
         except SignatureError as error:

@@ -18,7 +18,7 @@ from registry.sign import (
     verify_attestation,
 )
 from registry.sign.attachments import Attachment, attach, read_attachments
-from registry.sign.attestations import ATTESTATIONS, IN_TOTO, signed_bytes
+from registry.sign.attestations import ATTESTATIONS, BUNDLES, IN_TOTO, signed_bytes
 from registry.sign.strict import StrictError
 
 TYPE = "https://example.com/reviewed/v1"
@@ -78,17 +78,26 @@ def test_signs_the_type_together_with_the_payload():
 def test_several_attestations_stand_side_by_side(store, image, reference, key, other_key):
     for form in ("tag", "referrers"):
         for each in (key, other_key):
-            attest(
-                store, image, reference, each, predicate_type=TYPE, predicate={form: 1}, form=form
-            )
+            said = {"predicate_type": TYPE, "predicate": {form: 1}}
+            attest(store, image, reference, each, form=form, **said)
     assert len(verify_attestation(store, image, reference, [key.public])) == 2
 
 
 def test_saying_the_same_again_adds_nothing(store, image, reference, key):
     put(store, image, b"rubbish")
-    for _ in range(3):
-        attest(store, image, reference, key, predicate_type=TYPE, predicate={"a": 1})
-    assert len(list(read_attachments(store, image, ATTESTATIONS))) == 2
+    for form in ("referrers", "tag", "referrers"):
+        attest(store, image, reference, key, predicate_type=TYPE, predicate={"a": 1}, form=form)
+    assert len(list(read_attachments(store, image, ATTESTATIONS))) == 1
+    assert len(list(read_attachments(store, image, BUNDLES))) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{}", b'{"messageSignature": {}}', b'{"dsseEnvelope": {}}', b'{"dsseEnvelope": 1}'],
+)
+def test_a_bundle_that_holds_no_envelope_is_told(store, image, reference, key, raw):
+    attach(store, image, BUNDLES, Attachment(raw=raw), "referrers")
+    assert reason(store, image, reference, key).startswith("attestation 1 ")
 
 
 def test_an_image_without_attestations_is_not_attested(store, image, reference, key):

@@ -201,6 +201,38 @@ def test_cosign_refuses_our_attestation_by_another_key(ours, theirs, cosign, pus
     assert cosign(*arguments, "--key=cosign.pub", check=False).returncode
 
 
+NO_ROOTS = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
+
+
+def test_cosign_accepts_our_attestation_among_referrers(ours, theirs, cosign, pushed, tmp_path):
+    (tmp_path / "roots.json").write_text(json.dumps(NO_ROOTS))
+    repository, image, reference = pushed()
+    said = {"predicate_type": "https://x.example/1", "predicate": {"a": 1}}
+    attest(repository, image, reference, ours, form="referrers", **said)
+    arguments = (
+        *("verify-attestation", OFFLINE, "--type=https://x.example/1", reference),
+        *("--new-bundle-format", "--trusted-root=roots.json"),
+    )
+    done = cosign(*arguments, "--key=our.pub")
+    statement = json.loads(base64.b64decode(json.loads(done.stdout)["payload"]))
+    assert statement["predicate"] == {"a": 1}
+    assert cosign(*arguments, "--key=cosign.pub", check=False).returncode
+
+
+def test_we_accept_the_attestation_of_cosign_among_referrers(theirs, cosign, pushed, tmp_path):
+    repository, image, reference = pushed()
+    (tmp_path / "predicate.json").write_text('{"a": [1, 2]}')
+    cosign(
+        *("attest", "--key=cosign.key", "--tlog-upload=false", "-y", "--new-bundle-format"),
+        *("--predicate=predicate.json", "--type=https://x.example/1"),
+        f"{reference.name}@{image.digest}",
+    )
+    ((_, statement),) = verify_attestation(
+        repository, image, reference, [theirs.public], predicate_type="https://x.example/1"
+    )
+    assert statement.predicate == {"a": [1, 2]}
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
