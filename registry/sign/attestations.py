@@ -33,9 +33,8 @@ from registry.sign.attachments import (
     read_attachments,
     subject_of,
 )
-from registry.sign.errors import NotSignedError, SignatureError
 from registry.sign.keys import SigningKey, VerifyingKey
-from registry.sign.signatures import SIGNATURE, key_names, summary
+from registry.sign.signatures import SIGNATURE, good_ones, key_names
 from registry.sign.strict import StrictError, decode_base64, load_strict, require_keys
 from registry.store import Source
 
@@ -276,22 +275,13 @@ def verify_attestation(
         SignatureError: none is good; the message says why.
         And whatever ``source`` raises.
     """
-    what = f"{reference.name}@{image.digest}" if reference else f"image {image.digest}"
-    good: list[tuple[Envelope, Statement]] = []
-    reasons: list[str] = []
-    for number, read in enumerate(_envelopes(source, image), 1):
-        try:
-            envelope = read()
-            statement = _verified(envelope, image, keys, predicate_type)
-        except StrictError as error:
-            reasons.append(f"attestation {number} {error}")
-        else:
-            good.append((envelope, statement))
-    if good:
-        return tuple(good)
-    if not reasons:
-        raise NotSignedError(what, "attestation")
-    raise SignatureError(what, summary(reasons))
+
+    def check(read: Callable[[], Envelope]) -> tuple[Envelope, Statement]:
+        envelope = read()
+        return envelope, _verified(envelope, image, keys, predicate_type)
+
+    found = _envelopes(source, image)
+    return good_ones(ATTESTATIONS.name, image, reference, (partial(check, each) for each in found))
 
 
 def _verified(

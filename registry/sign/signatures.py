@@ -6,7 +6,9 @@ Spec: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from registry.errors import InvalidDocumentError, InvalidReferenceError
 from registry.image import MAX_DEPTH, read_document
@@ -20,6 +22,8 @@ from registry.sign.keys import SigningKey, VerifyingKey
 from registry.sign.payload import MAX_PAYLOAD_BYTES, Payload
 from registry.sign.strict import StrictError, decode_base64
 from registry.store import BlobSource, Source
+
+T = TypeVar("T")
 
 SIGNATURES = Kind(
     name="signature",
@@ -88,22 +92,40 @@ def verify(
         SignatureError: none is good; the message says why.
         And whatever ``source`` raises.
     """
-    what = f"{reference.name}@{image.digest}" if reference else f"image {image.digest}"
     identity = identity or MatchRepository()
-    good: list[Payload] = []
+
+    def check(attachment: Attachment) -> Payload:
+        payload = _verified(attachment, keys)
+        _check_claim(payload, image, reference, identity, annotations or {})
+        return payload
+
+    found = read_attachments(source, image, SIGNATURES)
+    return good_ones(SIGNATURES.name, image, reference, (partial(check, each) for each in found))
+
+
+def good_ones(
+    kind: str,
+    image: Descriptor,
+    reference: Reference | None,
+    checks: Iterable[Callable[[], T]],
+) -> tuple[T, ...]:
+    """Return what those of ``checks`` return that raise no StrictError; each is of one ``kind``.
+
+    Raises:
+        NotSignedError: there is none. SignatureError: none is good.
+    """
+    what = f"{reference.name}@{image.digest}" if reference else f"image {image.digest}"
+    good: list[T] = []
     reasons: list[str] = []
-    for number, attachment in enumerate(read_attachments(source, image, SIGNATURES), 1):
+    for number, check in enumerate(checks, 1):
         try:
-            payload = _verified(attachment, keys)
-            _check_claim(payload, image, reference, identity, annotations or {})
+            good.append(check())
         except StrictError as error:
-            reasons.append(f"signature {number} {error}")
-        else:
-            good.append(payload)
+            reasons.append(f"{kind} {number} {error}")
     if good:
         return tuple(good)
     if not reasons:
-        raise NotSignedError(what)
+        raise NotSignedError(what, kind)
     raise SignatureError(what, summary(reasons))
 
 

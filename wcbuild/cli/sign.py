@@ -7,6 +7,7 @@ import argparse
 from registry.sign import sign, with_children
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.signing import (
+    add_annotations_argument,
     add_signing_arguments,
     find_image,
     form,
@@ -20,14 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="REF", help="an image of a registry; its digest is signed, never its tag")
     add_signing_arguments(parser)
-    add(
-        "-a",
-        "--annotations",
-        action="append",
-        default=[],
-        metavar="K=V",
-        help="sign this, too; may be repeated",
-    )
+    add_annotations_argument(parser, "sign this, too")
     add("-r", "--recursive", action="store_true", help="sign all images of an index, too")
     add(
         "--sign-container-identity",

@@ -61,6 +61,18 @@ def add_verifying_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_annotations_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """Declare `-a K=V`; see `read_annotations`."""
+    parser.add_argument(
+        "-a",
+        "--annotations",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help=f"{text}; may be repeated",
+    )
+
+
 def form(args: argparse.Namespace) -> Form:
     """Return the form that the command line asks for."""
     return _MODES[args.registry_referrers_mode]

@@ -9,6 +9,7 @@ from registry.reference import Reference
 from registry.sign import ExactReference, ExactRepository, SignedIdentity, verify
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.signing import (
+    add_annotations_argument,
     add_verifying_arguments,
     find_image,
     read_annotations,
@@ -21,14 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="REF", help="an image of a registry")
     add_verifying_arguments(parser)
-    add(
-        "-a",
-        "--annotations",
-        action="append",
-        default=[],
-        metavar="K=V",
-        help="what has to be signed, too; may be repeated",
-    )
+    add_annotations_argument(parser, "what has to be signed, too")
     add(
         "--signed-identity",
         default="",
