@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,9 @@ MAX_ATTACHMENTS = 200
 """Of one image; each costs a request and a verification, and anybody who can push may add them."""
 
 _ATTEMPTS = 20
-_SETTLES, _MIN_PAUSE_S, _MAX_PAUSE_S = 2, 0.02, 2.0
+_SETTLES, _MIN_PAUSE_S, _MAX_PAUSE_S = 3, 0.05, 2.0
+_WRITING = threading.Lock()
+"""At least the writers of one process take turns."""
 _UNREADABLE = (
     NotFoundError,
     InvalidDocumentError,
@@ -128,28 +131,36 @@ def attach(
         manifest = Manifest.build(config=config, layers=(layer,), subject=subject_of(image))
         put_document(store, manifest)
         return manifest.descriptor
-    tag = attachment_tag(image.digest, kind)
     for turn in range(_ATTEMPTS):
         began = time.monotonic()
-        known = _tagged(store, image, kind)
-        layers = known.layers if known is not None else ()
-        if layer in layers and known is not None:
-            return known.descriptor
-        layers = (*layers, layer)
-        config = put_blob(store, _config(layers), mediatypes.OCI_CONFIG)
-        manifest = Manifest.build(
-            config=config,
-            layers=layers,
-            annotations=known.annotations if known is not None else None,
-        )
-        put_document(store, manifest)
-        store.tag(manifest.descriptor, tag)
-        # A registry cannot change a tag only if it is still what we have read. So the next round looks
+        with _WRITING:
+            held = _append(store, image, kind, layer)
+        if held is not None:
+            return held
+        # A registry cannot change a tag only if it is still what we have read. So the next turn looks
         # whether another writer has put its own in the same place, later than others need from
         # reading to writing.
         pause = min(max(_SETTLES * (time.monotonic() - began), _MIN_PAUSE_S), _MAX_PAUSE_S)
         time.sleep(pause * random.uniform(1, 1 + turn))  # noqa: S311 - spreads writers out
+    tag = attachment_tag(image.digest, kind)
     raise SignatureError(f"image {image.digest}", f"others kept replacing its tag {tag}")
+
+
+def _append(store: Store, image: Descriptor, kind: Kind, layer: Descriptor) -> Descriptor | None:
+    """Return the manifest under the tag if ``layer`` is in it; else put one there that has it."""
+    known = _tagged(store, image, kind)
+    layers = known.layers if known is not None else ()
+    if known is not None and layer in layers:
+        return known.descriptor
+    layers = (*layers, layer)
+    manifest = Manifest.build(
+        config=put_blob(store, _config(layers), mediatypes.OCI_CONFIG),
+        layers=layers,
+        annotations=known.annotations if known is not None else None,
+    )
+    put_document(store, manifest)
+    store.tag(manifest.descriptor, attachment_tag(image.digest, kind))
+    return None
 
 
 def _manifests(source: Source, image: Descriptor, kind: Kind) -> Iterator[Manifest]:

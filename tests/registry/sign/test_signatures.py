@@ -10,7 +10,10 @@ import pytest
 
 from registry.errors import InvalidDocumentError, InvalidReferenceError, TooLargeError
 from registry.layout import OciLayout
+from registry.memory import MemoryStore
+from registry.oci import mediatypes
 from registry.oci.digest import Digest
+from registry.oci.manifest import Manifest, parse
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.sign import (
@@ -152,8 +155,7 @@ def test_an_image_named_by_sha512_has_room_only_among_referrers(store, image, re
     assert verify(store, long, reference, [key.public])
 
 
-def test_eight_writers_at_once_lose_no_signature(pushed, key):
-    """A registry cannot change a tag only if it is still what was read."""
+def test_eight_threads_at_once_lose_no_signature(pushed, key):
     repository, image, reference = pushed()
     failures = []
 
@@ -171,6 +173,45 @@ def test_eight_writers_at_once_lose_no_signature(pushed, key):
     assert not failures
     found = verify(repository, image, reference, [key.public])
     assert sorted(payload.annotations["writer"] for payload in found) == list("01234567")
+
+
+class Rival(MemoryStore):
+    """Has another writer whose manifest, made of what was there before, comes just after ours."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__()
+        self.turns = turns
+        self.number = 0
+
+    def tag(self, descriptor, tag):
+        before = self._tags.get(tag)
+        super().tag(descriptor, tag)
+        if tag.endswith(".sig") and self.number < self.turns:
+            self.number += 1
+            raw = b"rival %d" % self.number
+            blob = self.put_new(io.BytesIO(raw), SIGNATURES.media_type)
+            layers = parse(self.open(before).read()).layers if before else ()
+            config = self.put_new(io.BytesIO(b"{}"), mediatypes.OCI_CONFIG)
+            theirs = Manifest.build(config=config, layers=(*layers, blob))
+            self.put(io.BytesIO(theirs.raw), theirs.descriptor)
+            super().tag(theirs.descriptor, tag)
+
+
+def test_a_writer_that_came_in_between_loses_nothing_and_takes_nothing(new_builder, reference, key):
+    store = Rival(turns=3)
+    image = new_builder(store).image()
+    sign(store, image, reference, key)
+    payloads = [each.raw for each in read_attachments(store, image, SIGNATURES)]
+    assert payloads[:3] == [b"rival 1", b"rival 2", b"rival 3"]
+    assert verify(store, image, reference, [key.public])
+
+
+def test_gives_up_when_others_replace_the_tag_for_ever(new_builder, reference, key, monkeypatch):
+    monkeypatch.setattr("registry.sign.attachments._MAX_PAUSE_S", 0)
+    store = Rival(turns=10**6)
+    image = new_builder(store).image()
+    with pytest.raises(SignatureError, match="others kept replacing its tag sha256-"):
+        sign(store, image, reference, key)
 
 
 def test_yields_an_index_and_all_in_it(builder, store):
@@ -308,8 +349,6 @@ def attach_quickly(store, image, attachment):
 
 
 def test_reads_no_payload_that_is_too_large(builder, store, image, reference, key):
-    from registry.oci.manifest import Manifest
-
     layer = builder.blob(b"x" * (SIGNATURES.limit + 1), SIGNATURES.media_type)
     config = builder.blob(b"{}", "application/vnd.oci.image.config.v1+json")
     manifest = Manifest.build(config=config, layers=[layer])
