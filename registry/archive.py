@@ -270,11 +270,12 @@ class ArchiveTarget:
         return descriptor.digest in self._written
 
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
-        if mediatypes.is_manifest(expected.media_type):
+        if mediatypes.is_document(expected.media_type):
             raw = verifying(stream, expected).read(MAX_MANIFEST_BYTES)
-            self._manifests[expected.digest] = raw
             stream = io.BytesIO(raw)
-            document = parse_manifest(raw, expected.media_type)
+            document = parse(raw, expected.media_type)
+            if isinstance(document, Manifest):
+                self._manifests[expected.digest] = raw
             if document.subject is not None and not self._docker:
                 self._entries = with_entry(self._entries, listed(document), "")
         with self._lock:

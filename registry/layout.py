@@ -120,6 +120,36 @@ class OciLayout:
     def find_blob(self, digest: Digest) -> Descriptor:
         return self._blobs.find(digest)
 
+    def untag(self, tag: str) -> None:
+        """Take a name off the list; what it named stays in the folder.
+
+        Raises:
+            NotFoundError, InvalidDocumentError, TooLargeError, StoreError
+        """
+        self._unlist(lambda entry: tag in _names(entry), f'image "{tag}"')
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a blob, or a manifest with all its names. Blobs that it alone needed stay.
+
+        Raises:
+            NotFoundError, InvalidDocumentError, TooLargeError, StoreError
+        """
+        if not self.has(descriptor):
+            raise NotFoundError(f"blob {descriptor.digest}", str(self._path))
+        with contextlib.suppress(NotFoundError):
+            self._unlist(lambda entry: entry.digest == descriptor.digest, descriptor.digest)
+        self._blobs.remove(descriptor.digest)
+
+    def _unlist(self, is_meant: Callable[[Descriptor], bool], what: str) -> None:
+        def change(entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+            kept = tuple(entry for entry in entries if not is_meant(entry))
+            if len(kept) == len(entries):
+                raise NotFoundError(what, str(self._path))
+            return kept
+
+        self.index()  # raises for what is no layout, and is not made one
+        self._change(change)
+
     def _change(self, change: Callable[[tuple[Descriptor, ...]], tuple[Descriptor, ...]]) -> None:
         """Replace the layout's list by what ``change`` makes of it; fields we do not know stay."""
         with store_errors(self._path), locked_directory(self._path):
@@ -165,6 +195,10 @@ def find_referrers(
             document = read_document(source, entry)
             entries += document.manifests if isinstance(document, Index) else ()
     return of_type(found_in(source, entries, subject), artifact_type)
+
+
+def _names(entry: Descriptor) -> tuple[str | None, str | None]:
+    return entry.annotations.get(REF_NAME), entry.annotations.get(IMAGE_NAME)
 
 
 def with_entry(
@@ -221,9 +255,7 @@ def find_entry(index: Index, name: str, where: str) -> Descriptor:
     found = {
         entry.digest: entry
         for entry in index.manifests
-        if not wanted.isdisjoint(
-            (entry.digest, entry.annotations.get(REF_NAME), entry.annotations.get(IMAGE_NAME))
-        )
+        if not wanted.isdisjoint((entry.digest, *_names(entry)))
     }
     if len(found) == 1:
         return next(iter(found.values()))

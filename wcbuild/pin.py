@@ -21,10 +21,10 @@ from registry.files import atomic_write, read_limited, store_errors
 from registry.oci.digest import Digest
 from registry.reference import Reference
 from wcbuild.dockerfile.instructions import Copy, From, Instruction, Run
-from wcbuild.dockerfile.mounts import parse_mounts
+from wcbuild.dockerfile.mounts import named_source
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
-from wcbuild.dockerfile.words import expand, process_word
+from wcbuild.dockerfile.words import WordError, expand, process_word
 from wcbuild.errors import SourceError
 
 UNPINNED, OUTDATED, PINNED, UNCLEAR = "unpinned", "outdated", "pinned", "unclear"
@@ -80,7 +80,7 @@ def find_mentions(dockerfile: Dockerfile, contexts: Collection[str] = ()) -> Ite
     Stages, `scratch` and named ``contexts`` are no images.
 
     Raises:
-        SourceError: a mount that cannot be read.
+        SourceError: a word with a quote or brace that is not closed.
     """
     named = {name.lower() for name in contexts}
     defaults = _argument_defaults(dockerfile)
@@ -91,7 +91,8 @@ def find_mentions(dockerfile: Dockerfile, contexts: Collection[str] = ()) -> Ite
         for instruction in (stage.from_, *stage.instructions):
             is_from = isinstance(instruction, From)
             for word, mount in _words(instruction):
-                text, image, reason = _read_word(word, is_from, dockerfile.escape, defaults)
+                with _blaming(instruction.span, word):
+                    text, image, reason = _read_word(word, is_from, dockerfile.escape, defaults)
                 name = image.lower()
                 if name == "scratch" or name.removesuffix(":latest") in named or name in named:
                     continue
@@ -262,10 +263,17 @@ def _words(instruction: Instruction) -> Iterator[tuple[str, int]]:
             yield instruction.from_, 0
         case Run():
             for number, value in enumerate(instruction.mounts):
-                # Other fields may have variables; `from` may not.
-                (spec,) = parse_mounts((value,), lambda text: text)
-                if spec.from_:
-                    yield spec.from_, number
+                name = named_source(value)
+                if name:
+                    yield name, number
+
+
+@contextlib.contextmanager
+def _blaming(span: Span, word: str) -> Iterator[None]:
+    try:
+        yield
+    except WordError as error:
+        raise SourceError(str(error), (span,), word=word) from error
 
 
 def _read_word(
@@ -293,7 +301,8 @@ def _argument_defaults(dockerfile: Dockerfile) -> dict[str, str]:
     for arg in dockerfile.args:
         for name, value in arg.pairs:
             if value is not None:
-                defaults[name] = process_word(value, defaults, dockerfile.escape)
+                with _blaming(arg.span, value):
+                    defaults[name] = process_word(value, defaults, dockerfile.escape)
     return defaults
 
 

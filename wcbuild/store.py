@@ -53,7 +53,7 @@ class ImageRecord:
     descriptor: Descriptor
     """Of a manifest or an index."""
     image_id: Digest
-    """The config's digest; for an index the index's own."""
+    """The config's digest; for an index or artifact its own."""
 
 
 class LocalStore:
@@ -130,7 +130,10 @@ class LocalStore:
         """Record an image; without a reference it stays until `prune`, as docker's dangling ones do."""
         image_id = descriptor.digest
         if mediatypes.is_manifest(descriptor.media_type):
-            image_id = self.manifest(descriptor).config.digest
+            config = self.manifest(descriptor).config
+            # Artifacts mostly have the empty config, which tells none from another.
+            if config.media_type in mediatypes.CONFIGS:
+                image_id = config.digest
         record = ImageRecord(reference=reference, descriptor=descriptor, image_id=image_id)
         name = str(reference) if reference else str(descriptor.digest)
         data = {

@@ -48,6 +48,7 @@ class Rule:
     """Patterns of the shell's kind (`*`, `?`, `[...]`); none is the source's tag, or all tags."""
     exclude: tuple[str, ...] = ()
     platforms: tuple[Platform, ...] = ()
+    """Those of them that a tag has are copied; it must have one."""
     referrers: bool = False
     signatures: bool = False
 
@@ -166,7 +167,8 @@ def _sync_tag(
     dry_run: bool,
     emit: Emit | None,
 ) -> Outcome:
-    chosen = choose_platforms(source, found, rule.platforms)
+    # Repositories change what they are built for; each tag has what there is.
+    chosen = choose_platforms(source, found, rule.platforms, missing_ok=True)
     wanted = chosen if isinstance(chosen, Descriptor) else chosen.descriptor
     has = _has(target, to.name, wanted.digest)
     state = EXISTS if has else WOULD_COPY if dry_run else COPIED
@@ -177,6 +179,7 @@ def _sync_tag(
             found,
             tags=() if has else (to.name,),
             platforms=rule.platforms,
+            missing_ok=True,
             referrers=rule.referrers,
             signatures=rule.signatures,
             emit=emit,

@@ -18,7 +18,7 @@ from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Index, Manifest
-from registry.store import Referrers, Source, StreamSink, Target
+from registry.store import Deleter, Referrers, Source, StreamSink, Target
 
 STORES = {
     "memory": lambda _: MemoryStore(),
@@ -183,3 +183,36 @@ def test_referrers_do_not_make_a_subject_ambiguous(store):
     store.tag(subject, "v1")
     assert store.resolve("v1").digest == subject.digest
     assert store.resolve(subject.digest).digest == subject.digest
+
+
+def test_lists_its_names(store):
+    one = put_manifest(store)
+    store.tag(one, "v1")
+    store.tag(one, "v2")
+    assert sorted(store.tags()) == ["v1", "v2"]
+
+
+def test_finds_a_blob_by_its_digest_alone(store):
+    put(store, b"hello")
+    found = store.find_blob(sha256(b"hello"))
+    assert (found.digest, found.size) == (sha256(b"hello"), 5)
+    assert store.open(found).read() == b"hello"
+    with pytest.raises(NotFoundError):
+        store.find_blob(sha256(b"other"))
+
+
+def test_deletes_names_and_manifests(store):
+    if not isinstance(store, Deleter):
+        pytest.skip("deletes nothing")
+    one, two = put_manifest(store, "one"), put_manifest(store, "two")
+    for descriptor, name in ((one, "v1"), (one, "v2"), (two, "v3")):
+        store.tag(descriptor, name)
+    store.untag("v1")
+    with pytest.raises(NotFoundError):
+        store.untag("v1")
+    assert store.resolve("v2").digest == one.digest
+    store.delete(one)
+    assert list(store.tags()) == ["v3"]
+    assert not store.has(one)
+    with pytest.raises(NotFoundError):
+        store.delete(one)

@@ -191,6 +191,18 @@ def test_a_wrong_dockerfile_is_refused():
         pinned("FROM\n")
 
 
+@pytest.mark.parametrize("text", ["ARG A=${B\nFROM a:1\n", 'FROM "a:1\n', "FROM a:${B\n"])
+def test_what_is_not_closed_is_told_with_its_place(text):
+    with pytest.raises(SourceError) as caught:
+        pinned(text)
+    assert str(caught.value.spans[0]).startswith("Dockerfile:1")
+
+
+def test_other_fields_of_a_mount_may_have_variables():
+    text = 'ARG T\nFROM scratch\nRUN --mount=type=$T,"from=a:1",target=$X x\n'
+    assert pinned(text) == text.replace("a:1", f"a:1@{of('a:1')}").encode()
+
+
 def test_a_second_parsers_doubts_are_heeded(monkeypatch):
     import dockerfile_parse
 

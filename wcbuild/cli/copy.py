@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from functools import cache
 
 from registry.errors import InvalidDocumentError
 from registry.oci.descriptor import Descriptor
 from registry.oci.mediatypes import is_index
-from wcbuild.access import open_client, open_policy
 from wcbuild.cli.format import result
 from wcbuild.cli.main import Invocation
-from wcbuild.cli.stores import add_format, opened_exporter, parse_platforms
+from wcbuild.cli.stores import add_format, opened_transfers, parse_platforms
 from wcbuild.errors import UsageError
-from wcbuild.places import DOCKER_ARCHIVE, HELP, STORE, Place, Places
+from wcbuild.places import DOCKER_ARCHIVE, HELP, STORE, Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,27 +50,21 @@ def run(invocation: Invocation) -> int:
         STORE,
         DOCKER_ARCHIVE,
     )
-    with opened_exporter(invocation) as (store, exporter):
-        places = Places(
-            store=lambda: store,
-            client=cache(lambda: open_client(invocation.registries)),
-            policy=cache(lambda: open_policy(invocation.registries)),
-        )
-        with places.reading(source_place) as source:
-            found = places.find(source, source_place)
-            if target_place.kind == DOCKER_ARCHIVE and len(platforms) != 1:
-                _check_single(found)
-            with places.writing(target_place) as target:
-                copied = exporter.copy(
-                    source,
-                    found,
-                    target,
-                    tags=(target_place.tag,),
-                    compression="uncompressed" if plain else "gzip",
-                    platforms=platforms,
-                    referrers=args.referrers,
-                    signatures=args.signatures,
-                )
+    with opened_transfers(invocation) as (places, exporter), places.reading(source_place) as source:
+        found = places.find(source, source_place)
+        if target_place.kind == DOCKER_ARCHIVE and len(platforms) != 1:
+            _check_single(found)
+        with places.writing(target_place) as target:
+            copied = exporter.copy(
+                source,
+                found,
+                target,
+                tags=(target_place.tag,),
+                compression="uncompressed" if plain else "gzip",
+                platforms=platforms,
+                referrers=args.referrers,
+                signatures=args.signatures,
+            )
     document = {"digest": copied.digest, "mediaType": copied.media_type, "size": copied.size}
     invocation.stdout.write(result(document, f"{copied.digest}\n", args.format))
     return 0

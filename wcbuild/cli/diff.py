@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, StoreError
 from registry.image import Image, read_image
 from registry.oci.platform import Platform
 from registry.store import Readable
@@ -61,6 +61,12 @@ def run(invocation: Invocation) -> int:
     """Print what is different."""
     try:
         return _run(invocation)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        failure = StoreError(str(error.filename or "reading"), error.strerror or str(error))
+        failure.exit_status = TROUBLE
+        raise failure from error
     except (RegistryError, WcbuildError) as error:
         # 1 is a result here.
         error.exit_status = TROUBLE

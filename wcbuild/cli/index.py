@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from functools import partial
 
+from registry.copy import Emit
 from registry.image import put_whole
 from registry.index import (
     annotated,
@@ -22,7 +24,7 @@ from registry.store import Repository
 from registry.transfer import transfer
 from wcbuild.cli.format import result
 from wcbuild.cli.main import Invocation, add_actions
-from wcbuild.cli.stores import add_format, opened_places, pairs
+from wcbuild.cli.stores import add_format, opened_transfers, pairs
 from wcbuild.errors import UsageError
 from wcbuild.places import HELP, Place, Places
 
@@ -44,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 "manifests", nargs="+", metavar="MANIFEST", help=f"an image or an index: {HELP}"
             )
+            action.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+            action.add_argument(
+                "--progress", default="auto", metavar="MODE", help="auto, tty or plain"
+            )
+        else:
+            action.set_defaults(quiet=True, progress="")
         if name in ("create", "annotate"):
             action.add_argument(
                 "--annotation", action="append", default=[], metavar="K=V", help="set one"
@@ -69,15 +77,16 @@ def run(invocation: Invocation) -> int:
     args = invocation.args
     place = Place.parse(args.name)
     tag = place.tag  # refuses a digest before anything is copied
-    with opened_places(invocation) as places:
+    with opened_transfers(invocation) as (places, exporter):
+        bring = partial(_bring, place=place, places=places, emit=exporter.progress("copy"))
         target = places.repository(place)
         match args.action:
             case "create":
-                entries = _bring(args.manifests, place, target, places)
+                entries = bring(args.manifests, target)
                 index = create_index(entries, pairs(args.annotation, "--annotation"))
             case "add":
                 old = read_index(target, place.wanted)
-                entries = _bring(args.manifests, place, target, places)
+                entries = bring(args.manifests, target)
                 index, replaced = with_entries(old, entries)
                 for digest in replaced:
                     invocation.stderr.write(f"replaced {digest}\n")
@@ -101,7 +110,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _bring(
-    names: Iterable[str], place: Place, target: Repository, places: Places
+    names: Iterable[str], target: Repository, *, place: Place, places: Places, emit: Emit
 ) -> list[Descriptor]:
     """Return entries for ``names``, after copying what is not in the target's repository."""
     entries: list[Descriptor] = []
@@ -110,7 +119,7 @@ def _bring(
         with places.reading(there) as source:
             found = source.resolve(there.wanted)
             if (there.kind, there.path) != (place.kind, place.path):
-                transfer(source, target, found)
+                transfer(source, target, found, emit=emit)
             entries += entries_for(target, found)
     return entries
 

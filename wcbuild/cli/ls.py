@@ -9,12 +9,16 @@ from wcbuild.cli.main import Invocation
 from wcbuild.cli.render.text import clean
 from wcbuild.cli.stores import add_format, opened_places
 from wcbuild.errors import UsageError
-from wcbuild.places import DOCKER, HELP, Place
+from wcbuild.places import DOCKER, Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
-    parser.add_argument("repository", metavar="REPO", help=HELP)
+    parser.add_argument(
+        "repository",
+        metavar="REPO",
+        help="docker://REPO, oci:DIR, oci-archive:FILE, ... or store:REPO",
+    )
     add_format(parser)
 
 

@@ -14,7 +14,7 @@ from wcbuild.cli.format import result
 from wcbuild.cli.main import Invocation, add_actions
 from wcbuild.cli.stores import add_format, opened_places, write_raw
 from wcbuild.errors import UsageError
-from wcbuild.places import DOCKER, HELP, Place
+from wcbuild.places import HELP, Place
 
 _ACTIONS = {
     "get": "print a manifest or an index, byte by byte as it is",
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     delete.add_argument(
         "name",
         metavar="REPO:TAG|REPO@DIGEST",
-        help="a tag is removed alone; a digest is removed with all its tags",
+        help="in a registry or a layout; a tag is removed alone, a digest with all its tags",
     )
 
 
@@ -88,14 +88,12 @@ def _read(name: str) -> bytes:
 
 def _delete(invocation: Invocation) -> int:
     place = Place.parse(invocation.args.name)
-    if place.kind != DOCKER:
-        raise UsageError(f'"{place}" is not in a registry (`wcbuild rmi` removes local images)')
     if not place.name and place.digest is None:
-        raise UsageError(f'"{place}" names a whole repository; give a tag or a digest')
+        raise UsageError(f'"{place}" names no image; give a tag or a digest')
     with opened_places(invocation) as places:
         target = places.repository(place)
         if not isinstance(target, Deleter):
-            raise UsageError(f'"{place}" cannot be changed piece by piece')
+            raise UsageError(f'"{place}" is in the local store: `wcbuild rmi` removes images there')
         if place.digest is not None:
             target.delete(target.resolve(place.digest))
         else:

@@ -79,6 +79,15 @@ def opened_places(invocation: Invocation) -> Iterator[Places]:
         )
 
 
+@contextlib.contextmanager
+def opened_transfers(invocation: Invocation) -> Iterator[tuple[Places, Exporter]]:
+    """Reach stores for the `with` block, and open what moves images between them, with progress."""
+    with contextlib.ExitStack() as opened, opened_exporter(invocation) as (store, exporter):
+        client = cache(lambda: opened.enter_context(open_client(invocation.registries)))
+        policy = cache(lambda: open_policy(invocation.registries))
+        yield Places(store=lambda: store, client=client, policy=policy), exporter
+
+
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Declare `--format` of a command that prints one result."""
     parser.add_argument("--format", default="", metavar="TEMPLATE", help="json or a template")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from functools import cache
 
-from wcbuild.access import open_client, open_policy
 from wcbuild.cli.errors import FAILED as EXIT_FAILED
 from wcbuild.cli.format import listing
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render.text import clean
-from wcbuild.cli.stores import opened_exporter
-from wcbuild.places import Places
+from wcbuild.cli.stores import opened_transfers
 from wcbuild.sync import FAILED, MAX_FILE_BYTES, Outcome, read_rules, sync
 
 
@@ -34,12 +31,7 @@ def run(invocation: Invocation) -> int:
     with open(args.file, "rb") as file:
         rules = read_rules(file.read(MAX_FILE_BYTES + 1), args.file)
     done = failed = 0
-    with opened_exporter(invocation) as (store, exporter):
-        places = Places(
-            store=lambda: store,
-            client=cache(lambda: open_client(invocation.registries)),
-            policy=cache(lambda: open_policy(invocation.registries)),
-        )
+    with opened_transfers(invocation) as (places, exporter):
         emit = exporter.progress("sync")
         for outcome in sync(rules, places, dry_run=args.dry_run, emit=emit):
             done += 1

@@ -125,6 +125,7 @@ def test_the_exit_status_is_diffs(wcbuild, image, place):
     assert wcbuild("diff", "-q", one, one, status=0).out == ""
     assert "not found" in wcbuild("diff", one, place("nothing"), status=2).err
     assert "invalid reference" in wcbuild("diff", one, "UPPER/..", status=2).err
+    assert "No such file" in wcbuild("diff", one, "oci-archive:nothing.tar", status=2).err
 
 
 def test_json_has_everything(wcbuild, image, layout):

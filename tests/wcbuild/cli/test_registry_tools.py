@@ -98,8 +98,22 @@ def test_manifest_delete_does_not_take_other_tags_along_unasked(wcbuild, app, si
     assert "one" in simulator.repositories["team/app"].tags
 
 
-@pytest.mark.parametrize("name", ["{app}", "store:x:1", "oci:x:1"])
-def test_manifest_delete_wants_a_tag_or_digest_of_a_registry(wcbuild, app, simulator, name):
+def test_manifest_delete_takes_names_and_manifests_out_of_a_layout(wcbuild, place, layout):
+    two = layout.resolve("two")
+    layout.tag(two, "again")
+    wcbuild("manifest", "delete", place("two"))
+    assert layout.resolve("again") == layout.resolve(two.digest)
+    wcbuild("manifest", "delete", f"{place('one').rpartition(':')[0]}@{two.digest}")
+    assert not layout.has(two)
+    assert wcbuild("ls", place("one")).out == "both\none\n"
+    assert "not found" in wcbuild("manifest", "delete", place("two"), status=1).err
+    assert "not found" in wcbuild("manifest", "delete", "oci:nowhere:1", status=1).err
+
+
+@pytest.mark.parametrize("name", ["{app}", "oci:x", "store:x:1", "oci-archive:x.tar:1"])
+def test_manifest_delete_wants_a_tag_or_digest_of_a_registry_or_layout(
+    wcbuild, app, simulator, name
+):
     before = dict(simulator.repositories["team/app"].tags)
     wcbuild("manifest", "delete", name.format(app=app), status=2)
     assert simulator.repositories["team/app"].tags == before
