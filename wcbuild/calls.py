@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 
 from registry.oci.descriptor import Descriptor
 from registry.store import Source
-from wcbuild.access import open_client
+from wcbuild.access import open_client, open_policy
 from wcbuild.bases import Bases
 from wcbuild.builder import BuildRequest, make_options, read_platforms, read_source
 from wcbuild.dockerfile import lint
@@ -69,6 +69,7 @@ def _bases(request: BuildRequest) -> Iterator[Bases]:
             store=store,
             named=request.build_contexts,
             client=partial(open_client, request.registries),
+            policy=cache(partial(open_policy, request.registries)),
             fetch=_no_layers,
             pull=request.pull,
         )
