@@ -33,6 +33,9 @@ SIGNATURES = Kind(
     limit=MAX_PAYLOAD_BYTES,
 )
 
+MAX_IMAGES = 1000
+"""Below one index; real ones have some for each platform."""
+
 SIGNATURE = "dev.cosignproject.cosign/signature"
 """The annotation of a layer that holds the signature of its bytes."""
 
@@ -136,23 +139,31 @@ def summary(reasons: Iterable[str], *, shown: int = 3) -> str:
     return "; ".join(reasons[:shown]) + more
 
 
-def with_children(
-    source: BlobSource, image: Descriptor, depth: int = MAX_DEPTH
-) -> Iterator[Descriptor]:
-    """Yield ``image`` and, if it is an index, all that it names.
+def with_children(source: BlobSource, image: Descriptor) -> Iterator[Descriptor]:
+    """Yield ``image`` and, if it is an index, all that it leads to, each once.
 
     Raises:
-        InvalidDocumentError: indexes are nested too deeply. And whatever ``source`` raises.
+        InvalidDocumentError: indexes are nested too deeply, or lead to more than `MAX_IMAGES`.
+        And whatever ``source`` raises.
     """
-    yield image
-    document = read_document(source, image)
-    if isinstance(document, Index):
-        if depth == 0:
-            raise InvalidDocumentError(
-                f"index {image.digest}", f"is nested more than {MAX_DEPTH} levels deep"
-            )
-        for child in document.manifests:
-            yield from with_children(source, child, depth - 1)
+    seen = {image.digest}
+    level = [image]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Descriptor] = []
+        for each in level:
+            yield each
+            document = read_document(source, each)
+            for child in document.manifests if isinstance(document, Index) else ():
+                if child.digest not in seen:
+                    seen.add(child.digest)
+                    below.append(child)
+            if len(seen) > MAX_IMAGES:
+                reason = f"leads to more than {MAX_IMAGES} images"
+                raise InvalidDocumentError(f"index {image.digest}", reason)
+        level = below
+    if level:
+        reason = f"is nested more than {MAX_DEPTH} levels deep"
+        raise InvalidDocumentError(f"index {image.digest}", reason)
 
 
 def _verified(attachment: Attachment, keys: Sequence[VerifyingKey]) -> Payload:

@@ -38,7 +38,7 @@ def run(invocation: Invocation) -> int:
     key = signing_key(args.key, args.key_password_fd, invocation.environment)
     repository, image, reference = find_image(invocation)
     images = with_children(repository, image) if args.recursive else (image,)
-    for each in {each.digest: each for each in images}.values():
+    for each in images:
         sign(
             repository,
             each,

@@ -3,8 +3,12 @@
 import base64
 import json
 
+import peers
 import pytest
 
+from registry.copy import copy
+from registry.layout import OciLayout
+from registry.reference import Reference
 from registry.sign import (
     ExactReference,
     MatchRepoDigestOrExact,
@@ -177,6 +181,27 @@ def test_we_refuse_the_signature_of_cosign_for_another_repository(theirs, cosign
         verify(repository, image, reference, [theirs.public])
 
 
+@pytest.fixture(params=[peers.docker_registry, peers.crane_registry], ids=["docker", "crane"])
+def host(request, tmp_path):
+    """An old registry, without an API for referrers, and one of OCI 1.1."""
+    (tmp_path / "registry").mkdir()
+    with request.param(tmp_path / "registry") as host:
+        yield host
+
+
+@pytest.mark.parametrize("form", ["tag", "referrers"])
+def test_real_registries_keep_signatures_and_attestations(ours, client, host, builder, form):
+    reference = Reference.parse(f"{host}/team/app:1")
+    repository, image = client.repository(reference), builder.image()
+    copy(builder.store, repository, image, tags=("1",))
+    sign(repository, image, reference, ours, form=form)
+    sign(repository, image, reference, ours, form=form, annotations={"again": "yes"})
+    said = {"predicate_type": "https://x.example/1", "predicate": {"a": 1}}
+    attest(repository, image, reference, ours, form=form, **said)
+    assert len(verify(repository, image, reference, [ours.public])) == 2
+    assert len(verify_attestation(repository, image, reference, [ours.public])) == 1
+
+
 # -- attestations
 
 
@@ -281,11 +306,7 @@ def test_skopeo_refuses_our_signature_by_another_key(ours, theirs, skopeo, pushe
 
 
 def test_we_accept_the_signature_of_skopeo(theirs, peer, pushed, at, builder, client, tmp_path):
-    from registry.layout import OciLayout
-
     layout = OciLayout(tmp_path / "layout")
-    from registry.copy import copy
-
     copy(builder.store, layout, builder.image(), tags=("1",))
     (tmp_path / "registries.d").mkdir()
     (tmp_path / "registries.d" / "all.yaml").write_text(

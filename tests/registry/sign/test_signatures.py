@@ -12,7 +12,7 @@ from registry.errors import InvalidDocumentError, InvalidReferenceError, TooLarg
 from registry.layout import OciLayout
 from registry.memory import MemoryStore
 from registry.oci import mediatypes
-from registry.oci.digest import Digest
+from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Manifest, parse
 from registry.oci.platform import Platform
 from registry.reference import Reference
@@ -34,7 +34,7 @@ from registry.sign.attachments import (
     attachment_tag,
     read_attachments,
 )
-from registry.sign.signatures import SIGNATURE, SIGNATURES
+from registry.sign.signatures import MAX_IMAGES, SIGNATURE, SIGNATURES
 
 FORMS = pytest.mark.parametrize("form", ["tag", "referrers"])
 
@@ -214,22 +214,30 @@ def test_gives_up_when_others_replace_the_tag_for_ever(new_builder, reference, k
         sign(store, image, reference, key)
 
 
-def test_yields_an_index_and_all_in_it(builder, store):
+def test_yields_an_index_and_all_in_it_once(builder, store):
     images = [
         builder.image(platform=Platform(os="linux", architecture=a)) for a in ("amd64", "arm")
     ]
-    index = builder.index(builder.index(images[0]), images[1])
+    inner = builder.index(images[0])
+    index = builder.index(inner, *images, inner)
     digests = [each.digest for each in with_children(store, index)]
-    assert len(digests) == 4
-    assert {index.digest, *(image.digest for image in images)} < set(digests)
+    assert digests == [each.digest for each in (index, inner, *images)]
 
 
 def test_does_not_follow_indexes_without_end(builder, store):
     index = builder.image()
-    for _ in range(6):
+    for depth in range(6):
         index = builder.index(index)
+        if depth < 4:
+            assert len(list(with_children(store, index))) == depth + 2
     with pytest.raises(InvalidDocumentError, match="nested more than 4 levels deep"):
         list(with_children(store, index))
+
+
+def test_does_not_follow_indexes_without_number(builder, store, image):
+    entries = [replace(image, digest=sha256(b"%d" % number)) for number in range(MAX_IMAGES)]
+    with pytest.raises(InvalidDocumentError, match="leads to more than 1000 images"):
+        list(with_children(store, builder.index(*entries)))
 
 
 # -- verifying
