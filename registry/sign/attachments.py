@@ -103,8 +103,7 @@ def read_attachments(source: Source, image: Descriptor, kind: Kind) -> Iterator[
                 continue
             count += 1
             if count > MAX_ATTACHMENTS:
-                reason = f"has more than {MAX_ATTACHMENTS} {kind.name}s"
-                raise InvalidDocumentError(f"image {image.digest}", reason)
+                raise _too_many(image, kind)
             if layer.size > kind.limit:
                 raise TooLargeError(f"{kind.name} {layer.digest}", kind.limit)
             yield Attachment(raw=read_all(source, layer), annotations=layer.annotations)
@@ -170,7 +169,9 @@ def _manifests(source: Source, image: Descriptor, kind: Kind) -> Iterator[Manife
             yield tagged
     if not kind.artifact_type or not isinstance(source, Referrers):
         return
-    for entry in source.referrers(image.digest, kind.artifact_type):
+    for number, entry in enumerate(source.referrers(image.digest, kind.artifact_type)):
+        if number == MAX_ATTACHMENTS:
+            raise _too_many(image, kind)
         try:
             document = read_document(source, entry)
         except _UNREADABLE:
@@ -179,6 +180,11 @@ def _manifests(source: Source, image: Descriptor, kind: Kind) -> Iterator[Manife
         refers = document.subject is not None and document.subject.digest == image.digest
         if refers and isinstance(document, Manifest):
             yield document
+
+
+def _too_many(image: Descriptor, kind: Kind) -> InvalidDocumentError:
+    reason = f"has more than {MAX_ATTACHMENTS} {kind.name}s"
+    return InvalidDocumentError(f"image {image.digest}", reason)
 
 
 def _tagged(source: Source, image: Descriptor, kind: Kind) -> Manifest | None:

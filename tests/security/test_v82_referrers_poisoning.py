@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from registry.errors import InvalidDocumentError
 from registry.memory import MemoryStore
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
@@ -93,6 +94,21 @@ def test_entries_that_lie_do_not_hide_a_good_signature(store, mine):
     other_type = replace(good, media_type=mediatypes.OCI_INDEX)
     store.listed = [missing, longer, an_image, no_manifest, huge, other_type, good]
     assert len(verify(store, mine, REFERENCE, [KEY.public])) == 1
+
+
+def test_a_list_without_end_is_not_read_to_its_end(store, mine):
+    asked = []
+    open_before = store.open
+
+    def counting(descriptor):
+        asked.append(descriptor)
+        return open_before(descriptor)
+
+    store.open = counting
+    store.listed = [mine] * 100_000  # what is listed need not even be a signature
+    with pytest.raises(InvalidDocumentError, match="has more than 200 signatures"):
+        verify(store, mine, REFERENCE, [KEY.public])
+    assert len(asked) == 200
 
 
 def test_a_signature_tag_copied_from_another_image_proves_nothing(store, mine, theirs):
