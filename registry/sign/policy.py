@@ -163,11 +163,9 @@ class Policy:
             PolicyError: it will refuse, whatever there is.
         """
         reference = _asked(reference)
-        where, requirements = self.requirements(DOCKER, docker_scopes(reference))
-        for requirement in requirements:
-            if isinstance(requirement, Reject):
-                raise PolicyError(str(reference), self.name, f"{requirement.reason} ({where})")
-        return any(isinstance(requirement, Signed) for requirement in requirements)
+        decided = self.requirements(DOCKER, docker_scopes(reference))
+        self._enforce(decided, str(reference), lambda _: "")
+        return any(isinstance(requirement, Signed) for requirement in decided[1])
 
     def check_layout(
         self, path: Path, tag: str, candidates: Sequence[Descriptor], source: Callable[[], Source]
