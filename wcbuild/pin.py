@@ -24,7 +24,7 @@ from wcbuild.dockerfile.instructions import Copy, From, Instruction, Run
 from wcbuild.dockerfile.mounts import named_source
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
-from wcbuild.dockerfile.words import WordError, expand, process_word
+from wcbuild.dockerfile.words import WordError, expand
 from wcbuild.errors import SourceError
 
 UNPINNED, OUTDATED, PINNED, UNCLEAR = "unpinned", "outdated", "pinned", "unclear"
@@ -284,7 +284,7 @@ def _read_word(
         return word, word, ""  # nothing is expanded there
     bare = expand(word, {}, escape=escape)
     if bare.used or bare.unset:
-        return word, process_word(word, defaults, escape), "it has a variable"
+        return word, expand(word, defaults, escape=escape).text, "it has a variable"
     return bare.text, bare.text, ""
 
 
@@ -302,7 +302,7 @@ def _argument_defaults(dockerfile: Dockerfile) -> dict[str, str]:
         for name, value in arg.pairs:
             if value is not None:
                 with _blaming(arg.span, value):
-                    defaults[name] = process_word(value, defaults, dockerfile.escape)
+                    defaults[name] = expand(value, defaults, escape=dockerfile.escape).text
     return defaults
 
 

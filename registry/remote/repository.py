@@ -45,8 +45,8 @@ _ACCEPT = {"Accept": ", ".join(_DOCUMENTS)}
 _MAX_KEPT_BYTES = 16 * 1024 * 1024
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _NEXT = re.compile(r"""<([^>]*)>\s*;(?:[^,]*;)?\s*rel\s*=\s*"?next"?""", re.IGNORECASE)
-_MAX_LIST_CHANGES = 20
-_LIST_SETTLES, _MIN_LIST_PAUSE_S, _MAX_LIST_PAUSE_S = 3, 0.05, 2.0
+_MAX_LIST_CHANGES = 40
+_LIST_SETTLES, _MIN_LIST_PAUSE_S, _MAX_LIST_PAUSE_S = 3, 0.2, 1.0
 _OK, _CREATED, _ACCEPTED = 200, 201, 202
 _NOT_FOUND, _SERVER_ERROR = 404, 500
 _NO_SUCH_API = (400, 404, 405, 406, 501)
@@ -315,21 +315,24 @@ class RemoteRepository:
     def _change_list(self, subject: Digest, change: Callable[[Index | None], Index | None]) -> None:
         """Bring the index under the fallback tag to where ``change`` leaves it as it is.
 
-        Registries cannot change a tag only if it is still what we have read. So it is read again a
-        moment later, and changed again if another writer's list has taken the place of ours.
+        Registries cannot change a tag only if it is still what we have read, so a writer who read
+        earlier may put its list in the place of ours. The list is read again until it has what we
+        want and nobody has changed it for a while; longer than others need from reading to writing.
         """
-        for turn in range(_MAX_LIST_CHANGES):
+        seen: bytes | None = None
+        for _ in range(_MAX_LIST_CHANGES):
             with self._list_lock:
                 began = time.monotonic()
                 old = self._read_list(subject)
                 new = change(old)
-                if new is None or new is old:
+                if new is None or (new is old and seen in (None, new.raw)):
                     return
-                self._put_manifest(new.raw, new.media_type, fallback_tag(subject))
-                # Longer than others need from reading to writing, lest theirs comes after.
+                if new is not old:
+                    self._put_manifest(new.raw, new.media_type, fallback_tag(subject))
+                seen = new.raw
                 pause = _LIST_SETTLES * (time.monotonic() - began)
             pause = min(max(pause, _MIN_LIST_PAUSE_S), _MAX_LIST_PAUSE_S)
-            time.sleep(pause * random.uniform(1, 1 + turn))  # noqa: S311 - spreads writers out
+            time.sleep(pause * random.uniform(1, 2))  # noqa: S311 - spreads writers out
         what = f"{self._name}:{fallback_tag(subject)}"
         raise ProtocolError(f"PUT {what}", _CREATED, (), "others change the list all the time")
 

@@ -10,7 +10,6 @@ from registry.errors import RegistryError, StoreError
 from registry.image import Image, read_image
 from registry.oci.platform import Platform
 from registry.store import Readable
-from wcbuild.builder import host_platform
 from wcbuild.cli.format import result, to_json
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render.text import clean
@@ -27,6 +26,7 @@ from wcbuild.difference import (
 )
 from wcbuild.errors import WcbuildError
 from wcbuild.places import HELP, Place, Places
+from wcbuild.request import host_platform
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
@@ -115,7 +115,7 @@ def _document(old: Image, new: Image, found: Difference) -> dict[str, Any]:
         "config": [{"name": each.name, "old": each.old, "new": each.new} for each in found.config],
         "files": [
             {
-                "path": _json_path(each.path),
+                "path": each.path,
                 "state": each.state,
                 "attributes": {
                     name: {"old": before, "new": after}
@@ -125,11 +125,6 @@ def _document(old: Image, new: Image, found: Difference) -> dict[str, Any]:
             for each in found.files
         ],
     }
-
-
-def _json_path(path: str) -> str:
-    """Return a path as text; bytes that are not UTF-8 are spelled."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _text(found: Difference) -> str:
@@ -151,4 +146,4 @@ def _file_line(change: FileChange) -> str:
         name if name == "content" else f"{name} {before or '(none)'} -> {after or '(none)'}"
         for name, (before, after) in change.attributes.items()
     )
-    return f"{letter} /{_json_path(change.path)}" + (f" ({details})" if details else "")
+    return f"{letter} /{change.path}" + (f" ({details})" if details else "")

@@ -169,11 +169,18 @@ def test_indexes_are_compared_for_one_platform(wcbuild, place):
 
 
 def test_names_that_would_act_on_a_terminal_are_spelled(wcbuild, image):
-    evil = archive(member("\x1b[31mred\udcff", b""))
+    link = member("link", type=tarfile.SYMTYPE, linkname="to\udcfe")
+    evil = archive(
+        member("\x1b[31mred\udcff", b""),
+        link,
+        member("lib", type=tarfile.SYMTYPE, linkname="\udcfd"),
+    )
     one, two = image("a", BASE), image("b", BASE, evil, author="\x9b31m")
     out = wcbuild("diff", one, two, status=1).out
     assert "\x1b" not in out
     assert "\x9b" not in out
+    assert "\\udcff" in out
+    assert "\\udcfd" in out
     assert wcbuild("diff", "--format", "json", one, two, status=1).json["files"]
 
 
