@@ -2,12 +2,15 @@
 
 import base64
 import json
+import os
+from dataclasses import replace
 
 import peers
 import pytest
 
 from registry.copy import copy
 from registry.layout import OciLayout
+from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.sign import (
     ExactReference,
@@ -22,8 +25,9 @@ from registry.sign import (
     sign,
     verify,
     verify_attestation,
+    with_children,
 )
-from registry.sign.attachments import read_attachments
+from registry.sign.attachments import attach, read_attachments
 from registry.sign.signatures import SIGNATURES
 
 pytestmark = pytest.mark.peers
@@ -303,6 +307,36 @@ def test_skopeo_refuses_our_signature_by_another_key(ours, theirs, skopeo, pushe
     done, said = skopeo(reference, "cosign.pub", signedIdentity={"type": "matchRepository"})
     assert not done
     assert "cryptographic signature verification failed" in said
+
+
+def test_one_changed_bit_is_refused_by_all(ours, cosign, skopeo, pushed):
+    repository, image, reference = pushed()
+    sign(repository, image, reference, ours)
+    (good,) = read_attachments(repository, image, SIGNATURES)
+    other, other_image, other_reference = pushed(name="team/changed:1")
+    raw = good.raw.replace(b'"optional":null', b'"optional":  {}')
+    attach(other, other_image, SIGNATURES, replace(good, raw=raw), "tag")
+    name = {"type": "exactRepository", "dockerRepository": reference.name}
+    assert skopeo(reference, signedIdentity=name)[0]
+    done, said = skopeo(other_reference, signedIdentity=name)
+    assert not done
+    assert "cryptographic signature verification failed" in said
+    assert cosign("verify", "--key=our.pub", OFFLINE, other_reference, check=False).returncode
+    with pytest.raises(SignatureError, match="signature 1 is not by"):
+        verify(other, other_image, reference, [ours.public])
+
+
+def test_skopeo_wants_the_image_of_an_index_signed_as_well(ours, skopeo, cosign, pushed, builder):
+    platform = Platform(os="linux", architecture=os.uname().machine).normalized()
+    entry = replace(builder.image(platform=platform), platform=platform)
+    repository, index, reference = pushed(builder.index(entry))
+    identity = {"type": "matchRepository"}
+    sign(repository, index, reference, ours)
+    cosign("verify", "--key=our.pub", OFFLINE, reference)
+    assert not skopeo(reference, signedIdentity=identity)[0]
+    for image in with_children(repository, index):
+        sign(repository, image, reference, ours)
+    assert skopeo(reference, signedIdentity=identity)[0]
 
 
 def test_we_accept_the_signature_of_skopeo(theirs, peer, pushed, at, builder, client, tmp_path):
