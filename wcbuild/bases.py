@@ -151,7 +151,7 @@ class Bases:
                 # One name keeps one platform's image; for another the registry is asked.
                 if platform.accepts(image.config.platform):
                     return _Base(image=image, source=self._store)
-        repository = self._client().repository(reference)
+        repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         image = read_image(repository, descriptor, platform)
         if policy is not None:

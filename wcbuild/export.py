@@ -153,7 +153,8 @@ class Exporter:
         """Bring what is missing of an image, or all of an index, into the local store."""
         from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
 
-        copy(source, self._store, descriptor, emit=self.progress("pull"))
+        # Foreign layers too: without them there would be no image to stand on.
+        copy(source, self._store, descriptor, emit=self.progress("pull"), foreign=True)
 
     def pull(self, reference: Reference) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there.
@@ -165,7 +166,7 @@ class Exporter:
         policy = self._policy()
         if policy is not None:
             policy.needs_signatures(reference)  # what is refused anyway is not asked for
-        repository = self._client().repository(reference)
+        repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         if policy is not None:
             policy.check(reference, (descriptor,), lambda: repository)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from registry.copy import copy
 from registry.errors import InvalidDocumentError, InvalidReferenceError, TooLargeError
 from registry.layout import OciLayout
 from registry.memory import MemoryStore
@@ -16,6 +17,8 @@ from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Manifest, parse
 from registry.oci.platform import Platform
 from registry.reference import Reference
+from registry.remote.client import Client, Settings
+from registry.remote.mirrors import Mirror, Mirrors, Rule
 from registry.sign import (
     ExactRepository,
     MatchExact,
@@ -35,6 +38,12 @@ from registry.sign.attachments import (
     read_attachments,
 )
 from registry.sign.signatures import MAX_IMAGES, SIGNATURE, SIGNATURES
+
+
+class NoCredentials:
+    def find(self, registry: str, repository: str) -> None:
+        return None
+
 
 FORMS = pytest.mark.parametrize("form", ["tag", "referrers"])
 
@@ -87,6 +96,25 @@ def test_a_signature_verifies_in_a_layout(tmp_path, new_builder, reference, key,
     again = OciLayout(tmp_path / "layout")
     assert again.resolve("1") == replace(image, annotations=again.resolve("1").annotations)
     assert verify(again, image, reference, [key.public])
+
+
+@FORMS
+@pytest.mark.parametrize("signed_at", ["origin", "mirror"])
+def test_a_signature_is_found_when_a_mirror_is_asked_first(
+    pushed, builder, new_simulator, key, form, signed_at
+):
+    repository, image, reference = pushed()
+    mirror = new_simulator()
+    rule = Rule(prefix=reference.registry, mirrors=(Mirror(location=mirror.host),))
+    with Client(Settings(mirrors=Mirrors(rules=(rule,))), NoCredentials()) as client:
+        at_mirror = client.repository(replace(reference, registry=mirror.host))
+        copy(builder.store, at_mirror, image, tags=("1",))
+        source = client.source(reference)
+        with pytest.raises(NotSignedError):
+            verify(source, image, reference, [key.public])
+        signed = repository if signed_at == "origin" else at_mirror
+        sign(signed, image, reference, key, form=form)
+        assert verify(source, image, reference, [key.public])
 
 
 def test_lies_under_the_tag_that_cosign_looks_for(store, image, reference, key):
