@@ -28,7 +28,7 @@ FLOORS = (
     ("registry.blobs", "registry.image", "wcbuild.layer", "wcbuild.dockerfile"),
     ("registry.referrers",),
     ("registry.layout", "registry.memory"),
-    ("registry.archive", "registry.remote"),
+    ("registry.archive", "registry.remote", "registry.sign"),
     ("registry.copy", "registry.index", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
     ("registry.transfer", "registry.attach"),
     (

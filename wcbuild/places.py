@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.archive import archive_file, open_archive
 from registry.layout import OciLayout
+from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.reference import Reference
-from registry.store import Readable, Repository, Target
+from registry.store import Readable, Repository, Source, Target
 from wcbuild.errors import UsageError
 from wcbuild.store import LocalRepository, LocalStore
 
 if TYPE_CHECKING:
     from registry.remote.client import Client
+    from registry.sign import Policy
 
 DOCKER, OCI, STORE = "docker://", "oci:", "store:"
 DOCKER_ARCHIVE, OCI_ARCHIVE = "docker-archive:", "oci-archive:"
@@ -110,9 +112,17 @@ class Place:
 class Places:
     """Opens places. The local store and registries are reached for only when a place needs them."""
 
-    def __init__(self, *, store: Callable[[], LocalStore], client: Callable[[], Client]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Callable[[], LocalStore],
+        client: Callable[[], Client],
+        policy: Callable[[], Policy | None],
+    ) -> None:
+        """``policy`` decides what may be copied from a registry or a layout."""
         self._store = store
         self._client = client
+        self._policy = policy
 
     @property
     def store(self) -> LocalStore:
@@ -132,6 +142,20 @@ class Places:
         if place.kind == STORE:
             return LocalRepository(self.store, place.path)
         raise UsageError(f'"{place}" is an archive, which can only be written as a whole')
+
+    def find(self, source: Source, place: Place) -> Descriptor:
+        """Return what a place names, if the policy allows to copy it. ``source`` is the place, opened.
+
+        Raises:
+            PolicyError: it does not. NotFoundError, and whatever ``source`` raises.
+        """
+        found, policy = source.resolve(place.wanted), self._policy()
+        if policy is not None and place.kind == DOCKER:
+            reference = replace(Reference.parse(place.path), tag=place.name, digest=place.digest)
+            policy.check(reference.with_default_tag(), (found,), lambda: source)
+        elif policy is not None and place.kind == OCI:
+            policy.check_layout(Path(place.path), place.name, (found,), lambda: source)
+        return found
 
     @contextlib.contextmanager
     def reading(self, place: Place) -> Iterator[Readable]:

@@ -148,7 +148,10 @@ def sync(
         for tag in filter(rule.chooses, tags):
             from_, to = replace(rule.source, name=tag), replace(rule.target, name=tag)
             try:
-                yield _sync_tag(rule, from_, to, source, target, dry_run=dry_run, emit=emit)
+                found = places.find(source, from_)
+                yield _sync_tag(
+                    rule, from_, to, source, target, found=found, dry_run=dry_run, emit=emit
+                )
             except (RegistryError, WcbuildError, OSError) as error:
                 yield _failed(from_, to, error)
 
@@ -160,10 +163,10 @@ def _sync_tag(
     source: Repository,
     target: Repository,
     *,
+    found: Descriptor,
     dry_run: bool,
     emit: Emit | None,
 ) -> Outcome:
-    found = source.resolve(from_.name)
     # Repositories change what they are built for; each tag has what there is.
     chosen = choose_platforms(source, found, rule.platforms, missing_ok=True)
     wanted = chosen if isinstance(chosen, Descriptor) else chosen.descriptor

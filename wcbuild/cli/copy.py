@@ -51,7 +51,7 @@ def run(invocation: Invocation) -> int:
         DOCKER_ARCHIVE,
     )
     with opened_transfers(invocation) as (places, exporter), places.reading(source_place) as source:
-        found = source.resolve(source_place.wanted)
+        found = places.find(source, source_place)
         if target_place.kind == DOCKER_ARCHIVE and len(platforms) != 1:
             _check_single(found)
         with places.writing(target_place) as target:

@@ -12,7 +12,7 @@ from registry.image import Image, make_image
 from registry.oci import mediatypes
 from registry.oci.platform import Platform
 from registry.store import read_all
-from wcbuild.access import open_client
+from wcbuild.access import open_client, open_policy
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.render.text import clean
@@ -61,7 +61,11 @@ def opened_exporter(invocation: Invocation) -> Iterator[tuple[LocalStore, Export
     mode = "quiet" if args.quiet else args.progress
     renderer = choose(mode, invocation.stderr, invocation.environment)
     with opened_store(invocation) as store, rendering(renderer) as emit:
-        yield store, Exporter(store, emit, partial(open_client, invocation.registries))
+        access = invocation.registries
+        yield (
+            store,
+            Exporter(store, emit, partial(open_client, access), partial(open_policy, access)),
+        )
 
 
 @contextlib.contextmanager
@@ -71,6 +75,7 @@ def opened_places(invocation: Invocation) -> Iterator[Places]:
         yield Places(
             store=cache(lambda: opened.enter_context(opened_store(invocation))),
             client=cache(lambda: opened.enter_context(open_client(invocation.registries))),
+            policy=cache(lambda: open_policy(invocation.registries)),
         )
 
 
@@ -79,7 +84,8 @@ def opened_transfers(invocation: Invocation) -> Iterator[tuple[Places, Exporter]
     """Reach stores for the `with` block, and open what moves images between them, with progress."""
     with contextlib.ExitStack() as opened, opened_exporter(invocation) as (store, exporter):
         client = cache(lambda: opened.enter_context(open_client(invocation.registries)))
-        yield Places(store=lambda: store, client=client), exporter
+        policy = cache(lambda: open_policy(invocation.registries))
+        yield Places(store=lambda: store, client=client, policy=policy), exporter
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:

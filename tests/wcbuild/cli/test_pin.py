@@ -98,4 +98,4 @@ def test_a_file_that_is_no_dockerfile(wcbuild, write, content, said):
 
 def test_a_file_that_is_not_there(wcbuild, tmp_path):
     assert "No such file" in wcbuild("pin", "-f", tmp_path / "x", status=1).err
-    assert "directory" in wcbuild("pin", "-f", tmp_path, status=1).err
+    assert "not a regular file" in wcbuild("pin", "-f", tmp_path, status=1).err
