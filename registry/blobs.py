@@ -122,7 +122,32 @@ class BlobDirectory:
         Raises:
             StoreError
         """
-        return BlobWriter(self, self._ingest, algorithm if hashing else None, durable=self._durable)
+        return BlobWriter(self, self._ingest, algorithm if hashing else None)
+
+    def adopt(self, fd: int, path: Path, digest: Digest) -> None:
+        """Give a file of the same file system, open as ``fd``, its final name.
+
+        The caller has verified its bytes and lets nobody write to it any more.
+
+        Raises:
+            StoreError: it is still where it was.
+        """
+        final = self.path(digest)
+        with store_errors(final):
+            os.fchmod(fd, 0o444)
+            if self._durable:
+                os.fsync(fd)
+            reach("blobs.before_rename")
+            try:
+                os.rename(path, final)
+            except FileNotFoundError:
+                os.makedirs(final.parent, exist_ok=True)
+                os.rename(path, final)
+                if self._durable:
+                    fsync_directory(final.parent.parent)
+            reach("blobs.after_rename")
+            if self._durable:
+                fsync_directory(final.parent)
 
     def remove(self, digest: Digest) -> None:
         """Forget a blob; one that is not here is no error.
@@ -183,11 +208,8 @@ class BlobDirectory:
 class BlobWriter:
     """One blob on its way in. As a context manager it aborts unless it was committed."""
 
-    def __init__(
-        self, directory: BlobDirectory, ingest: Path, algorithm: str | None, *, durable: bool
-    ) -> None:
+    def __init__(self, directory: BlobDirectory, ingest: Path, algorithm: str | None) -> None:
         self._directory = directory
-        self._durable = durable
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm) if algorithm else None
         self._open = True
@@ -250,22 +272,7 @@ class BlobWriter:
             raise ValueError("a writer that does not hash needs the digest")
         if expected is not None and digest != expected:
             raise DigestMismatchError(expected, digest, what)
-        final = self._directory.path(digest)
-        with store_errors(final):
-            os.fchmod(fd, 0o444)
-            if self._durable:
-                os.fsync(fd)
-            reach("blobs.before_rename")
-            try:
-                os.rename(self.path, final)
-            except FileNotFoundError:
-                os.makedirs(final.parent, exist_ok=True)
-                os.rename(self.path, final)
-                if self._durable:
-                    fsync_directory(final.parent.parent)
-            reach("blobs.after_rename")
-            if self._durable:
-                fsync_directory(final.parent)
+        self._directory.adopt(fd, self.path, digest)
         return digest, received
 
     def abort(self) -> None:

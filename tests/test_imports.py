@@ -30,6 +30,7 @@ FLOORS = (
     ("registry.archive", "registry.remote"),
     ("registry.copy", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
     (
+        "registry.server",
         "wcbuild.snapshot",
         "wcbuild.context",
         "wcbuild.machine",
@@ -49,8 +50,11 @@ HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
 # Each costs a start-up more than a whole cached build may take in Python, so it is imported where
 # it is used. What MAY_BE_HEAVY is itself such an import.
 HEAVY = {
-    *("asyncio", "concurrent", "cryptography", "dockerfile_parse", "email", "http", "isal"),
+    *("asyncio", "bcrypt", "cheroot", "concurrent", "cryptography", "dockerfile_parse", "email"),
     *(
+        "http",
+        "isal",
+        "jwt",
         "requests",
         "shutil",
         "sqlite3",
@@ -63,7 +67,7 @@ HEAVY = {
     ),
     *("zstandard",),
 }
-MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
+MAY_BE_HEAVY = ("registry.remote", "registry.server", "wcbuild.worker")
 
 
 def modules() -> dict[str, Path]:

@@ -23,7 +23,7 @@ from registry.oci import manifest as manifests
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import MAX_MANIFEST_BYTES
-from registry.oci.mediatypes import INDEXES, MANIFESTS
+from registry.oci.mediatypes import INDEXES, MANIFESTS, OCTETS
 from registry.remote.api import DELETE, PULL, PUSH, Api
 from registry.remote.auth import repository_scope
 from registry.remote.download import BlobBody
@@ -114,6 +114,22 @@ class RemoteRepository:
             raise self._api.error(response, str(descriptor.digest))
         response.discard()
         return response.status == _OK
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        """Describe a blob of which only the digest is known.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError, ProtocolError
+        """
+        what = f"{self._name}@{digest}"
+        response = self._api.request("HEAD", self._api.url(f"blobs/{digest}"), actions=PULL)
+        if response.status != _OK:
+            raise self._api.error(response, what)
+        response.discard()
+        length = response.headers.get("Content-Length", "")
+        if not length.isdigit():
+            raise ProtocolError(response.request, _OK, (), "it does not say how long the blob is")
+        return Descriptor(media_type=OCTETS, digest=digest, size=int(length))
 
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         """Upload ``stream``: a manifest under its digest, anything else as a blob.
