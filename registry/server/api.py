@@ -142,7 +142,7 @@ class Api:
             answer = error.answer()
         except RegistryError as error:
             if isinstance(error, StoreError):
-                logger.exception("store.failed")
+                logger.warning("store.failed %s", error)
             answer = _refusal(error).answer()
         except Exception:
             logger.exception("request.failed %s %s", request.method, request.path)

@@ -183,8 +183,8 @@ def _maintain(registry: Registry, interval_s: float, stopping: threading.Event) 
     while not stopping.wait(interval_s):
         try:
             logger.info("gc.done %s", registry.collect())
-        except RegistryError:
-            logger.exception("gc.failed")
+        except RegistryError as error:
+            logger.warning("gc.failed %s", error)
 
 
 def _gate(storage: Storage, settings: ServerSettings) -> tuple[Gate, Tokens | None]:

@@ -59,7 +59,7 @@ MAX_NAME = 255
 LEASE_S = 60.0
 """Who is told that something is here relies on it; its age begins anew, at most this often."""
 
-_VERSION = b"1\n"
+_VERSION = b"wcbuild registry 1\n"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -114,18 +114,20 @@ class Storage:
         self.repositories = root / "repositories"
         self.ingest = root / "ingest"
         self.shared = BlobDirectory(root / "blobs", ingest=self.ingest)
+        marker = root / "version"
         with store_errors(root):
-            if not read_only:
-                for folder in (root, self.repositories, self.ingest):
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if not (root / "version").exists():
-                    atomic_write(root / "version", _VERSION)
+            if not read_only and not marker.exists():
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                atomic_write(marker, _VERSION)
             try:
-                version = (root / "version").read_bytes()
+                version = read_limited(marker, 64, str(marker))
             except FileNotFoundError as error:
                 raise StoreError(str(root), "holds no registry") from error
         if version != _VERSION:
-            raise StoreError(str(root), "was written by a newer wcbuild")
+            raise StoreError(str(root), "holds something else, or a newer wcbuild's registry")
+        with store_errors(root):
+            for folder in () if read_only else (self.repositories, self.ingest):
+                folder.mkdir(mode=0o700, exist_ok=True)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:

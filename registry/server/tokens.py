@@ -165,8 +165,10 @@ class Tokens:
 
 
 class TokenGate:
-    """Asks for a token of ``tokens`` with each request; ``url`` is where clients reach us, if not as
-    they say themselves."""
+    """Asks for a token of ``tokens`` with each request.
+
+    ``url`` is where clients reach us, if not under the name that they say themselves.
+    """
 
     def __init__(self, tokens: Tokens, *, url: str, tls: bool) -> None:
         self._tokens = tokens

@@ -85,7 +85,7 @@ class Uploads:
         try:
             return os.stat(_path(repository, upload)).st_size
         except (FileNotFoundError, NotADirectoryError):
-            raise _unknown(upload) from None
+            raise _unknown() from None
 
     def append(self, repository: Repository, upload: str, body: Body, place: Place) -> int:
         """Write ``body`` where it belongs; return the size of the upload now.
@@ -136,7 +136,7 @@ class Uploads:
             try:
                 os.unlink(path)
             except (FileNotFoundError, NotADirectoryError):
-                raise _unknown(upload) from None
+                raise _unknown() from None
         self._forget(path)
 
     def _append(self, session: _Session, file: io.FileIO, body: Body, place: Place) -> int:
@@ -198,7 +198,7 @@ class Uploads:
             try:
                 file = open(path, "r+b", buffering=0)  # noqa: SIM115 - closed below
             except (FileNotFoundError, NotADirectoryError):
-                raise _unknown(upload) from None
+                raise _unknown() from None
         with file:
             yield file, self._session(path)
 
@@ -241,11 +241,11 @@ def _hash(session: _Session, file: io.FileIO, size: int, algorithm: str) -> str:
 
 def _path(repository: Repository, upload: str) -> Path:
     if not _ID.fullmatch(upload):
-        raise _unknown(upload)
+        raise _unknown()
     return repository.uploads / upload
 
 
-def _unknown(upload: str) -> ApiError:
+def _unknown() -> ApiError:
     return ApiError(404, "BLOB_UPLOAD_UNKNOWN", "no such upload in this repository")
 
 

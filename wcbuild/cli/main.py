@@ -31,6 +31,7 @@ COMMANDS = {
     "pull": "bring an image from a registry",
     "push": "send an image to a registry",
     "copy": "copy an image between registries, layouts, archives and the local store",
+    "registry": "serve a registry from a folder, and clean it up",
     "login": "remember credentials of a registry",
     "logout": "forget them",
     "prune": "delete what no named image needs",
@@ -122,16 +123,43 @@ def _parser(name: str) -> argparse.ArgumentParser:
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
         allow_abbrev=False,
     )
+    _add_common(parser)
+    return parser
+
+
+def add_actions(
+    parser: argparse.ArgumentParser, texts: Mapping[str, str]
+) -> dict[str, argparse.ArgumentParser]:
+    """Give a command actions of its own, `manifest get`; return the parser of each.
+
+    What the person chose is `args.action`. ``texts`` say what each does.
+    """
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    made = {}
+    for name, text in texts.items():
+        made[name] = actions.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+        )
+        # Flags for every command may stand before the action, and are not reset when they do.
+        _add_common(made[name], default=argparse.SUPPRESS)
+    return made
+
+
+def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     every = parser.add_argument_group("for every command")
-    every.add_argument("--root", type=Path, metavar="DIR", help="where the local store is")
+    every.add_argument(
+        "--root", type=Path, metavar="DIR", default=default, help="where the local store is"
+    )
     every.add_argument(
         "--insecure-registry",
         action="append",
         metavar="HOST",
+        default=default,
         help="a registry that may speak plain HTTP",
     )
-    every.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser
+    every.add_argument(
+        "--debug", action="store_true", default=default or False, help="show tracebacks"
+    )
 
 
 def _overview() -> str:
