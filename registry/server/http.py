@@ -72,6 +72,7 @@ class Server(HTTPServer):
     request_queue_size = 128
     max_request_header_size = MAX_HEADER_BYTES
     keep_alive_conn_limit = _KEPT_ALIVE
+    expiration_interval = 0.1  # also how long stopping waits for the thread that accepts
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class Server(HTTPServer):
 
 
 class _Tls(Adapter):
-    """TLS whose handshake is part of the first read, and so waits in a thread of its own."""
+    """TLS whose handshake is left to the thread of the first request."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
@@ -249,10 +250,14 @@ class _Connection(HTTPConnection):
         with self.server.active_lock:
             self.server.active.add(self)
         try:
+            if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
+                self.socket.do_handshake()  # within the socket's time limit as a whole
             return bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot's stubs
-        except OSError as error:
-            if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+        except ssl.SSLError as error:
+            if error.reason == "HTTP_REQUEST":
                 self._say_that_this_is_tls()
+            return False
+        except OSError:
             return False
         finally:
             with self.server.active_lock:

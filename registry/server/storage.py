@@ -32,6 +32,7 @@ from typing import BinaryIO
 
 from registry.blobs import BlobDirectory
 from registry.errors import (
+    DigestMismatchError,
     InvalidDigestError,
     InvalidDocumentError,
     InvalidReferenceError,
@@ -263,7 +264,6 @@ class Repository:
 
         Raises:
             NotFoundError, StoreError
-            DigestMismatchError: what lies on the disk is damaged.
         """
         return self.manifest(self.digest_of(tag_or_digest))[1]
 
@@ -398,8 +398,8 @@ class Repository:
         """Return a manifest, verified, and its descriptor with ``digest``; keep it for a while.
 
         Raises:
-            NotFoundError, StoreError
-            DigestMismatchError: what lies on the disk is damaged.
+            NotFoundError
+            StoreError: it cannot be read, or is damaged.
         """
         self.size(digest, self.manifests)
         return self.read_manifest(digest)
@@ -412,7 +412,10 @@ class Repository:
                 raw = read_limited(path, MAX_MANIFEST_BYTES, what)
             except (FileNotFoundError, NotADirectoryError):
                 raise NotFoundError(what, self.name) from None
-        document = parse(check_bytes(raw, digest, what), what=what)
+        try:
+            document = parse(check_bytes(raw, digest, what), what=what)
+        except (DigestMismatchError, InvalidDocumentError) as error:
+            raise StoreError(str(path), f"is damaged ({error})") from error
         return document, replace(document.descriptor, digest=digest)
 
     def put_manifest(

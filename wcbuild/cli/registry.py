@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -100,7 +101,12 @@ def _serve(invocation: Invocation) -> int:
     ):
         invocation.stdout.write(f"serving {registry.url}\n")
         invocation.stdout.flush()
-        threading.Event().wait()
+        try:
+            threading.Event().wait()
+        finally:
+            # What was acknowledged is safe, so who cannot wait may end us at once.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
     return 0
 
 
