@@ -25,7 +25,7 @@ from registry.server.access import (
     parse_rules,
 )
 from registry.server.api import Api
-from registry.server.collect import GRACE_S, UPLOAD_EXPIRY_S, Collected, collect
+from registry.server.garbage import GRACE_S, UPLOAD_EXPIRY_S, Collected, collect
 from registry.server.http import Emit, Server
 from registry.server.proxy import PullThrough
 from registry.server.storage import Storage

@@ -1,10 +1,14 @@
 """Registries behind TLS: whose certificate counts, and that nothing is tried without it."""
 
 import datetime as dt
+import ipaddress
 import ssl
 
 import pytest
-from certificates import make_certificate
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from registry.errors import UnreachableError
 from registry.reference import Reference
@@ -18,7 +22,30 @@ def certificate(tmp_path):
     """Make a server's certificate and key, its own authority; return the file that holds both."""
 
     def make(name: str = "127.0.0.1", *, expires: dt.datetime = NOW + DAY) -> str:
-        return str(make_certificate(tmp_path, name, expires=expires))
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        alternative = x509.IPAddress(ipaddress.ip_address(name))
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - 9 * DAY)
+            .not_valid_after(expires)
+            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        path = tmp_path / f"{name}.pem"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            + made.public_bytes(serialization.Encoding.PEM)
+        )
+        return str(path)
 
     return make
 

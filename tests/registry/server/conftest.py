@@ -7,6 +7,7 @@ import os
 import time
 
 import pytest
+from clients import describe, new_client, new_docker_registry  # noqa: F401 - fixtures
 from talk import RegistryProcess, Talk
 
 from registry.server import ServerSettings, serve
@@ -31,7 +32,7 @@ def new_registry(tmp_path):
                     client=client,
                 )
             )
-            registry.talk, registry.log = Talk(registry.url), log
+            registry.talk, registry.log = Talk(registry._server.url), log
             return registry
 
         yield make

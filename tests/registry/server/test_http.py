@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from certificates import make_certificate
+from certificates import Authority
 from talk import Talk, digest_of
 
 BLOB = os.urandom(3_000_000)
@@ -225,9 +225,10 @@ def test_being_told_twice_ends_it_at_once(new_process):
 @pytest.fixture
 def secure(new_registry, tmp_path):
     """A registry with TLS; its `connect` speaks it, its `talk` does not."""
-    path = make_certificate(tmp_path)
-    registry = new_registry(tls_certificate=path)
-    context = ssl.create_default_context(cafile=str(path))
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("127.0.0.1")
+    registry = new_registry(tls_certificate=certificate, tls_key=key)
+    context = ssl.create_default_context(cafile=str(authority.file))
 
     def connect() -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(*registry.talk.address, context=context, timeout=10)
