@@ -56,7 +56,7 @@ _MAX_TRAILER_BYTES = 8 * 1024
 _MAX_DRAINED = 64 * 1024
 _LINGER_S = 2.0
 _QUEUED = 512
-_KEPT_ALIVE = 1000
+_CONNECTIONS = 1000
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _BAD_VALUE = re.compile(r"[^\t\x20-\x7e]")
@@ -71,7 +71,7 @@ class Server(HTTPServer):
     protocol = "HTTP/1.1"
     request_queue_size = 128
     max_request_header_size = MAX_HEADER_BYTES
-    keep_alive_conn_limit = _KEPT_ALIVE
+    keep_alive_conn_limit = _CONNECTIONS
     expiration_interval = 0.1  # also how long stopping waits for the thread that accepts
 
     def __init__(
@@ -105,6 +105,17 @@ class Server(HTTPServer):
         host, port = self.bind_addr
         scheme = "https" if self.ssl_adapter is not None else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def process_conn(self, conn: Any) -> None:
+        """Give a connection to a thread, a new one only once it says something."""
+        if conn.is_new:
+            conn.is_new = False
+            if self.can_add_keepalive_connection:
+                self.put_conn(conn)
+            else:
+                conn.close()
+        else:
+            super().process_conn(conn)
 
     def stop(self) -> None:
         """Accept nothing more, let requests end for the grace period, then cut them off."""
@@ -241,6 +252,7 @@ class _HttpRequest(HTTPRequest):
 class _Connection(HTTPConnection):
     RequestHandlerClass = _HttpRequest
     rbufsize = 64 * 1024
+    is_new = True
 
     def __init__(self, server: Server, sock: socket.socket, _makefile_of_cheroot: Any) -> None:
         super().__init__(server, sock, _makefile)
@@ -309,6 +321,7 @@ class SocketBody:
         self._chunked = length is None
         self._invite = invite
         self._connection = connection
+        self._window_s = window_s
         self._pace = _Pace(window_s)
 
     @property
@@ -328,7 +341,7 @@ class SocketBody:
         self.received += len(data)
         self._left -= len(data)
         if not self._left:
-            if self._chunked and self._connection.rfile.readline(2) != b"\r\n":
+            if self._chunked and self._line(2) != b"\r\n":
                 raise BrokenBodyError("a chunk is longer than it says")
             self.finished = not self._chunked
         return data
@@ -344,21 +357,26 @@ class SocketBody:
         return data
 
     def _next_chunk(self) -> bool:
-        began = time.monotonic()
-        match = _CHUNK_SIZE.fullmatch(self._connection.rfile.readline(_MAX_CHUNK_LINE))
+        match = _CHUNK_SIZE.fullmatch(self._line(_MAX_CHUNK_LINE))
         if match is None:
             raise BrokenBodyError("the size of a chunk is not a number")
-        self._pace.moved(0, time.monotonic() - began)
         self._left = int(match[1], 16)
         if self._left:
             return True
         trailers = 0
-        while (line := self._connection.rfile.readline(_MAX_TRAILER_BYTES)) != b"\r\n":
+        while (line := self._line(_MAX_TRAILER_BYTES)) != b"\r\n":
             trailers += len(line)
             if not line.endswith(b"\r\n") or trailers > _MAX_TRAILER_BYTES:
                 raise BrokenBodyError("trailers do not end")
         self.finished = True
         return False
+
+    def _line(self, limit: int) -> bytes:
+        rfile = self._connection.rfile
+        rfile.raw.deadline = time.monotonic() + self._window_s
+        line: bytes = rfile.readline(limit)
+        rfile.raw.forget_deadline()
+        return line
 
 
 def _buffered(rfile: Any) -> bool:

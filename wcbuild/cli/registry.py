@@ -92,7 +92,10 @@ def _serve(invocation: Invocation) -> int:
     args, settings = invocation.args, _settings(invocation.args)
     client = open_client(invocation.registries) if settings.upstream else None
     if settings.htpasswd and not settings.tls_certificate and not _is_private(settings):
-        invocation.stderr.write("WARNING: passwords cross the network unencrypted; use --tls-cert\n")
+        invocation.stderr.write(
+            "WARNING: passwords cross the network unencrypted; use --tls-cert\n"
+        )
+    _allow_many_files()
     log = None if args.quiet else _AccessLog(invocation.stderr)
     with (
         _logging(invocation.stderr, debug=args.debug),
@@ -181,6 +184,14 @@ def _address(text: str) -> tuple[str, int]:
     if not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
         raise UsageError(f'--listen "{text}": write HOST:PORT')
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - as the user asks
+
+
+def _allow_many_files() -> None:
+    """Take all open files that we may have: each connection is one, and each blob on its way."""
+    import resource  # noqa: PLC0415 - only here
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _is_private(settings: ServerSettings) -> bool:

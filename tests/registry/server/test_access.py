@@ -280,7 +280,9 @@ def test_a_wrong_password_gets_no_token(tokens):
 
 def test_tokens_outlive_a_restart(new_registry, htpasswd, tmp_path):
     first = new_registry(htpasswd=htpasswd, tokens=True)
-    token = first.talk("GET", "/token?scope=repository:a:pull,push", Authorization=BOB).json["token"]
+    token = first.talk("GET", "/token?scope=repository:a:pull,push", Authorization=BOB).json[
+        "token"
+    ]
     key = tmp_path / "registry/token.key"
     assert key.stat().st_mode & 0o777 == 0o600
     shutil.copytree(tmp_path / "registry", tmp_path / "copy")

@@ -24,7 +24,8 @@ def attempt(action):
 
 
 @pytest.mark.parametrize(
-    "point", ["blobs.before_rename", "blobs.after_rename", "server.before_referrer", "server.before_tag"]
+    "point",
+    ["blobs.before_rename", "blobs.after_rename", "server.before_referrer", "server.before_tag"],
 )
 def test_f03_killed_while_storing_it_has_what_it_acknowledged_and_takes_the_rest_again(
     new_process, point
@@ -62,9 +63,7 @@ def test_an_upload_goes_on_after_the_registry_was_killed(new_process):
     second = new_process()
     reply = second.talk("GET", place)
     assert (reply.status, reply.headers["Range"]) == (204, "0-499999")
-    reply = second.talk(
-        "PATCH", place, BLOB[500_000:], Content_Range=f"500000-{len(BLOB) - 1}"
-    )
+    reply = second.talk("PATCH", place, BLOB[500_000:], Content_Range=f"500000-{len(BLOB) - 1}")
     assert reply.status == 202
     assert second.talk("PUT", f"{place}?digest={digest_of(BLOB)}").status == 201
     assert second.talk("GET", f"/v2/app/blobs/{digest_of(BLOB)}").body == BLOB
@@ -192,9 +191,7 @@ def test_more_uploads_than_allowed_are_told_to_come_back(new_registry):
     talk = new_registry(threads=8, max_uploads=1).talk
     place = talk.start("app")
     with socket.create_connection(talk.address) as silent:
-        silent.sendall(
-            f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx".encode()
-        )
+        silent.sendall(f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx".encode())
         deadline = time.monotonic() + 10
         while talk("GET", place).headers["Range"] != "0-0" and time.monotonic() < deadline:
             time.sleep(0.02)

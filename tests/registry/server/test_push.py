@@ -376,9 +376,7 @@ def test_a_blob_beyond_the_quota_is_refused_however_it_comes(new_registry, tmp_p
         talk("POST", f"/v2/app/blobs/uploads/?digest={digest}", large),
         talk("PUT", f"{talk.start('app')}?digest={digest}", large),
         talk("PATCH", talk.start("app"), large),
-        talk(
-            "PATCH", talk.start("app"), chunks(large), chunked=True, Transfer_Encoding="chunked"
-        ),
+        talk("PATCH", talk.start("app"), chunks(large), chunked=True, Transfer_Encoding="chunked"),
     ]
     place = talk.start("app")
     talk("PATCH", place, BLOB)
