@@ -163,8 +163,12 @@ def allowed(rules: Iterable[Rule], user: str, scope: Scope) -> bool:
 class Gate(Protocol):
     """Looks at requests before anything is done."""
 
-    def admit(self, request: Request, needed: frozenset[Scope]) -> str:
+    def admit(
+        self, request: Request, needed: frozenset[Scope], wished: frozenset[Scope] = frozenset()
+    ) -> str:
         """Return who asks, empty for nobody known, if they may do what is ``needed``.
+
+        What is ``wished`` for would be of use, too; who has to ask for a token should have it in there.
 
         Raises:
             ApiError: they may not; it says how to prove who one is.
@@ -179,10 +183,10 @@ class Gate(Protocol):
 class OpenGate:
     """Lets everybody do everything."""
 
-    def admit(self, request: Request, needed: frozenset[Scope]) -> str:  # noqa: ARG002 - it asks nothing
+    def admit(self, *_: object) -> str:
         return ""
 
-    def may(self, request: Request, scope: Scope) -> bool:  # noqa: ARG002
+    def may(self, *_: object) -> bool:
         return True
 
 
@@ -194,7 +198,12 @@ class BasicGate:
         self._rules = rules
         self._challenge = {"WWW-Authenticate": f'Basic realm="{realm}", charset="UTF-8"'}
 
-    def admit(self, request: Request, needed: frozenset[Scope]) -> str:
+    def admit(
+        self,
+        request: Request,
+        needed: frozenset[Scope],
+        wished: frozenset[Scope] = frozenset(),  # noqa: ARG002 - a password is good for all
+    ) -> str:
         user = self._user(request)
         # The bare /v2/, which needs nothing, is where clients try a password.
         welcome = bool(needed or user) or any(rule.user == ANONYMOUS for rule in self._rules)

@@ -31,7 +31,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, parse
 from registry.remote.api import DELETE, PULL, PUSH
-from registry.remote.auth import repository_scope
+from registry.remote.auth import Scope, repository_scope
 from registry.server.access import CATALOG, Gate
 from registry.server.messages import (
     Answer,
@@ -47,6 +47,7 @@ from registry.server.storage import (
     Repository,
     Storage,
     check_tag,
+    is_name,
 )
 from registry.server.tokens import TOKEN_PATH, Tokens
 from registry.server.uploads import Place, Uploads, range_of
@@ -174,7 +175,10 @@ class Api:
             raise ApiError(400, "NAME_INVALID", error.reason, detail=name[:255]) from error
         _check_method(request, route.methods)
         handler, actions = route.methods[request.method]
-        user = self._gate.admit(request, repository_scope(name, *actions))
+        wished = frozenset[Scope]()
+        if handler is Api._post_upload and (source := request.parameter("from")):
+            wished = repository_scope(source, "pull") if is_name(source) else wished
+        user = self._gate.admit(request, repository_scope(name, *actions), wished)
         if actions != PULL:
             self._check_writable(actions)
         answer = handler(self, _Call(request=request, repository=repository, rest=rest))

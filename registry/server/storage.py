@@ -64,7 +64,6 @@ _VERSION = b"wcbuild registry 1\n"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
-_MAX_COMPONENT = 255
 _MAX_DIGEST_FILE = 256
 _REFERRER_NAME = re.compile(r"(sha256|sha512)-([0-9a-f]+)", re.ASCII)
 
@@ -77,16 +76,9 @@ class MissingChildrenError(NotFoundError):
         self.missing = missing
 
 
-def check_name(name: str) -> str:
-    """Return ``name`` if it is one that a repository can have.
-
-    Raises:
-        InvalidReferenceError: it is not; above all, it cannot lead out of a folder.
-    """
-    parts_fit = all(len(part) <= _MAX_COMPONENT for part in name.split("/"))
-    if len(name) > MAX_NAME or not parts_fit or not _NAME.fullmatch(name):
-        raise InvalidReferenceError(name[:MAX_NAME], "is not the name of a repository")
-    return name
+def is_name(text: str) -> bool:
+    """Say whether a repository can have that name; above all, it cannot lead out of a folder."""
+    return len(text) <= MAX_NAME and bool(_NAME.fullmatch(text))
 
 
 def check_tag(tag: str) -> str:
@@ -156,7 +148,9 @@ class Storage:
         Raises:
             InvalidReferenceError
         """
-        return Repository(self, check_name(name))
+        if not is_name(name):
+            raise InvalidReferenceError(name[:MAX_NAME], "is not the name of a repository")
+        return Repository(self, name)
 
     def names(self) -> list[str]:
         """Return the names of all repositories that ever had a manifest, sorted."""

@@ -175,14 +175,16 @@ class TokenGate:
         self._url = url
         self._scheme = "https" if tls else "http"
 
-    def admit(self, request: Request, needed: frozenset[Scope]) -> str:
+    def admit(
+        self, request: Request, needed: frozenset[Scope], wished: frozenset[Scope] = frozenset()
+    ) -> str:
         found = self._read(request)
         if found is None:
             problem = "invalid_token" if request.header("authorization") else ""
-            raise self._challenge(request, needed, problem)
+            raise self._challenge(request, needed | wished, problem)
         user, scopes = found
         if not needed <= scopes:
-            raise self._challenge(request, needed, "insufficient_scope")
+            raise self._challenge(request, needed | wished, "insufficient_scope")
         return user
 
     def may(self, request: Request, scope: Scope) -> bool:

@@ -230,10 +230,7 @@ def test_attack_forged_tokens(registry, tmp_path):
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     access = [{"type": "repository", "name": "secret", "actions": ["pull", "push"]}]
-    good = {
-        **{"iss": "wcbuild", "aud": "wcbuild", "sub": "bob", "nbf": 0, "exp": 2**33},
-        "access": access,
-    }
+    good = dict(iss="wcbuild", aud="wcbuild", sub="bob", nbf=0, exp=2**33, access=access)  # noqa: C408
 
     def status(claims, secret, algorithm="ES256", **more):
         token = jwt.encode(claims, secret, algorithm=algorithm, **more)

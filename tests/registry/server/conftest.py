@@ -7,7 +7,7 @@ import os
 import time
 
 import pytest
-from clients import describe, new_client, new_docker_registry  # noqa: F401 - fixtures
+from clients import ali, describe, new_client, new_docker_registry  # noqa: F401 - fixtures
 from talk import RegistryProcess, Talk
 
 from registry.server import ServerSettings, serve

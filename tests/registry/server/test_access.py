@@ -6,6 +6,7 @@ import shutil
 import time
 
 import pytest
+from talk import digest_of
 
 from registry.errors import StoreError, UnauthorizedError
 from registry.oci import mediatypes
@@ -213,6 +214,12 @@ def test_a_challenge_says_where_tokens_are_and_for_what(tokens):
         f'Bearer realm="{tokens.url}/token",service="wcbuild",scope="repository:team/app:pull,push"'
     )
     assert "scope" not in tokens.talk("GET", "/v2/").headers["WWW-Authenticate"]
+    mount = f"/v2/team/app/blobs/uploads/?mount={digest_of(b'x')}&from=shared"
+    challenge = tokens.talk("POST", mount).headers["WWW-Authenticate"]
+    assert 'scope="repository:shared:pull repository:team/app:pull,push"' in challenge
+    # But who has no token for it just uploads.
+    token = tokens.token("repository:team/app:pull,push", who=BOB)
+    assert tokens.talk("POST", mount, Authorization=token).status == 202
 
 
 def test_the_challenge_leads_to_the_outside_address(new_registry, htpasswd):

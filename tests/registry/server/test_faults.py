@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 from talk import digest_of
@@ -124,7 +125,7 @@ def push_steadily(process, number: int, stop: threading.Event, acknowledged: lis
         count += 1
         name, tag = f"app{number}", f"{process.port}-{count}"
         content = random.Random(f"{name}{tag}").randbytes(200_000)
-        if attempt(lambda: process.talk.push(name, tag, content, b"shared")) is None:
+        if attempt(partial(process.talk.push, name, tag, content, b"shared")) is None:
             return
         acknowledged.append((name, tag))
 
