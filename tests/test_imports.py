@@ -35,12 +35,20 @@ FLOORS = (
         "wcbuild.context",
         "wcbuild.machine",
         "wcbuild.access",
+        "wcbuild.annotations",
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
+    (
+        "wcbuild.bases",
+        "wcbuild.export",
+        "wcbuild.collect",
+        "wcbuild.buildplan",
+        "wcbuild.dockerfile.lint",
+        "wcbuild.dockerfile.outline",
+    ),
     ("wcbuild.builder",),
-    ("wcbuild.worker",),
+    ("wcbuild.worker", "wcbuild.calls"),
     ("wcbuild",),
     ("wcbuild.cli",),
     ("wcbuild.__main__",),
@@ -65,7 +73,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "registry.server", "wcbuild.worker")
 

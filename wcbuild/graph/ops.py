@@ -1,4 +1,7 @@
-"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON."""
+"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON.
+
+Paths of an image begin with `/` and have forward slashes and no drive, also those of a Windows image.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ from registry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from wcbuild.dockerfile.source import Span
+
+
+LINUX = "linux"
+WINDOWS = "windows"
+DEFAULT_HOSTNAME = "buildkitsandbox"
+DEFAULT_SHM_SIZE = 64 << 20
+"""Bytes."""
 
 
 class Network(StrEnum):
@@ -80,6 +90,8 @@ class CopyOp:
     exclude: tuple[str, ...] = ()
     keep_owner: bool = False
     """Owners come from the source (a stage or an image); from a build context all is 0:0."""
+    os: str = LINUX
+    """Of the image that is copied into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +101,7 @@ class MkdirOp:
     path: str
     owner: str = ""
     """The USER in force; empty is root."""
+    os: str = LINUX
 
 
 class MountKind(StrEnum):
@@ -126,6 +139,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One `RUN --device`: a name of the Container Device Interface, `vendor.com/class=name`."""
+
+    name: str
+    """Without `=name`, any device of the class."""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOp:
     """RUN. Inputs: the file system, then what mounts refer to."""
 
@@ -136,6 +158,9 @@ class RunOp:
     user: str = ""
     network: Network = Network.DEFAULT
     insecure: bool = False
+    """All capabilities, no filter of system calls, nothing hidden."""
+    devices: tuple[Device, ...] = ()
+    hostname: str = DEFAULT_HOSTNAME
     mounts: tuple[Mount, ...] = ()
     inline: tuple[InlineFile, ...] = ()
     """Scripts (heredocs with a shebang), read-only below `/dev/pipes`."""
@@ -143,8 +168,9 @@ class RunOp:
     """`--add-host`: name and address."""
     ulimits: tuple[tuple[str, int, int], ...] = ()
     """Name without `RLIMIT_`, soft and hard limit."""
-    shm_size: int = 64 * 1024 * 1024
+    shm_size: int = DEFAULT_SHM_SIZE
     """Bytes."""
+    os: str = LINUX
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
     """Predefined proxy arguments: given to the command, never part of a key or the history."""
 
@@ -161,6 +187,8 @@ class Step:
     """Indexes into `Graph.steps`; always smaller than the step's own."""
     label: str = ""
     """What a person sees: `[build 2/4] RUN make`."""
+    stage: str = ""
+    """The stage it belongs to; what several stages may take from belongs to none."""
     spans: tuple[Span, ...] = ()
     no_cache: bool = False
 
