@@ -309,7 +309,7 @@ class Repository:
         with self.relying(), store_errors(path):
             size = os.fstat(fd).st_size
             ours = self._renewed(self.blobs.path(digest))
-            if size in (ours, self._take(self.storage.shared, digest)):
+            if size == ours or size == self._take(self.storage.shared, digest):  # noqa: PLR1714 - lazy
                 os.unlink(path)
                 return
             self.blobs.adopt(fd, path, digest)
@@ -363,7 +363,8 @@ class Repository:
         ours, shared = self.blobs.path(digest), self.storage.shared.path(digest)
         with store_errors(shared):
             _make_folder(shared.parent)
-            with contextlib.suppress(FileExistsError):
+            # Not found: another request has just put its own copy in the place of ours.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
                 os.link(ours, shared)
 
     # -- manifests and tags
