@@ -78,6 +78,29 @@ def collect(
     return replace(found, freed=work.freed)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What has to be known of a manifest; all of a repository's are in memory at once."""
+
+    children: tuple[Digest, ...]
+    subject: Digest | None
+    size: int
+
+    @classmethod
+    def of(cls, document: Manifest | Index) -> _Known:
+        """Take it from a manifest."""
+        entries = (
+            document.manifests
+            if isinstance(document, Index)
+            else (document.config, *document.layers)
+        )
+        return cls(
+            children=tuple(entry.digest for entry in entries),
+            subject=document.subject.digest if document.subject is not None else None,
+            size=len(document.raw),
+        )
+
+
 class _Collection:
     def __init__(self, storage: Storage, before: float, *, dry_run: bool) -> None:
         self._storage = storage
@@ -89,18 +112,21 @@ class _Collection:
 
     def clean(self, repository: Repository, *, untagged: bool) -> tuple[int, int]:
         """Clean a repository that is held alone; return the numbers of manifests and blobs."""
-        documents = {digest: repository.read_manifest(digest)[0] for digest in repository.manifests}
-        removed = self._untagged(repository, documents) if untagged else set()
+        known = {
+            digest: _Known.of(repository.read_manifest(digest)[0])
+            for digest in repository.manifests
+        }
+        removed = self._untagged(repository, known) if untagged else set()
         for digest in removed:
-            self.freed += len(documents[digest].raw)
+            self.freed += known[digest].size
             if not self._dry_run:
                 with contextlib.suppress(RegistryError):
                     repository.forget_manifest(digest)
         needed = {
             child
-            for digest, document in documents.items()
+            for digest, manifest in known.items()
             if digest not in removed
-            for child in _children(document)
+            for child in manifest.children
         }
         blobs = 0
         for digest in repository.blobs:
@@ -128,25 +154,23 @@ class _Collection:
         """Remove what writers that died have left."""
         self._remove_files(self._storage.ingest, lambda name: name.startswith("."), self._before)
 
-    def _untagged(
-        self, repository: Repository, documents: dict[Digest, Manifest | Index]
-    ) -> set[Digest]:
+    def _untagged(self, repository: Repository, known: dict[Digest, _Known]) -> set[Digest]:
         kept: set[Digest] = set()
         reached = [repository.digest_of(tag) for tag in repository.tags()]
         reached += [
-            digest for digest in documents if not self._is_old(repository.manifests.path(digest))
+            digest for digest in known if not self._is_old(repository.manifests.path(digest))
         ]
         referrers: dict[Digest, list[Digest]] = {}
-        for digest, document in documents.items():
-            if document.subject is not None:
-                referrers.setdefault(document.subject.digest, []).append(digest)
+        for digest, manifest in known.items():
+            if manifest.subject is not None:
+                referrers.setdefault(manifest.subject, []).append(digest)
         while reached:
             digest = reached.pop()
-            if digest in kept or digest not in documents:
+            if digest in kept or digest not in known:
                 continue
             kept.add(digest)
-            reached += [*_children(documents[digest]), *referrers.get(digest, ())]
-        return set(documents) - kept
+            reached += [*known[digest].children, *referrers.get(digest, ())]
+        return set(known) - kept
 
     def _is_old(self, path: Path) -> bool:
         try:
@@ -180,9 +204,3 @@ class _Collection:
                     if not self._dry_run:
                         os.unlink(entry.path)
         return removed
-
-
-def _children(document: Manifest | Index) -> tuple[Digest, ...]:
-    if isinstance(document, Index):
-        return tuple(entry.digest for entry in document.manifests)
-    return tuple(blob.digest for blob in (document.config, *document.layers))

@@ -19,7 +19,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -35,6 +35,7 @@ from registry.server.messages import (
     Exchange,
     FileContent,
     Request,
+    StreamContent,
 )
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ _MAX_CHUNK_LINE = 256
 _MAX_TRAILER_BYTES = 8 * 1024
 _MAX_DRAINED = 64 * 1024
 _LINGER_S = 2.0
+_PIECE = 32 * 1024
 _QUEUED = 512
 _CONNECTIONS = 1000
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -383,6 +385,21 @@ def _buffered(rfile: Any) -> bool:
     return bool(StreamReader.has_data(rfile))  # type: ignore[no-untyped-call]  # cheroot's stubs
 
 
+def _send_bytes(connection: socket.socket, data: bytes) -> int:
+    """Send in pieces, each within the socket's time limit as a whole: slower clients are cut off."""
+    for start in range(0, len(data), _PIECE):
+        connection.sendall(data[start : start + _PIECE])
+    return len(data)
+
+
+def _read(content: FileContent) -> Iterator[bytes]:
+    content.file.seek(content.offset)
+    left = content.size
+    while left and (data := content.file.read(min(left, BLOCK))):
+        left -= len(data)
+        yield data
+
+
 class _Gateway(Gateway):
     """Hands one request on and sends the answer."""
 
@@ -457,50 +474,23 @@ class _Gateway(Gateway):
             req.outheaders.append((name.encode("ascii"), value.encode("ascii")))
         unread = not body.finished and not self._drained(body)
         req.close_connection |= unread
-        if isinstance(content, bytes) and req.method != b"HEAD" and size <= BLOCK:
-            sent = self._send_small(content)
-        else:
-            req.ensure_headers_sent()
-            sent = self._send_large(answer) if req.method != b"HEAD" else 0
+        req.ensure_headers_sent()
+        sent = self._send_content(content) if req.method != b"HEAD" else 0
         if unread:
             self._linger()
         return sent
 
-    def _send_small(self, content: bytes) -> int:
-        """Send headers and content; small ones leave in few packets."""
-        self.req.ensure_headers_sent()
-        if content:
-            self.req.conn.socket.sendall(content)
-        return len(content)
-
-    def _send_large(self, answer: Answer) -> int:
-        connection, content = self.req.conn.socket, answer.content
+    def _send_content(self, content: bytes | FileContent | StreamContent) -> int:
+        connection = self.req.conn.socket
         if isinstance(content, bytes):
-            connection.sendall(content)
-            return len(content)
-        if isinstance(content, FileContent):
-            if isinstance(connection, ssl.SSLSocket):
-                return self._send_read(connection, content)
+            return _send_bytes(connection, content)
+        if isinstance(content, FileContent) and not isinstance(connection, ssl.SSLSocket):
             return self._send_file(connection, content)
-        sent = 0
-        for chunk in content.chunks:
-            connection.sendall(chunk)
-            sent += len(chunk)
+        chunks = _read(content) if isinstance(content, FileContent) else content.chunks
+        sent = sum(_send_bytes(connection, chunk) for chunk in chunks)
         if sent != content.size:
             raise BrokenBodyError("what was to be sent ended early")
         return sent
-
-    def _send_read(self, connection: ssl.SSLSocket, content: FileContent) -> int:
-        left = content.size
-        content.file.seek(content.offset)
-        while left:
-            data = content.file.read(min(left, BLOCK))
-            if not data:
-                raise BrokenBodyError("a blob is shorter than it was")
-            # Within the socket's time limit as a whole, so there is no need to count here.
-            connection.sendall(data)
-            left -= len(data)
-        return content.size
 
     def _send_file(self, connection: socket.socket, content: FileContent) -> int:
         window_s = self.req.server.timeout

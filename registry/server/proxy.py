@@ -98,7 +98,11 @@ class PullThrough:
             return repository.tags()
 
     def _remote(self, repository: Repository) -> RemoteRepository:
-        return self._client.repository(Reference.parse(f"{self._host}/{repository.name}"))
+        reference = Reference(registry=self._host, repository=repository.name)
+        if self._host == "docker.io":
+            # There `debian` is `library/debian`.
+            reference = Reference.parse(str(reference))
+        return self._client.repository(reference)
 
     def _fetch_manifest(
         self,

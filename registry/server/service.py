@@ -202,7 +202,8 @@ def _gate(storage: Storage, settings: ServerSettings) -> tuple[Gate, Tokens | No
         rules = (*rules, Rule(user=ANONYMOUS, pattern="*", actions=frozenset(("pull",))))
     if not settings.tokens:
         return BasicGate(passwords, rules, "wcbuild"), None
-    tokens = Tokens(storage.root / "token.key", passwords, rules)
+    key = storage.root / "token.key"
+    tokens = Tokens(key, passwords, rules, read_only=storage.read_only)
     tls = settings.tls_certificate is not None
     return TokenGate(tokens, url=settings.url, tls=tls), tokens
 

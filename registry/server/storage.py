@@ -309,7 +309,7 @@ class Repository:
         with self.relying(), store_errors(path):
             size = os.fstat(fd).st_size
             ours = self._renewed(self.blobs.path(digest))
-            if size == ours or size == self._take(self.storage.shared, digest):  # noqa: PLR1714 - lazy
+            if size == ours or size == self._take(self.storage.shared, digest):
                 os.unlink(path)
                 return
             self.blobs.adopt(fd, path, digest)

@@ -38,31 +38,36 @@ _HOST = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}", re.ASCII)
 class Tokens:
     """Gives tokens to users and reads them again.
 
-    ``key`` is the file of the signing key, made when it is not there.
+    ``key`` is the file of the signing key, made when it is not there, unless ``read_only``: then
+    the key is good for this process.
 
     Raises:
         StoreError
     """
 
-    def __init__(self, key: Path, passwords: Passwords, rules: tuple[Rule, ...]) -> None:
+    def __init__(
+        self, key: Path, passwords: Passwords, rules: tuple[Rule, ...], *, read_only: bool = False
+    ) -> None:
         # Imported here, as what only token authentication needs.
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
         from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
         self._passwords = passwords
         self._rules = rules
+        self._private: Any = ec.generate_private_key(ec.SECP256R1())
         with store_errors(key):
-            if not key.exists():
-                made = ec.generate_private_key(ec.SECP256R1())
-                pem = made.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
+            if key.exists():
+                pem = read_limited(key, _MAX_KEY_BYTES, str(key))
+                self._private = serialization.load_pem_private_key(pem, None)
+            elif not read_only:
+                atomic_write(
+                    key,
+                    self._private.private_bytes(
+                        serialization.Encoding.PEM,
+                        serialization.PrivateFormat.PKCS8,
+                        serialization.NoEncryption(),
+                    ),
                 )
-                atomic_write(key, pem)
-            self._private: Any = serialization.load_pem_private_key(
-                read_limited(key, _MAX_KEY_BYTES, str(key)), None
-            )
         self._public: Any = self._private.public_key()
 
     def answer(self, request: Request) -> Answer:

@@ -15,7 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from registry.oci import mediatypes
+from registry.server.http import Server
 
+# Stopping waits for it, and tests stop hundreds of them.
+Server.expiration_interval = 0.01
 OCTETS = "application/octet-stream"
 
 

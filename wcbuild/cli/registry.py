@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from registry.reference import is_host
 from wcbuild.access import open_client
 from wcbuild.cli.main import Invocation, add_actions
 from wcbuild.cli.render.text import clean
@@ -153,6 +154,8 @@ def _settings(args: argparse.Namespace) -> ServerSettings:
         raise UsageError("--threads and --max-uploads are at least 1")
     if args.url and not args.url.startswith(("http://", "https://")):
         raise UsageError(f'--url "{args.url}" does not begin with http:// or https://')
+    if args.proxy and not is_host(args.proxy):
+        raise UsageError(f'--proxy "{args.proxy}" is not a host; write HOST or HOST:PORT')
     return ServerSettings(
         address=address,
         port=port,

@@ -298,6 +298,15 @@ def test_tokens_outlive_a_restart(new_registry, htpasswd, tmp_path):
     second.talk.push("a", "1")
 
 
+def test_a_read_only_registry_has_tokens_without_writing_a_key(new_registry, htpasswd, tmp_path):
+    new_registry().talk.push("a", "1")
+    registry = new_registry(htpasswd=htpasswd, tokens=True, read_only=True)
+    reply = registry.talk("GET", "/token?scope=repository:a:pull", Authorization=BOB)
+    registry.talk.headers = {"Authorization": f"Bearer {reply.json['token']}"}
+    assert registry.talk.is_whole("a", "1")
+    assert not (tmp_path / "registry/token.key").exists()
+
+
 @pytest.mark.parametrize("is_token", [False, True])
 def test_our_own_client_logs_in_pushes_and_pulls(new_registry, new_client, htpasswd, is_token):
     registry = new_registry(htpasswd=htpasswd, tokens=is_token)
