@@ -29,7 +29,7 @@ from registry.errors import (
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
-from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, parse
+from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from registry.remote.api import DELETE, PULL, PUSH
 from registry.remote.auth import Scope, repository_scope
 from registry.server.access import CATALOG, Gate
@@ -48,6 +48,7 @@ from registry.server.storage import (
     Storage,
     check_tag,
     is_name,
+    read_document,
 )
 from registry.server.tokens import TOKEN_PATH, Tokens
 from registry.server.uploads import Place, Uploads, range_of
@@ -247,13 +248,13 @@ class Api:
 
     def _put_manifest(self, call: _Call) -> Answer:
         digest, tags = self._named(call.request, call.rest)
-        raw = _read_small(call.request)
-        # Parameters of a media type say nothing here; `parse` compares it with what the body says.
+        # Parameters of a media type say nothing here; it is compared with what the manifest says.
         media_type = call.request.header("content-type").partition(";")[0].strip()
-        document = parse(raw, media_type, "manifest")
-        if digest is None:
-            digest = document.descriptor.digest
-        call.repository.put_manifest(document, digest, tags)
+        with self._uploads.slot():
+            document = read_document(_read_small(call.request), media_type, "manifest")
+            if digest is None:
+                digest = document.descriptor.digest
+            call.repository.put_manifest(document, digest, tags)
         headers = {
             "Location": f"/v2/{call.repository.name}/manifests/{digest}",
             "Docker-Content-Digest": digest,

@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from registry.errors import NotFoundError, RegistryError, UnreachableError
 from registry.files import create_temporary, store_errors, write_all
-from registry.image import read_document
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.manifest import Index, Manifest
@@ -22,7 +21,8 @@ from registry.reference import Reference
 from registry.remote.client import Client
 from registry.remote.repository import RemoteRepository
 from registry.server.messages import BrokenBodyError, StreamContent
-from registry.server.storage import Repository
+from registry.server.storage import Repository, read_document
+from registry.store import read_all
 
 BLOCK = 256 * 1024
 MAX_FETCHES = 64
@@ -111,7 +111,8 @@ class PullThrough:
         descriptor: Descriptor,
         tags: tuple[str, ...],
     ) -> tuple[Manifest | Index, Descriptor]:
-        document = read_document(remote, descriptor)
+        raw = read_all(remote, descriptor)
+        document = read_document(raw, descriptor.media_type, f"manifest {descriptor.digest}")
         # What it names comes when somebody asks for it.
         repository.put_manifest(document, descriptor.digest, tags, sparse=True)
         return document, descriptor

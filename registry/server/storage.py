@@ -24,6 +24,7 @@ import errno
 import io
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -64,6 +65,7 @@ _VERSION = b"wcbuild registry 1\n"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_READERS = threading.BoundedSemaphore(2)
 _MAX_DIGEST_FILE = 256
 _REFERRER_NAME = re.compile(r"(sha256|sha512)-([0-9a-f]+)", re.ASCII)
 
@@ -90,6 +92,23 @@ def check_tag(tag: str) -> str:
     if not _TAG.fullmatch(tag):
         raise InvalidReferenceError(tag[:MAX_NAME], "is not a tag")
     return tag
+
+
+def read_document(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest | Index:
+    """Read a manifest that says its own media type, or is plainly one of OCI's; few at a time.
+
+    4 MiB of JSON may become 200 MiB in memory, and clients decide how many come at once.
+
+    Raises:
+        InvalidDocumentError: no manifest, or it was sent as another ``media_type`` than it has.
+        TooLargeError
+    """
+    with _READERS:
+        document = parse(raw, what=what)
+    if media_type not in ("", document.media_type):
+        reason = f'is a "{document.media_type}" and was sent as "{media_type}"'
+        raise InvalidDocumentError(what, reason)
+    return document
 
 
 class Storage:
@@ -236,7 +255,7 @@ class Repository:
         """
         if _is_document(expected):
             raw = stream.read(min(expected.size, MAX_MANIFEST_BYTES) + 1)
-            document = parse(raw, expected.media_type, f"manifest {expected.digest}")
+            document = read_document(raw, expected.media_type, f"manifest {expected.digest}")
             self.put_manifest(document, expected.digest)
             return
         self.prepare()
@@ -408,7 +427,7 @@ class Repository:
             except (FileNotFoundError, NotADirectoryError):
                 raise NotFoundError(what, self.name) from None
         try:
-            document = parse(check_bytes(raw, digest, what), what=what)
+            document = read_document(check_bytes(raw, digest, what), what=what)
         except (DigestMismatchError, InvalidDocumentError) as error:
             raise StoreError(str(path), f"is damaged ({error})") from error
         return document, replace(document.descriptor, digest=digest)
@@ -421,17 +440,14 @@ class Repository:
         *,
         sparse: bool = False,
     ) -> None:
-        """Store a manifest under ``digest``, list it at its subject, then point ``tags`` at it.
+        """Store what `read_document` read under ``digest``, list it at its subject, then tag it.
 
         Its children must be here, unless it may be ``sparse``.
 
         Raises:
             MissingChildrenError: it names what is not here. The subject need not be.
-            InvalidDocumentError: its media type can only be guessed from the outside.
             DigestMismatchError, StoreError: it was not stored, or not tagged.
         """
-        if parse(document.raw).media_type != document.media_type:
-            raise InvalidDocumentError(f"manifest {digest}", "does not say its own media type")
         expected = replace(document.descriptor, digest=digest)
         self.prepare()
         with self.relying():

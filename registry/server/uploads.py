@@ -96,7 +96,7 @@ class Uploads:
             ApiError: no such upload, the wrong place, too large, or somebody else goes on with it.
             BrokenBodyError, TimeoutError, StoreError
         """
-        with self._slot(), self._opened(repository, upload) as (file, session):
+        with self.slot(), self._opened(repository, upload) as (file, session):
             return self._append(session, file, body, place)
 
     def finish(
@@ -110,7 +110,7 @@ class Uploads:
             BrokenBodyError, TimeoutError, StoreError
         """
         path = _path(repository, upload)
-        with self._slot(), self._opened(repository, upload) as (file, session):
+        with self.slot(), self._opened(repository, upload) as (file, session):
             if not session.hashed:
                 session.algorithm = digest.algorithm
             size = self._append(session, file, body, place)
@@ -183,7 +183,12 @@ class Uploads:
             )
 
     @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
+        """Take one of the places for requests that upload, for the `with` block.
+
+        Raises:
+            ApiError: none is free.
+        """
         if not self._slots.acquire(timeout=1):
             raise _too_many("too many uploads at a time")
         try:

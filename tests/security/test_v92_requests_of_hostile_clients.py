@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from talk import Talk, digest_of, manifest
+from talk import RegistryProcess, Talk, digest_of, manifest
 
 from registry.oci import mediatypes
 from registry.oci.manifest import MAX_ENTRIES
@@ -197,6 +197,36 @@ def test_attack_huge_manifests(talk):
             )
         )
         assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_attack_many_large_manifests_at_once(tmp_path):
+    """JSON that grows thirty times in memory, from as many clients as there are threads."""
+    process = RegistryProcess(tmp_path / "registry", "-q")
+    raw = b'{"mediaType": "%s", "schemaVersion": 2, "manifests": [], "x": [' % (
+        mediatypes.OCI_INDEX.encode()
+    )
+    raw += b",".join([b"{}"] * ((4 * 1024 * 1024 - len(raw) - 10) // 3)) + b"]}"
+    statuses: list[int] = []
+
+    def push(number: int) -> None:
+        reply = process.talk(
+            "PUT", f"/v2/app/manifests/{number}", raw, Content_Type=mediatypes.OCI_INDEX
+        )
+        statuses.append(reply.status)
+
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(16)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with open(f"/proc/{process.process.pid}/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    finally:
+        process.stop()
+    assert set(statuses) <= {201, 429}
+    assert statuses.count(201) >= 4
+    assert peak < 800 * 1024, "KiB"
 
 
 def test_v77_attack_index_of_too_many_entries(talk):

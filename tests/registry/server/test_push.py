@@ -267,7 +267,7 @@ def test_a_manifest_sent_as_something_else_than_it_says_is_refused(talk):
     raw = json.dumps(manifest(talk.put_blob("app", b"{}"))).encode()
     reply = talk("PUT", "/v2/app/manifests/1", raw, Content_Type=mediatypes.DOCKER_MANIFEST)
     assert reply.code == "MANIFEST_INVALID"
-    assert "was sent as" in reply.json["errors"][0]["message"]
+    assert "and was sent as" in reply.json["errors"][0]["message"]
 
 
 def test_a_manifest_without_a_media_type_is_what_it_is_sent_as(talk):
