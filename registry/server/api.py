@@ -29,7 +29,7 @@ from registry.errors import (
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
-from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
+from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, encode
 from registry.remote.api import DELETE, PULL, PUSH
 from registry.remote.auth import Scope, repository_scope
 from registry.server.access import CATALOG, Gate
@@ -57,6 +57,9 @@ logger = logging.getLogger(__name__)
 
 PAGE = 1000
 """Entries of one page of a list, at most and unless fewer are asked for."""
+
+_PAGE_BYTES = MAX_MANIFEST_BYTES - 8 * 1024
+"""Of the entries of one page of referrers; with what is around them it is still a manifest."""
 
 MAX_TAGS_AT_ONCE = 100
 """Tags that one manifest can be pushed with."""
@@ -140,12 +143,8 @@ class Api:
             answer = self._dispatch(request)
         except (BrokenBodyError, TimeoutError):
             raise
-        except ApiError as error:
-            answer = error.answer()
-        except RegistryError as error:
-            if isinstance(error, StoreError):
-                logger.warning("store.failed %s", error)
-            answer = _refusal(error).answer()
+        except (ApiError, RegistryError) as error:
+            answer = _told(error)
         except Exception:
             logger.exception("request.failed %s %s", request.method, request.path)
             answer = ApiError(500, "UNKNOWN", "an internal error; the log says more").answer()
@@ -176,13 +175,15 @@ class Api:
             raise ApiError(400, "NAME_INVALID", error.reason, detail=name[:255]) from error
         _check_method(request, route.methods)
         handler, actions = route.methods[request.method]
-        wished = frozenset[Scope]()
-        if handler is Api._post_upload and (source := request.parameter("from")):
-            wished = repository_scope(source, "pull") if is_name(source) else wished
+        source = request.parameter("from") or ""
+        wished = repository_scope(source, *PULL) if is_name(source) else frozenset[Scope]()
         user = self._gate.admit(request, repository_scope(name, *actions), wished)
         if actions != PULL:
             self._check_writable(actions)
-        answer = handler(self, _Call(request=request, repository=repository, rest=rest))
+        try:
+            answer = handler(self, _Call(request=request, repository=repository, rest=rest))
+        except (ApiError, RegistryError) as error:
+            answer = _told(error)
         return replace(answer, user=user)
 
     def _check_writable(self, actions: tuple[str, ...]) -> None:
@@ -215,20 +216,27 @@ class Api:
 
     def _list_referrers(self, call: _Call) -> Answer:
         artifact_type = call.request.parameter("artifactType")
-        entries = {
-            str(entry.digest): entry
-            for entry in call.repository.referrers(Digest(call.rest))
-            if not artifact_type or entry.artifact_type == artifact_type
-        }
-        page, headers = _page(call.request, sorted(entries))
+        count = _count(call.request)
+        entries: dict[Digest, bytes] = {}
+        size, headers = 0, dict[str, str]()
+        last = call.request.parameter("last") or ""
+        for entry in call.repository.referrers(Digest(call.rest), after=last):
+            if artifact_type and entry.artifact_type != artifact_type:
+                continue
+            raw = encode(entry.to_json())
+            size += len(raw)
+            # Annotations may be large: what clients read of an index is limited.
+            if len(entries) >= count or (entries and size > _PAGE_BYTES):
+                headers = _next_page(call.request, len(entries), next(reversed(entries), ""))
+                break
+            entries[entry.digest] = raw
         if artifact_type:
             headers["OCI-Filters-Applied"] = "artifactType"
-        index = {
-            "schemaVersion": 2,
-            "mediaType": mediatypes.OCI_INDEX,
-            "manifests": [entries[digest].to_json() for digest in page],
-        }
-        return json_answer(index, headers=headers, media_type=mediatypes.OCI_INDEX)
+        head = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
+        index = encode(head).removesuffix(b"]}") + b",".join(entries.values()) + b"]}"
+        return Answer(
+            status=200, headers={"Content-Type": mediatypes.OCI_INDEX, **headers}, content=index
+        )
 
     # -- manifests
 
@@ -419,17 +427,29 @@ def _check_method(request: Request, methods: Iterable[str]) -> None:
 
 def _page(request: Request, entries: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the entries of the page that is asked for, and the headers that lead to the next."""
-    last, count = request.parameter("last"), request.parameter("n")
-    if count is not None and not _NUMBER.fullmatch(count):
-        raise ApiError(400, "PAGINATION_NUMBER_INVALID", "n is not a number")
-    size = min(PAGE, PAGE if count is None else int(count))
+    last, count = request.parameter("last"), _count(request)
     left = [entry for entry in entries if last is None or entry > last]
-    page = left[:size]
-    if not page or len(left) <= size:
+    page = left[:count]
+    if len(left) <= count:
         return page, {}
+    return page, _next_page(request, count, page[-1] if page else "")
+
+
+def _count(request: Request) -> int:
+    """Return how many entries a page may have."""
+    text = request.parameter("n")
+    if text is not None and not _NUMBER.fullmatch(text):
+        raise ApiError(400, "PAGINATION_NUMBER_INVALID", "n is not a number")
+    return min(PAGE, PAGE if text is None else int(text))
+
+
+def _next_page(request: Request, count: int, last: str) -> dict[str, str]:
+    """Return the header that leads to the page after ``last``; none if it would be this one again."""
+    if not last:
+        return {}
     query = {name: values[0] for name, values in request.query.items()}
-    query |= {"n": str(size), "last": page[-1]}
-    return page, {"Link": f'<{quote(request.path)}?{urlencode(query)}>; rel="next"'}
+    query |= {"n": str(count), "last": last}
+    return {"Link": f'<{quote(request.path)}?{urlencode(query)}>; rel="next"'}
 
 
 def _read_small(request: Request) -> bytes:
@@ -514,6 +534,13 @@ def _suppressed(action: Callable[[], None]) -> None:
         action()
     except (ApiError, RegistryError):
         logger.debug("cleaning up failed", exc_info=True)
+
+
+def _told(error: ApiError | RegistryError) -> Answer:
+    """Return the answer that tells a client of ``error``."""
+    if isinstance(error, StoreError):
+        logger.warning("store.failed %s", error)
+    return (error if isinstance(error, ApiError) else _refusal(error)).answer()
 
 
 def _refusal(error: RegistryError) -> ApiError:

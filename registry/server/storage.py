@@ -67,7 +67,7 @@ _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _READERS = threading.BoundedSemaphore(2)
 _MAX_DIGEST_FILE = 256
-_REFERRER_NAME = re.compile(r"(sha256|sha512)-([0-9a-f]+)", re.ASCII)
+_MAX_REFERRER_BYTES = 2 * MAX_MANIFEST_BYTES
 
 
 class MissingChildrenError(NotFoundError):
@@ -504,18 +504,17 @@ class Repository:
             with contextlib.suppress(NotFoundError):
                 self._remove(self._referrer(document.subject.digest, digest), "referrer")
 
-    def referrers(self, subject: Digest) -> list[Descriptor]:
-        """Return what refers to ``subject``, in the order of digests."""
-        found = []
+    def referrers(self, subject: Digest, *, after: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``, in the order of digests, from the one ``after`` on."""
         folder = self._referrers / subject.algorithm / subject.hex
         for name in sorted(_visible(folder)):
-            match = _REFERRER_NAME.fullmatch(name)
+            algorithm, _, encoded = name.partition("-")
             # The manifest goes before its entry does.
             with contextlib.suppress(InvalidDigestError, FileNotFoundError):
-                if match and self.manifests.has(Digest(f"{match[1]}:{match[2]}")):
-                    raw = read_limited(folder / name, MAX_MANIFEST_BYTES, name)
-                    found.append(Descriptor.from_json(load_object(raw, name), name))
-        return found
+                digest = Digest(f"{algorithm}:{encoded}")
+                if digest > after and self.manifests.has(digest):
+                    raw = read_limited(folder / name, _MAX_REFERRER_BYTES, name)
+                    yield Descriptor.from_json(load_object(raw, name), name)
 
     def prepare(self) -> None:
         """Make the repository's folder, durably.

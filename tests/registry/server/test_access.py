@@ -142,10 +142,11 @@ def test_users_may_do_everything_and_nobody_else_anything(new_registry, htpasswd
 def test_the_log_says_who_it_was(new_registry, htpasswd):
     registry = new_registry(htpasswd=htpasswd)
     registry.talk("GET", "/v2/", Authorization=ALI)
+    registry.talk("GET", "/v2/none/manifests/1", Authorization=ALI)
     deadline = time.monotonic() + 5
-    while not registry.log and time.monotonic() < deadline:
+    while len(registry.log) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert registry.log[0].user == "ali"
+    assert [(each.user, each.status) for each in registry.log] == [("ali", 200), ("ali", 404)]
 
 
 def test_rules_are_kept(new_registry, htpasswd, rules):

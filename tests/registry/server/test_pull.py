@@ -6,6 +6,7 @@ import pytest
 from talk import OCTETS, digest_of, manifest
 
 from registry.oci import mediatypes
+from registry.oci.manifest import MAX_MANIFEST_BYTES
 
 LAYER = bytes(range(256)) * 400
 
@@ -186,6 +187,25 @@ def test_referrers_come_in_pages_that_keep_the_filter(talk, referrers):
     path = reply.headers["Link"].partition("<")[2].partition(">")[0]
     (second,) = talk("GET", path).json["manifests"]
     assert sorted((first["digest"], second["digest"])) == sorted((found[0], found[2]))
+
+
+def test_a_page_of_referrers_is_never_larger_than_a_manifest(talk):
+    """Annotations are listed, too, and whoever pushes decides how long they are."""
+    subject, config = talk.push("app", "1"), talk.put_blob("app", b"{}")
+    about = {"mediaType": mediatypes.OCI_MANIFEST, "digest": subject, "size": 1}
+    for number in range(5):
+        large = {"n": str(number), "text": "x" * 1_500_000}
+        document = manifest(config, subject=about, annotations=large, artifactType="a/b")
+        talk.put_manifest("app", f"s{number}", document)
+    path, pages, found = f"/v2/app/referrers/{subject}", 0, set()
+    while path:
+        reply = talk("GET", path)
+        assert len(reply.body) <= MAX_MANIFEST_BYTES
+        found |= {entry["annotations"]["n"] for entry in reply.json["manifests"]}
+        path = (reply.headers["Link"] or "").partition("<")[2].partition(">")[0]
+        pages += 1
+    assert found == set("01234")
+    assert pages == 3
 
 
 def test_a_deleted_referrer_is_not_listed(talk, referrers):
