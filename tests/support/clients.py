@@ -87,13 +87,16 @@ def describe():
 
 @pytest.fixture
 def new_docker_registry(tmp_path):
-    """Start Debian's registry; returns its host. ``htpasswd`` makes it ask for ali's password."""
+    """Start Debian's registry; returns its host.
+
+    ``htpasswd`` makes it ask for ali's password, ``first_format`` take Docker's first manifest format.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed")
     running = []
 
-    def start(*, htpasswd: bool = False, port: int = 0) -> str:
+    def start(*, htpasswd: bool = False, port: int = 0, first_format: bool = False) -> str:
         port = port or _free_port()
         root = tmp_path / f"registry{port}"
         root.mkdir(exist_ok=True)
@@ -106,6 +109,8 @@ http: {{addr: "127.0.0.1:{port}"}}
         if htpasswd:
             (root / "htpasswd").write_text(HTPASSWD)
             config += f"auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"
+        if first_format:
+            config += "compatibility: {schema1: {enabled: true}}\n"
         (root / "config.yml").write_text(config)
         process = subprocess.Popen(
             [program, "serve", str(root / "config.yml")],
@@ -121,6 +126,23 @@ http: {{addr: "127.0.0.1:{port}"}}
     for process in running:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def crane_registry():
+    """Start an OCI 1.1 registry, crane's, that forgets everything at its end; give its host."""
+    program = shutil.which("crane")
+    if program is None:
+        pytest.skip("crane is not installed")
+    port = _free_port()
+    with subprocess.Popen(
+        [program, "registry", "serve", "--address", f"127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        _wait_for(port)
+        yield f"127.0.0.1:{port}"
+        process.terminate()
 
 
 def _free_port() -> int:
@@ -141,4 +163,4 @@ def _wait_for(port: int) -> None:
             time.sleep(0.05)
         else:
             return
-    pytest.fail("docker-registry did not start")
+    pytest.fail("the registry did not start")
