@@ -168,6 +168,8 @@ class Places:
             spool = self.store.root / "tmp"
             with open_archive(open(place.path, "rb"), place.path, spool=spool) as archive:
                 yield archive
+        elif place.kind == DOCKER:
+            yield self._client().source(Reference.parse(place.path))
         else:
             yield self.repository(place)
 
