@@ -12,7 +12,6 @@ from typing import BinaryIO, TypeVar
 
 from registry.errors import (
     DigestMismatchError,
-    NotFoundError,
     RegistryError,
     SizeMismatchError,
     UnreachableError,
@@ -84,23 +83,6 @@ class MirroredRepository:
             return self._first(lambda repository: repository.open(descriptor), by_digest=True)
         return self._verified(descriptor, lambda used: self._chain(descriptor, used, 0))
 
-    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Yield what refers to ``subject`` at the first place that knows of anything.
-
-        Raises as `RemoteRepository.referrers`. A mirror need not have been given what refers to its images.
-        """
-
-        def listed(repository: RemoteRepository) -> list[Descriptor]:
-            entries = list(repository.referrers(subject, artifact_type))
-            if not entries:
-                raise NotFoundError(f"referrers of {subject}", repository.name)
-            return entries
-
-        try:
-            return iter(self._first(listed, by_digest=True))
-        except NotFoundError:
-            return iter(())
-
     def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
         """Return a blob's stream that begins with the bytes of ``kept``, which it closes."""
 
@@ -113,6 +95,23 @@ class MirroredRepository:
     def find_blob(self, digest: Digest) -> Descriptor:
         """Return a descriptor of a blob. Raises as `RemoteRepository.find_blob`."""
         return self._first(lambda repository: repository.find_blob(digest), by_digest=True)
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject`` at any place: a mirror need not have been given all of it.
+
+        Raises as `RemoteRepository.referrers`, if nobody knows of anything and not all could say so.
+        """
+        entries: dict[Digest, Descriptor] = {}
+        failures: list[RegistryError] = []
+        for repository in self._candidates(by_digest=True):
+            try:
+                for entry in repository.referrers(subject, artifact_type):
+                    entries.setdefault(entry.digest, entry)
+            except RegistryError as error:
+                failures.append(error)
+        if failures and not entries:
+            raise _told(failures)
+        return iter(entries.values())
 
     def tags(self) -> Iterator[str]:
         """Yield the registry's own tags, of which a mirror has only a part.

@@ -237,3 +237,30 @@ def test_tags_are_the_origins_whatever_a_mirror_has(source, origin, mirror, hold
 def test_a_blob_is_found_at_a_mirror(source, mirror, holding, image):
     holding(mirror)
     assert source(mirror).find_blob(image.layers[0].digest).size == len(BLOB)
+
+
+def test_what_refers_to_an_image_is_listed_wherever_it_is(
+    source, new_client, origin, mirror, holding, image
+):
+    for simulator, note in ((origin, "there"), (mirror, "here")):
+        holding(simulator)
+        repository = new_client().repository(Reference.parse(f"{simulator.host}/team/app"))
+        referrer = Manifest.build(
+            config=image.config,
+            layers=image.layers,
+            subject=image.descriptor,
+            artifact_type="example/note",
+            annotations={"note": note},
+        )
+        repository.put(io.BytesIO(referrer.raw), referrer.descriptor)
+
+    def notes():
+        listed = source(mirror).referrers(image.descriptor.digest, "example/note")
+        return sorted(entry.annotations["note"] for entry in listed)
+
+    assert notes() == ["here", "there"]
+    origin.stop()
+    assert notes() == ["here"]
+    mirror.stop()
+    with pytest.raises(UnreachableError):
+        notes()
