@@ -187,7 +187,7 @@ def check_build(recording):
     try:
         dockerfile = parse_dockerfile(file.data, file="Dockerfile")
     except DockerfileSyntaxError as error:
-        result = check_unreadable(file, error, given)
+        result = check_unreadable(file, error, given.build_args, given.platform)
     else:
         _, result = lower_and_check(dockerfile, file, given, images, ignore_rules(ignore))
     expected = [(each["start"], each["msg"]) for each in recording.outcome.get("warnings", ())]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from wcbuild import calls
-from wcbuild.builder import BuildRequest
 from wcbuild.cli.render.text import clean, excerpt, source_lines, width
 from wcbuild.dockerfile.lint import CheckResult
 from wcbuild.dockerfile.outline import Outline, OutlineMount, TargetList
@@ -20,6 +19,7 @@ from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile, Span
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError, WcbuildError
+from wcbuild.request import BuildRequest
 
 _METHODS = ("build", "check", "lint", "outline", "targets")
 _FORMATS = ("json", "text")

@@ -74,7 +74,7 @@ def lower(
     """
     _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside, observer)
-    target = find_target(dockerfile, options.target)
+    target = find_target(dockerfile, lowering.stage_name(options.target))
     # In the order of the file, as people read it, and without recursion through a thousand stages.
     needed = lowering.needed(target)
     for stage in dockerfile.stages if options.every_stage else needed:
@@ -273,7 +273,20 @@ class Lowering:
         return bool(stage.name) and self._named(stage.name) is not None
 
     def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
-        return self._outside.context(name, platform or self.options.platform)
+        named = self._outside.context(name, platform or self.options.platform)
+        return None if named is None or named.kind is ContextKind.STAGE else named
+
+    def stage_name(self, name: str) -> str:
+        """Return the name of the stage that ``name`` means: a named context may say another."""
+        named = self._outside.context(name, self.options.platform) if name else None
+        if named is None or named.kind is not ContextKind.STAGE:
+            return name
+        if all(stage.name != named.stage.lower() for stage in self._dockerfile.stages):
+            message = (
+                f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
+            )
+            raise SourceError(message)
+        return named.stage
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
@@ -358,6 +371,7 @@ class Lowering:
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
+        name = self.stage_name(name)
         for stage in reversed(self._dockerfile.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -371,7 +385,7 @@ class Lowering:
             return
         state.position = 1
         if named is not None and named.kind is ContextKind.FILES:
-            files = self._context(named.name, span)
+            files, _ = self._context(named, span)
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
@@ -435,9 +449,17 @@ class Lowering:
         """Return the step that gives the empty file system."""
         return self.source(ScratchOp(), "FROM scratch", span)
 
-    def _context(self, name: str, span: Span) -> int:
-        label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
-        return self.source(ContextOp(name=name), label, span)
+    def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
+        """Return the step that offers a context's files, and whether they have owners.
+
+        None is the main context.
+        """
+        if named is None:
+            owned = self.options.owned_context
+            main = ContextOp(name=MAIN_CONTEXT, owned=owned)
+            return self.source(main, "load build context", span), owned
+        op = named.files or ContextOp(name=named.name)
+        return self.source(op, f"load build context {named.name}", span), False
 
     def step(
         self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
@@ -574,12 +596,12 @@ class Lowering:
         state.note("ARG " + " ".join(texts))
 
     def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: no context's have."""
+        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
         if not name:
-            return self._context(MAIN_CONTEXT, span), False
+            return self._context(None, span)
         named = self._named(name, state.platform)
         if named is not None and named.kind is ContextKind.FILES:
-            return self._context(named.name, span), False
+            return self._context(named, span)
         stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True
