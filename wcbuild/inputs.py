@@ -93,11 +93,11 @@ def read_folder(context: Path, file: str | Path | None, stdin: Stdin) -> MainCon
     if not context.is_dir():
         raise ContextError(str(context), "is not a folder")
     if file == STDIN:
-        source, path = _read_stdin(stdin), context / "Dockerfile"
+        source = _read_stdin(stdin)
+        ignore = read_ignore(context, context / "Dockerfile")
     else:
         path, text = _read_dockerfile(context, file)
-        source = SourceFile(name=path.name, data=text)
-    ignore = read_ignore(context, path)
+        source, ignore = SourceFile(name=path.name, data=text), read_ignore(context, path)
     return MainContext(source=source, folder=context.resolve(), ignore=ignore)
 
 

@@ -44,7 +44,7 @@ def run(
 ) -> bytes:
     """Run a command in ``folder`` with these variables and no others, and return its standard output.
 
-    It and all processes it starts have ended when this returns or raises.
+    It has ended when this returns or raises, and whatever it started is killed.
 
     Raises:
         CommandError: it ended with a status that is not 0, said too much, or is not installed.
