@@ -34,11 +34,20 @@ FLOORS = (
         "wcbuild.context",
         "wcbuild.machine",
         "wcbuild.access",
+        "wcbuild.annotations",
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
-    ("wcbuild.builder",),
+    (
+        "wcbuild.bases",
+        "wcbuild.export",
+        "wcbuild.collect",
+        "wcbuild.buildplan",
+        "wcbuild.dockerfile.lint",
+        "wcbuild.inputs",
+    ),
+    ("wcbuild.request", "wcbuild.dockerfile.outline"),
+    ("wcbuild.builder", "wcbuild.calls"),
     ("wcbuild.worker",),
     ("wcbuild",),
     ("wcbuild.cli",),
@@ -61,7 +70,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 

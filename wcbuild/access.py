@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from registry.remote.client import Client
+    from registry.remote.transport import Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +39,12 @@ def open_client(access: RegistryAccess) -> Client:
         mirrors=configuration.mirrors,
     )
     return Client(settings, Credentials.from_environment(access.environment))
+
+
+def open_transport(access: RegistryAccess) -> Transport:
+    """Return what fetches files of ADD and contexts; made only when there are any, as `open_client`."""
+    from registry.remote.settings import Settings  # noqa: PLC0415 - see above
+    from registry.remote.transport import Transport  # noqa: PLC0415 - see above
+
+    insecure = frozenset(access.insecure)
+    return Transport(Settings(insecure=insecure, environment=access.environment, plain=True))

@@ -1,102 +1,70 @@
 """The composition root: from a BuildRequest to a BuildResult.
 
-Here, and in `wcbuild.cli`, is where the host's platform, the environment and the clock are asked.
+Here, in `wcbuild.request` and in `wcbuild.cli`, is where the environment and the clock are asked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.access import RegistryAccess, open_client
-from wcbuild.assemble import image_config, put_image
+from wcbuild.access import open_client
+from wcbuild.annotations import Annotation, Level, parse_annotations, select
+from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
+from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
-from wcbuild.dockerfile.ignore import IgnoreRules
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Lowered, Options, lower
-from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
+from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, declared_args, lower
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.source import SourceFile
+from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import ContextError, SourceError, UsageError
+from wcbuild.errors import DockerfileSyntaxError, UsageError
 from wcbuild.export import Exporter, Output
-from wcbuild.graph.ops import ContextOp, ImageOp, Network
+from wcbuild.graph.merge import merge
+from wcbuild.graph.ops import ContextOp, Graph, ImageOp
+from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.urls import without_secrets
+from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder, read_ignore
 from wcbuild.machine import Machine
+from wcbuild.request import (
+    BuildRequest,
+    BuildResult,
+    is_set,
+    make_options,
+    read_epoch,
+    read_platforms,
+)
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
-from wcbuild.solve.events import Emit, Event, Notice
+from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
+from wcbuild.tree.base import FileTree
 
+if TYPE_CHECKING:
+    from wcbuild.solve.agents import Agent
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
-    """Everything that decides a build; the words are those of the command line."""
-
-    context: str | Path = "."
-    """The folder whose files COPY and ADD may see."""
-    file: str | Path | None = None
-    """The Dockerfile; None is `Dockerfile` in the context."""
-    tags: tuple[str, ...] = ()
-    target: str = ""
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    platform: str = ""
-    """`os/architecture[/variant]`; empty is this machine's, for Linux images."""
-    build_contexts: Mapping[str, str] = field(default_factory=dict)
-    """Name to a folder, `oci-layout://DIR[:TAG][@DIGEST]` or `docker-image://REF`."""
-    outputs: tuple[Output, ...] = ()
-    push: bool = False
-    pull: bool = False
-    """Ask the registry for base images even if they are here."""
-    no_cache: bool = False
-    network: str = "default"
-    add_hosts: tuple[tuple[str, str], ...] = ()
-    ulimits: tuple[tuple[str, int, int], ...] = ()
-    shm_size: int = 64 * 1024 * 1024
-    memory: int = 0
-    """Bytes a RUN may use; 0 is no limit."""
-    cpus: float = 0.0
-    pids_limit: int = 0
-    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
-    root: Path | None = None
-    """Where the store is; None is the usual place."""
-    registries: RegistryAccess = field(default_factory=RegistryAccess)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
-    """What a build gave."""
-
-    image_id: Digest
-    """The config's digest."""
-    descriptor: Descriptor
-    """The manifest in the local store, or, after a push, the one in the registry."""
-    names: tuple[str, ...]
-    """Canonical references that now point to the image."""
-    seconds: float
-
-
-def host_platform() -> Platform:
-    """Return the platform of images that run here; Linux, whatever the host."""
-    return Platform(os="linux", architecture=os.uname().machine).normalized()
+MAX_TOLD = 100
+"""Warnings of the checks that a build says at its end, each with its lines."""
 
 
 def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResult:
@@ -106,19 +74,37 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
     started = time.monotonic()
-    inputs = _read_inputs(request)
-    store = open_store(request.root or default_root(os.environ))
-    try:
-        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
+    with _opened(request, machine, emit) as build:
         descriptor, image_id, names = build.run()
-    finally:
-        store.close()
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
+        warnings=build.warnings,
     )
+
+
+def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan:
+    """Say what `run_build` would do, and do nothing. Base images are looked up, not fetched.
+
+    Raises:
+        WcbuildError, RegistryError: it would fail before it did anything.
+    """
+    with _opened(request, machine, emit) as build:
+        return build.plan()
+
+
+@contextlib.contextmanager
+def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
+    inputs = _read_inputs(request)
+    store = open_store(request.root or default_root(os.environ))
+    try:
+        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
+        with contextlib.closing(build):
+            yield build
+    finally:
+        store.close()
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -135,75 +121,43 @@ def _one_at_a_time(emit: Emit) -> Emit:
 class _Inputs:
     """What is read before anything is opened or written."""
 
-    context: Path
-    dockerfile: Dockerfile
-    ignore: IgnoreRules | None
+    context: MainContext | None
+    """None is yet to be fetched."""
     tags: tuple[Reference, ...]
-    epoch: int | None
+    platforms: tuple[Platform, ...]
+    annotations: tuple[Annotation, ...]
+    agents: Mapping[str, Agent]
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
-    context = Path(request.context)
-    if not context.exists():
-        raise ContextError(str(context), "there is no such folder")
-    if not context.is_dir():
-        raise ContextError(str(context), "is not a folder")
-    path, text = _read_dockerfile(request, context)
+    context = None
+    if not is_remote(request.context):
+        context = read_folder(Path(request.context), request.file, request.stdin)
     return _Inputs(
-        context=context.resolve(),
-        dockerfile=parse_dockerfile(text, file=path.name),
-        ignore=_read_ignore(context, path),
+        context=context,
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
-        epoch=_epoch(request.build_args),
+        platforms=read_platforms(request.platform),
+        annotations=parse_annotations(request.annotations),
+        agents=_find_agents(request.ssh),
     )
 
 
-def _read_dockerfile(request: BuildRequest, context: Path) -> tuple[Path, bytes]:
-    path = Path(request.file) if request.file else context / "Dockerfile"
-    if not request.file and not path.exists() and (context / "dockerfile").exists():
-        path = context / "dockerfile"
-    try:
-        if path.is_dir():
-            raise SourceError(f'"{path}" is a folder, not a Dockerfile')
-        with path.open("rb") as file:
-            text = file.read(MAX_DOCKERFILE_BYTES + 1)
-    except FileNotFoundError as error:
-        near = did_you_mean(path.name, _names(path.parent))
-        raise SourceError(
-            f'there is no Dockerfile "{path}"', hint=near or "name it with -f"
-        ) from error
-    except OSError as error:
-        raise SourceError(f'cannot read "{path}": {error.strerror}') from error
-    # The parser refuses what is longer.
-    return path, text
+def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BuiltImage:
+    """One platform's image in the local store."""
 
-
-def _read_ignore(context: Path, dockerfile: Path) -> IgnoreRules | None:
-    """Read the Dockerfile's own ignore file, or else the context's."""
-    own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    for path in (own, context / ".dockerignore"):
-        try:
-            with path.open("rb") as file:
-                return IgnoreRules.parse(file.read(MAX_DOCKERFILE_BYTES))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ContextError(str(path), error.strerror or str(error)) from error
-    return None
-
-
-def _epoch(build_args: Mapping[str, str]) -> int | None:
-    text = build_args.get("SOURCE_DATE_EPOCH", "")
-    if text and not text.isdecimal():
-        raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
-    return int(text) if text else None
+    platform: Platform
+    descriptor: Descriptor
+    image_id: Digest
+    files: FileSystem
 
 
 class _Build:
@@ -223,6 +177,15 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
+        self.warnings: tuple[LintWarning, ...] = ()
+        self._fetcher = Fetcher(
+            store,
+            request.registries,
+            secrets=request.secrets,
+            agent=inputs.agents.get("default"),
+            keep_git_dir=is_set(request.build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"),
+            cancel=self._cancel,
+        )
         self._exporter = Exporter(
             store, emit, partial(open_client, request.registries), self._cancel
         )
@@ -236,93 +199,184 @@ class _Build:
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
-        request, identity = self._request, self._machine.identity
-        self._exporter.check(request.outputs, self._inputs.tags, push=request.push)
-        folders = self._bases.folders()
-        lowered = lower(self._inputs.dockerfile, self._options(), self._bases)
+        request = self._request
+        self._exporter.check(
+            request.outputs,
+            self._inputs.tags,
+            push=request.push,
+            index=self._makes_index(),
+        )
+        if not self._makes_index() and any(
+            each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
+        ):
+            raise UsageError("--annotation index: there is no index; several platforms make one")
+        # Before there is anything of our own that it could take for that of somebody who died.
+        layers = self._layers()
+        main = self._main_context()
+        graph, plans, epoch = self._lower(main, self._parse(main.source))
+        with self._executor(graph, main, epoch, layers) as executor:
+            results = Solver(executor, self._emit, self._cancel).solve(graph)
+            # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
+            for step in graph.steps:
+                if isinstance(step.op, ImageOp):
+                    self._bases.keep(step.op.digest)
+            images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
+            descriptor, image_id = self._joined(images)
+        for reference in self._inputs.tags or (None,):
+            self._store.name_image(descriptor, reference)
+        names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
+        self._emit(Notice(level="info", text=f"image {image_id} {names}"))
+        trees = {image.platform: partial(layers.tree, image.files) for image in images}
+        for output in request.outputs:
+            self._exporter.write(output, descriptor, self._inputs.tags, trees)
+        if request.push:
+            descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
+        return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
+
+    def plan(self) -> BuildPlan:
+        """Say what would be built, and what of it is there already. Files are read, and no more."""
+        layers = self._layers()
+        main = self._main_context()
+        dockerfile = self._parse(main.source)
+        graph, plans, epoch = self._lower(main, dockerfile)
+        with self._executor(graph, main, epoch, layers, thorough=True) as executor:
+            known = Solver(executor, self._emit, self._cancel).known(graph)
+        return make_plan(dockerfile, graph, plans, frozenset(known))
+
+    def close(self) -> None:
+        """Remove the files that were only for this build."""
+        self._fetcher.close()
+
+    def _main_context(self) -> MainContext:
+        """Return the main context, fetched now if it is not a folder."""
+        if self._inputs.context is not None:
+            return self._inputs.context
+        request = self._request
+        shown = without_secrets(str(request.context))
+        self._emit(Notice(level="info", text=f"load build context {shown}"))
+        return self._fetcher.read(str(request.context), request.file, request.stdin)
+
+    def _parse(self, source: SourceFile) -> Dockerfile:
+        """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
+        try:
+            return parse_dockerfile(source.data, file=source.name)
+        except DockerfileSyntaxError as error:
+            platform = self._inputs.platforms[0]
+            self._tell(check_unreadable(source, error, self._request.build_args, platform))
+            raise
+
+    def _tell(self, result: CheckResult) -> None:
+        self.warnings = result.warnings
+        for warning in result.warnings[:MAX_TOLD]:
+            self._emit(Warned(warning=warning, source=result.source))
+        more = len(result.warnings) - MAX_TOLD
+        if more > 0:
+            text = f"{more} more warnings of the checks; --check shows all"
+            self._emit(Notice(level="warning", text=text))
+
+    def _lower(
+        self, main: MainContext, dockerfile: Dockerfile
+    ) -> tuple[Graph, list[ImagePlan], int | None]:
+        """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
+        platforms = self._inputs.platforms
+        first, *others = [make_options(self._request, platform, main) for platform in platforms]
+        # The checks speak once, for the first platform.
+        checked, result = lower_and_check(dockerfile, main.source, first, self._bases, main.ignore)
+        self._tell(result)
+        if checked is None:
+            raise result.error or AssertionError
+        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in others)]
+        self._warn_of_unused(checked.unused_build_args, dockerfile)
+        graph, places = merge([each.graph for each in lowered])
+        plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
+        return graph, plans, read_epoch(checked.source_date_epoch, main.moment)
+
+    def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
+        """Say which build arguments changed nothing: mostly they are misspelt."""
+        for name in names:
+            hint = did_you_mean(name, sorted(declared_args(dockerfile)))
+            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
+            self._emit(Notice(level="warning", text=text))
+
+    def _layers(self) -> Layers:
+        identity = self._machine.identity
         snapshotter = choose_snapshotter(self._store.root, identity)
         sweep(self._store, snapshotter.sweep)
-        layers = Layers(
+        return Layers(
             self._store,
             snapshotter,
             ownership=identity.full_ownership,
             devices=not identity.userns,
         )
-        contexts = self._contexts(lowered, folders)
+
+    @contextlib.contextmanager
+    def _executor(
+        self,
+        graph: Graph,
+        main: MainContext,
+        epoch: int | None,
+        layers: Layers,
+        *,
+        thorough: bool = False,
+    ) -> Iterator[StepExecutor]:
+        """Make what executes the graph's steps, and end it after the `with` block."""
+        request, identity = self._request, self._machine.identity
+        contexts = self._contexts(graph, main)
         executor = StepExecutor(
             layers=layers,
             cache=LocalCache(self._store.root / "cache", self._store.has),
             images=self._bases,
             contexts=contexts,
-            snapshotter=snapshotter,
+            remotes=self._fetcher.remotes,
+            snapshotter=layers.snapshotter,
             sandbox=self._machine.sandbox,
             scratch=self._store.scratch_file,
             cancel=self._cancel,
-            epoch=self._inputs.epoch,
-            salt=f"owners={identity.full_ownership} epoch={self._inputs.epoch}",
+            epoch=epoch,
+            salt=f"owners={identity.full_ownership} epoch={epoch}",
             limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
             mounts=Mounts(
                 layers=layers,
-                snapshotter=snapshotter,
+                snapshotter=layers.snapshotter,
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(
                     values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                    agents=self._inputs.agents,
                 ),
+                scratch=self._store.scratch_folder,
+                device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
+            thorough=thorough,
         )
         try:
-            results = Solver(executor, self._emit, self._cancel).solve(lowered.graph)
-            descriptor, image_id, files = self._assemble(lowered, results)
+            yield executor
         finally:
             executor.close()
             for tree in contexts.values():
-                tree.save()
-        for reference in self._inputs.tags or (None,):
-            self._store.name_image(descriptor, reference)
-        names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
-        self._emit(Notice(level="info", text=f"image {image_id} {names}"))
-        for output in request.outputs:
-            self._exporter.write(output, descriptor, self._inputs.tags, partial(layers.tree, files))
-        if request.push:
-            descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
-        return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
+                if isinstance(tree, LocalTree):
+                    tree.save()
 
-    def _options(self) -> Options:
-        request = self._request
-        platform = Platform.parse(request.platform) if request.platform else host_platform()
-        return Options(
-            platform=platform,
-            build_platform=host_platform(),
-            target=request.target,
-            build_args=request.build_args,
-            labels=request.labels,
-            network=Network(request.network),
-            hosts=request.add_hosts,
-            ulimits=request.ulimits,
-            shm_size=request.shm_size,
-            no_cache=request.no_cache,
-        )
-
-    def _contexts(self, lowered: Lowered, folders: Mapping[str, Path]) -> dict[str, LocalTree]:
+    def _contexts(self, graph: Graph, main: MainContext) -> dict[str, FileTree]:
         """Open the contexts that the graph refers to."""
-        contexts = {}
-        for step in lowered.graph.steps:
+        contexts: dict[str, FileTree] = {}
+        for step in graph.steps:
             if not isinstance(step.op, ContextOp):
                 continue
             name = step.op.name
-            main = name == MAIN_CONTEXT and name not in folders
-            root = self._inputs.context if main else folders[name.lower()].resolve()
-            rules = self._inputs.ignore if main else _read_ignore(root, root / "Dockerfile")
+            if name == MAIN_CONTEXT and main.tree is not None:
+                contexts[name] = main.tree
+                continue
+            if name == MAIN_CONTEXT and main.folder is not None:
+                root, rules = main.folder, main.ignore
+            else:
+                root = self._bases.folder(name).resolve()
+                rules = read_ignore(root, root / "Dockerfile")
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts
 
-    def _assemble(
-        self, lowered: Lowered, results: list[Result]
-    ) -> tuple[Descriptor, Digest, FileSystem]:
-        plan = lowered.plan
+    def _assemble(self, plan: ImagePlan, results: list[Result], now: str) -> _BuiltImage:
         files = results[plan.rootfs]
         if not isinstance(files, FileSystem):
             raise TypeError(files)
@@ -332,17 +386,36 @@ class _Build:
             made = results[line.step] if line.step is not None else None
             if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
                 created[line.step] = made.layer().created
-        config = image_config(
-            plan,
-            [layer.diff_id for layer in layers],
-            created,
-            now=timestamp(self._inputs.epoch),
-        )
-        # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
-        for step in lowered.graph.steps:
-            if isinstance(step.op, ImageOp):
-                self._bases.keep(step.op.digest)
+        config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
         descriptor, image_id = put_image(
-            config, [layer.descriptor for layer in layers], self._store, self._request.annotations
+            config,
+            [layer.descriptor for layer in layers],
+            self._store,
+            select(self._inputs.annotations, Level.MANIFEST, plan.platform),
         )
-        return descriptor, image_id, files
+        return _BuiltImage(
+            platform=plan.platform, descriptor=descriptor, image_id=image_id, files=files
+        )
+
+    def _joined(self, images: list[_BuiltImage]) -> tuple[Descriptor, Digest]:
+        """Return what the build gives: its only image, or an index of them."""
+        annotations = self._inputs.annotations
+        if not self._makes_index():
+            [image] = images
+            own = select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform)
+            return replace(image.descriptor, annotations=own), image.image_id
+        manifests = [
+            replace(
+                image.descriptor,
+                platform=image.platform,
+                annotations=select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform),
+            )
+            for image in images
+        ]
+        index = put_index(manifests, self._store, select(annotations, Level.INDEX))
+        own = select(annotations, Level.INDEX_DESCRIPTOR)
+        return replace(index, annotations=own), index.digest
+
+    def _makes_index(self) -> bool:
+        forced = is_set(self._request.build_args, "BUILDKIT_MULTI_PLATFORM")
+        return forced or len(self._inputs.platforms) > 1

@@ -18,6 +18,8 @@ class Settings:
 
     insecure: frozenset[str] = frozenset()
     """Hosts (`host`, `host:port`, `*.domain`) that may speak plain HTTP or show any certificate."""
+    plain: bool = False
+    """All hosts may speak plain HTTP: for files that anybody may see, not for registries."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that say where proxies and certificates are; no others are read."""
     certificate_folders: tuple[Path, ...] = ()
@@ -45,7 +47,7 @@ class Settings:
 
     def may_be_plain(self, host: str) -> bool:
         """Say whether ``host`` may be spoken to without TLS."""
-        return is_loopback(host) or self.is_insecure(host)
+        return self.plain or is_loopback(host) or self.is_insecure(host)
 
     def ca_bundle(self) -> str:
         """Return the file or folder of trusted authorities; empty means the one `requests` brings."""

@@ -1,128 +1,80 @@
-"""Whole Dockerfiles: the image config, the history and the refusals, as BuildKit's front end has them."""
+"""Whole Dockerfiles: the image config, the history, the operations and the refusals of BuildKit."""
 
-import json
+import pytest
+from recordings import edge_cases, integration, lowered
 
 from registry.errors import RegistryError
-from registry.oci.config import ImageConfig
-from registry.oci.digest import sha256
-from registry.oci.platform import Platform
-from registry.reference import Reference
-from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
-from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import WcbuildError
+from wcbuild.solve.cache import timestamp
 
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+WINDOWS = "windows/amd64"
 
 
-class FakeImages:
-    """Any reference gives the image that the recordings were made with."""
-
-    def __init__(self, cmd):
-        self.cmd = cmd
-
-    def has_context(self, name):
-        return False
-
-    def is_folder(self, name):
-        return False
-
-    def image(self, name, platform):
-        reference = Reference.parse(name).with_default_tag()
-        raw = {
-            "architecture": platform.architecture,
-            "os": platform.os,
-            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "a" * 64]},
-            "history": [
-                {
-                    "created": "2024-01-01T00:00:00Z",
-                    "created_by": f"fake base layer of {reference}",
-                }
-            ],
-            "config": {"Env": [PATH], "Cmd": self.cmd},
+def check_image(recording):
+    """Compare config and history, or the fact of a refusal."""
+    try:
+        found = {platform: lowered(recording, platform) for platform in recording.platforms}
+    except (WcbuildError, RegistryError) as error:
+        return None if recording.error else f"{recording.dockerfile!r}\n      refused: {error}"
+    if recording.error:
+        return f"{recording.dockerfile!r}\n      not refused: {recording.error}"
+    for platform, each in found.items():
+        plan = each.plan
+        wanted = recording.config(platform)
+        expected = {
+            "config": meaning(wanted.get("config", {}), plan.platform),
+            "history": wanted.get("history", []),
         }
-        config = ImageConfig.parse(json.dumps(raw).encode())
-        return ResolvedImage(digest=sha256(name.encode()), config=config)
+        got = {
+            "config": meaning(plan.config.to_json(), plan.platform),
+            "history": history_of(plan, each.source_date_epoch),
+        }
+        if got != expected:
+            return (
+                f"{recording.dockerfile!r} for {platform}"
+                f"\n      expected {expected}\n      got      {got}"
+            )
+    return None
 
 
-def lowered(dockerfile, attrs, cmd):
-    platform = Platform.parse(str(attrs.get("platform", "linux/amd64")).split(",")[0])
-    options = Options(
-        platform=platform,
-        build_platform=Platform.parse("linux/amd64"),
-        target=attrs.get("target", ""),
-        build_args={k[10:]: v for k, v in attrs.items() if k.startswith("build-arg:")},
-        labels={k[6:]: v for k, v in attrs.items() if k.startswith("label:")},
-    )
-    text = dockerfile.encode("utf-8", "surrogateescape")
-    plan = lower(parse_dockerfile(text, file="Dockerfile"), options, FakeImages(cmd)).plan
+def meaning(config, platform):
+    """Return a config without what makes no difference to whoever runs the image."""
+    if platform.os != "windows":
+        return config
+    # The system drive is the only one, whether it is named or not.
+    working_dir = config.get("WorkingDir", "").removeprefix("C:")
+    config = config | ({"WorkingDir": working_dir} if working_dir else {})
+    first = (config.get("Entrypoint") or config.get("Cmd") or [""])[0]
+    if first and not set(first) & set(' "\t'):
+        # It says that the first argument is not to be quoted, which this one would not be anyway.
+        config.pop("ArgsEscaped", None)
+    return config
+
+
+def history_of(plan, epoch):
     lines = [line.to_json() for line in plan.base_history]
     for line in plan.history:
         fields = {
+            "created": timestamp(int(epoch)) if epoch.isdecimal() else "",
             "created_by": line.created_by,
             "comment": line.comment,
             "empty_layer": line.step is None,
         }
         lines.append({key: value for key, value in fields.items() if value})
-    return {"config": plan.config.to_json(), "history": lines}
+    return lines
 
 
-def check(record):
-    """Compare one record: (dockerfile, attrs, what BuildKit made of it)."""
-    dockerfile, attrs, outcome = record
-    result = outcome.get("result") or {}
-    base = result.get("containerimage.base.config") or {}
-    cmd = (base.get("config") or {}).get("Cmd") or ["sh"]
-    wanted = result.get("containerimage.config")
-    try:
-        got = lowered(dockerfile, attrs, cmd)
-    except (WcbuildError, RegistryError) as error:
-        return None if wanted is None else f"{dockerfile!r}\n      refused: {error}"
-    if wanted is None:
-        return f"{dockerfile!r}\n      not refused: {outcome.get('error') or outcome.get('err')}"
-    expected = {"config": wanted.get("config", {}), "history": wanted.get("history", [])}
-    if got == expected:
-        return None
-    return f"{dockerfile!r}\n      expected {expected}\n      got      {got}"
-
-
-def is_linux(dockerfile, attrs):
-    return "windows" not in dockerfile and "windows" not in str(attrs.get("platform", ""))
-
-
-def test_whole_dockerfiles_give_buildkits_config_and_history(tables, measure):
-    records = [
-        (record["dockerfile"], record.get("attrs") or {}, record["build"])
-        for record in tables("oracle_edge_cases")
-        if record.get("build") and is_linux(record["dockerfile"], record.get("attrs") or {})
-    ]
-    measure("oracle_edge_cases (config, history, errors)", records, check, floor=131)
-
-
-def dockerfile_of(step):
-    """Return a recorded build's Dockerfile, if it is one file of that name."""
-    mounts = step.get("mounts") or {}
-    files = mounts.get("dockerfile")
-    if files == "same-as:context":
-        files = mounts.get("context")
-    name = (step.get("attrs") or {}).get("filename", "Dockerfile")
-    if not isinstance(files, list):
-        return None
-    return next((file.get("content") for file in files if file["path"] == name), None)
-
-
-def test_buildkits_own_tests_give_its_config_and_history(tables, measure):
-    records = []
-    for test in tables("integration_unix"):
-        for step in test["steps"]:
-            attrs, outcome = step.get("attrs") or {}, step.get("frontend_outcome")
-            plain = {"platform", "target", "filename"}
-            # Only builds: other calls of the front end answer with something else than an image.
-            if not {"result", "error", "err"} & set(outcome or {}) or not all(
-                key in plain or key.startswith(("build-arg:", "label:")) for key in attrs
-            ):
-                continue
-            dockerfile = dockerfile_of(step)
-            several = "," in str(attrs.get("platform", ""))
-            if dockerfile is not None and not several and is_linux(dockerfile, attrs):
-                records.append((dockerfile, attrs, outcome))
-    measure("integration_unix (config, history, errors)", records, check, floor=65)
+@pytest.mark.parametrize(
+    ("name", "build_platform", "floor"),
+    [
+        ("oracle_edge_cases", "linux/amd64", 146),
+        ("integration_unix", "linux/amd64", 112),
+        ("integration_windows", WINDOWS, 79),
+    ],
+)
+def test_images_are_as_recorded(tables, measure, name, build_platform, floor):
+    if name == "oracle_edge_cases":
+        recordings = edge_cases(tables)
+    else:
+        recordings = integration(tables, name, build_platform)
+    measure(f"{name} (config, history, errors)", recordings, check_image, floor=floor)

@@ -46,7 +46,7 @@ def call(*words: str | Path, check: bool = True, **options) -> subprocess.Comple
         text=True,
         errors="backslashreplace",
         check=False,
-        **options | ({} if "input" in options else {"stdin": subprocess.DEVNULL}),
+        **({} if "input" in options else {"stdin": subprocess.DEVNULL}) | options,
     )
     if check and done.returncode:
         pytest.fail(f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -297,6 +297,33 @@ def context(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture
+def files_of(wcbuild, context, tmp_path):
+    """Build, and give the image's files as a dictionary from path to tar member and content."""
+
+    def build(dockerfile, files=None, *flags):
+        out = tmp_path / "files.tar"
+        wcbuild.build(context(dockerfile, files), "-o", f"type=tar,dest={out}", *flags)
+        found = {}
+        with tarfile.open(out) as archive:
+            for member in archive:
+                content = archive.extractfile(member).read() if member.isreg() else b""
+                found[member.name] = (member, content)
+        return found
+
+    return build
+
+
+@pytest.fixture
+def config_of(wcbuild, context):
+    def build(dockerfile, files=None, *flags):
+        wcbuild.build(context(dockerfile, files), "-t", "built", *flags)
+        [document] = json.loads(wcbuild("inspect", "built").stdout)
+        return document["Config"]
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -5,26 +5,41 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from registry.files import atomic_write, store_errors
-from wcbuild.builder import BuildRequest, BuildResult, run_build
+from registry.oci import mediatypes
+from wcbuild.builder import plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
+from wcbuild.cli.plan import shown
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
+from wcbuild.inputs import STDIN, is_remote
 from wcbuild.machine import Machine
+from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.sizes import parse_size
+from wcbuild.solve.events import Event
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
     add = parser.add_argument
-    add("context", metavar="PATH", help="the build context: a folder")
-    add("-f", "--file", metavar="FILE", help="the Dockerfile (default: PATH/Dockerfile)")
+    add(
+        "context",
+        metavar="PATH|URL|-",
+        help="the build context: a folder, a URL, or a tar on stdin",
+    )
+    add(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="the Dockerfile, - for stdin (default: PATH/Dockerfile)",
+    )
     add("-t", "--tag", action="append", default=[], metavar="REF", help="a name for the image")
     add("--target", default="", metavar="STAGE", help="the stage to build (default: the last)")
     add("--build-arg", action="append", default=[], metavar="K[=V]", help="set an ARG")
@@ -33,11 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a folder, oci-layout://DIR or docker-image://REF to use as NAME",
+        help="a folder, URL, oci-layout://DIR, docker-image://REF or stage to use as NAME",
     )
     add("--label", action="append", default=[], metavar="K=V", help="add a label")
-    add("--annotation", action="append", default=[], metavar="K=V", help="annotate the manifest")
-    add("--platform", default="", metavar="OS/ARCH", help="build for another platform")
+    add(
+        "--annotation",
+        action="append",
+        default=[],
+        metavar="[PLACE:]K=V",
+        help="annotate the manifest, or manifest[OS/ARCH], index, manifest-descriptor",
+    )
+    add(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH[,...]",
+        help="build for other platforms; several give an index",
+    )
     add(
         "-o",
         "--output",
@@ -51,6 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pull", action="store_true", help="ask registries for newer base images")
     add("--no-cache", action="store_true", help="build every step again")
     add(
+        "--no-cache-filter",
+        action="append",
+        default=[],
+        metavar="STAGE[,...]",
+        help="build every step of these stages again",
+    )
+    add(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="what the Dockerfile may have: network.host, security.insecure or device",
+    )
+    add(
         "--secret",
         action="append",
         default=[],
@@ -61,8 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ssh",
         action="append",
         default=[],
-        metavar="default|ID[=SOCKET]",
-        help="an agent for RUN --mount=type=ssh",
+        metavar="default|ID[=SOCKET|KEY[,KEY]]",
+        help="an agent, or private keys, for RUN --mount=type=ssh",
     )
     add("--network", default="default", choices=("default", "host", "none"))
     add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")
@@ -71,6 +112,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-m", "--memory", default="0", metavar="SIZE", help="memory that a RUN may use")
     add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
     add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
+    add(
+        "--call",
+        default="build",
+        metavar="METHOD[,format=json]",
+        help="build, or print what check, outline or targets say without building",
+    )
+    add(
+        "--check",
+        dest="call",
+        action="store_const",
+        const="check",
+        help="the same as --call=check: exit status 1 if there are warnings",
+    )
+    add(
+        "--print-plan",
+        choices=("text", "json"),
+        metavar="FORMAT",
+        help="say what would be built, as text or (--print-plan=json) JSON, and build nothing",
+    )
     add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
     add("-q", "--quiet", action="store_true", help="print only the image id")
     add("--iidfile", metavar="FILE", help="write the image id to FILE")
@@ -81,6 +141,16 @@ def run(invocation: Invocation) -> int:
     """Build; print the image id if asked to be quiet."""
     args = invocation.args
     request = make_request(invocation)
+    if args.call != "build":
+        from wcbuild.cli.calls import Call, run_call  # noqa: PLC0415 - most invocations build
+
+        call = Call.parse(args.call)
+        if call.method != "build":
+            return run_call(call, request, invocation.stdout)
+    if args.print_plan:
+        with Machine.start() as machine:
+            invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))
+        return 0
     progress = "quiet" if args.quiet else args.progress
     with Machine.start() as machine:
         renderer = choose(progress, invocation.stderr, invocation.environment)
@@ -95,8 +165,20 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
+def spelled_out(words: list[str]) -> list[str]:
+    """Give `--print-plan` its value: alone, argparse would take the next word for it."""
+    return ["--print-plan=text" if word == "--print-plan" else word for word in words]
+
+
+def _ignore(_: Event) -> None:
+    return
+
+
 def read_source(args: argparse.Namespace) -> SourceReader:
     """Return a reader for the file that an error's place names."""
+    if is_remote(args.context) or args.file == STDIN:
+        # It is not here any more.
+        return lambda _: None
     path = args.file or os.path.join(args.context, "Dockerfile")
     return lambda name: read_file(path) if name == os.path.basename(path) else read_file(name)
 
@@ -111,17 +193,20 @@ def make_request(invocation: Invocation) -> BuildRequest:
     return BuildRequest(
         context=args.context,
         file=args.file,
+        stdin=sys.stdin.fileno() if STDIN in (args.context, args.file) else None,
         tags=tuple(args.tag),
         target=args.target,
         build_args=_build_args(args.build_arg, invocation),
         labels=_pairs("--label", args.label),
         annotations=_pairs("--annotation", args.annotation),
-        platform=args.platform,
+        platform=",".join(args.platform),
         build_contexts=_pairs("--build-context", args.build_context),
         outputs=tuple(Output.parse(text) for text in args.output),
         push=args.push,
         pull=args.pull,
         no_cache=args.no_cache,
+        no_cache_filter=_words(args.no_cache_filter),
+        allow=_words(args.allow),
         network=args.network,
         add_hosts=tuple(_host(text) for text in args.add_host),
         ulimits=tuple(_ulimit(text) for text in args.ulimit),
@@ -138,8 +223,10 @@ def make_request(invocation: Invocation) -> BuildRequest:
 
 def metadata(result: BuildResult) -> dict[str, object]:
     """Return what `--metadata-file` writes, in buildx's words."""
-    return {
-        "containerimage.config.digest": result.image_id,
+    data: dict[str, object] = {}
+    if not mediatypes.is_index(result.descriptor.media_type):
+        data["containerimage.config.digest"] = result.image_id
+    return data | {
         "containerimage.descriptor": result.descriptor.to_json(),
         "containerimage.digest": result.descriptor.digest,
         "image.name": ",".join(result.names),
@@ -165,6 +252,10 @@ def _build_args(texts: Sequence[str], invocation: Invocation) -> dict[str, str]:
             values[name] = invocation.environment[name]
     epoch = invocation.environment.get("SOURCE_DATE_EPOCH")
     return ({"SOURCE_DATE_EPOCH": epoch} if epoch else {}) | values
+
+
+def _words(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
 def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -8,15 +8,15 @@ from pathlib import Path
 from registry.image import read_image
 from registry.oci.config import ContainerConfig
 from wcbuild.bases import image_layers
-from wcbuild.builder import host_platform
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.stores import opened_store
 from wcbuild.cli.terminal import Terminal
-from wcbuild.dockerfile.fold import set_env
 from wcbuild.dockerfile.lower import DEFAULT_PATH
+from wcbuild.dockerfile.variables import Variables
 from wcbuild.errors import UsageError
 from wcbuild.graph.ops import Network
 from wcbuild.machine import Machine
+from wcbuild.request import host_platform
 from wcbuild.sandbox.base import RunSpec, SandboxMount
 from wcbuild.sizes import parse_size
 from wcbuild.snapshot import choose_snapshotter
@@ -84,18 +84,17 @@ def _spec(invocation: Invocation, config: ContainerConfig) -> RunSpec:
         command = tuple(args.command)
     if not entrypoint and not command:
         raise UsageError(f'"{args.image}" says no command; give one')
-    env = config.env
+    env = Variables(config.env)
     for text in args.env:
         name, equals, value = text.partition("=")
         if equals or name in invocation.environment:
-            env = set_env(env, name, value if equals else invocation.environment[name])
-    if not any(entry.startswith("PATH=") for entry in env):
-        env = (*env, f"PATH={DEFAULT_PATH}")
-    if args.tty and not any(entry.startswith("TERM=") for entry in env):
-        env = (*env, f"TERM={invocation.environment.get('TERM', 'xterm')}")
+            env[name] = value if equals else invocation.environment[name]
+    env.setdefault("PATH", DEFAULT_PATH)
+    if args.tty:
+        env.setdefault("TERM", invocation.environment.get("TERM", "xterm"))
     return RunSpec(
         args=(*entrypoint, *command),
-        env=env,
+        env=env.entries(),
         cwd=args.workdir or config.working_dir or "/",
         user=args.user or config.user,
         network=Network(args.network),

@@ -33,6 +33,7 @@ ExpandWords = Callable[[str], Sequence[str]]
 Folded = tuple[ContainerConfig, str]
 
 _DEFAULT_SHELL = ("/bin/sh", "-c")
+_WINDOWS_SHELL = ("cmd", "/S", "/C")
 _SIGNAL_NAME = re.compile(r"(?:SIG)?(?:RTM(?:IN|AX)(?:[+-]\d{1,2})?|[A-Z]+\d?)", re.ASCII)
 _SIGNALS = frozenset(
     (
@@ -45,29 +46,35 @@ _MAX_SIGNAL = 64
 _MAX_REAL_TIME_OFFSET = 30
 
 
-def shell_args(config: ContainerConfig, command: CommandLine) -> tuple[str, ...]:
+def shell_args(
+    config: ContainerConfig, command: CommandLine, *, windows: bool = False
+) -> tuple[str, ...]:
     """Return what is executed: the list of the exec form, or the text handed to the shell."""
     if not command.shell:
         return command.args
-    return (*(config.shell or _DEFAULT_SHELL), *command.args)
+    shell = config.shell or (_WINDOWS_SHELL if windows else _DEFAULT_SHELL)
+    return (*shell, *command.args)
 
 
-def set_env(env: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
-    """Return ``env`` with one variable set; one that is there already keeps its place."""
-    entry = f"{name}={value}"
-    for position, old in enumerate(env):
-        if old.partition("=")[0] == name:
-            return (*env[:position], entry, *env[position + 1 :])
-    return (*env, entry)
+def _process_args(
+    config: ContainerConfig, command: CommandLine, *, windows: bool
+) -> tuple[tuple[str, ...], bool]:
+    r"""Return what a config says of CMD or ENTRYPOINT, and whether Windows takes it as it stands.
+
+    A Windows process has one command line. The shell form is one, to be used verbatim; the exec form is
+    arguments that somebody has still to quote (ArgsEscaped false). BuildKit says true for both, and
+    then `CMD ["c:\\my app\\a.exe"]` starts `c:\my`.
+    """
+    args = shell_args(config, command, windows=windows)
+    if windows and command.shell:
+        return (" ".join(args),), True
+    return args, not windows
 
 
-def fold_env(config: ContainerConfig, instruction: Env, expand: Expand) -> Folded:
+def fold_env(instruction: Env, expand: Expand) -> tuple[list[tuple[str, str]], str]:
     """ENV: every pair of the line is expanded with the environment before the line."""
     pairs = [(expand(name), expand(value)) for name, value in instruction.pairs]
-    env = config.env
-    for name, value in pairs:
-        env = set_env(env, name, value)
-    return replace(config, env=env), "ENV " + _pairs_text(pairs)
+    return pairs, "ENV " + _pairs_text(pairs)
 
 
 def fold_label(config: ContainerConfig, instruction: Label, expand: Expand) -> Folded:
@@ -80,19 +87,22 @@ def _pairs_text(pairs: list[tuple[str, str]]) -> str:
     return " ".join(f"{name}={value}" for name, value in pairs)
 
 
-def fold_cmd(config: ContainerConfig, instruction: Cmd) -> Folded:
+def fold_cmd(config: ContainerConfig, instruction: Cmd, *, windows: bool = False) -> Folded:
     """CMD."""
-    args = shell_args(config, instruction.command)
-    changed = replace(config, cmd=args, args_escaped=True)
+    args, escaped = _process_args(config, instruction.command, windows=windows)
+    changed = replace(config, cmd=args, args_escaped=escaped)
     return changed, f"CMD {gotext.quoted_list(args)}"
 
 
 def fold_entrypoint(
-    config: ContainerConfig, instruction: Entrypoint, *, cmd_is_set: bool
+    config: ContainerConfig, instruction: Entrypoint, *, cmd_is_set: bool, windows: bool = False
 ) -> Folded:
     """ENTRYPOINT: a CMD that comes from the base, not from this stage, is dropped."""
-    args = shell_args(config, instruction.command)
+    args, escaped = _process_args(config, instruction.command, windows=windows)
     changed = replace(config, entrypoint=args, cmd=config.cmd if cmd_is_set else None)
+    if windows:
+        # On Linux, BuildKit lets only CMD say this, and nothing reads it.
+        changed = replace(changed, args_escaped=escaped)
     return changed, f"ENTRYPOINT {gotext.quoted_list(args)}"
 
 
@@ -130,8 +140,17 @@ def fold_shell(config: ContainerConfig, instruction: Shell) -> Folded:
     return changed, f"SHELL {gotext.plain_list(instruction.args)}"
 
 
-def fold_stop_signal(config: ContainerConfig, instruction: StopSignal, expand: Expand) -> Folded:
+def fold_stop_signal(
+    config: ContainerConfig, instruction: StopSignal, expand: Expand, *, windows: bool = False
+) -> Folded:
     """STOPSIGNAL: checked, then stored as it is."""
+    if windows:
+        raise SourceError(
+            "STOPSIGNAL is not for Windows images",
+            (instruction.span,),
+            word="STOPSIGNAL",
+            hint="Windows has no signals; a container there is told to shut down",
+        )
     signal = expand(instruction.signal)
     if not _is_signal(signal):
         raise SourceError(f"invalid signal: {signal}", (instruction.span,), word=signal)

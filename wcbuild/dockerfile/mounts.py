@@ -97,6 +97,12 @@ def early_check(value: str) -> None:
             )
 
 
+def source_name(value: str) -> str:
+    """Return the stage, context or image that the value of a `--mount` takes files from, or nothing."""
+    fields = (field.partition("=") for field in _fields(value))
+    return next((text for key, _, text in fields if key.lower() == "from"), "")
+
+
 def parse_mounts(values: Iterable[str], expand: Callable[[str], str]) -> tuple[MountSpec, ...]:
     """Read the values of `--mount`; ``expand`` replaces variables and may raise what it likes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, replace
 
 from wcbuild.dockerfile.directives import Directive
@@ -27,6 +28,11 @@ class Stage:
     def name(self) -> str:
         """The name after AS in lower case, or nothing."""
         return self.from_.name
+
+    @property
+    def display_name(self) -> str:
+        """What to call it in messages."""
+        return self.name or f"stage-{self.index}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,12 @@ def parse_dockerfile(text: bytes, *, file: str) -> Dockerfile:
         )
     if not text:
         raise DockerfileSyntaxError(f"the Dockerfile ({file}) cannot be empty")
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DockerfileSyntaxError(
+            f'"{file}" is in UTF-16',
+            (Span(file=file, first=1, last=1),),
+            hint="save it as UTF-8, which a Dockerfile has to be",
+        )
     parsed = parse(text.decode(errors="surrogateescape"), file=file)
     args: list[Arg] = []
     heads: list[tuple[From, list[Instruction]]] = []

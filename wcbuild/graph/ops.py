@@ -1,4 +1,7 @@
-"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON."""
+"""Operations, steps and the graph. All values are frozen; `wcbuild.graph.keys` writes them as JSON.
+
+Paths of an image begin with `/` and have forward slashes and no drive, also those of a Windows image.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ from registry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from wcbuild.dockerfile.source import Span
+
+
+LINUX = "linux"
+WINDOWS = "windows"
+DEFAULT_HOSTNAME = "buildkitsandbox"
+DEFAULT_SHM_SIZE = 64 << 20
+"""Bytes."""
 
 
 class Network(StrEnum):
@@ -42,6 +52,39 @@ class ContextOp:
 
     name: str
     """`context` for the main one."""
+    owned: bool = False
+    """The files have owners: a tar says whose they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOp:
+    """A file that is fetched by HTTP: offered alone, under ``name``. No inputs."""
+
+    url: str = field(repr=False)
+    """May hold a user and a password; `wcbuild.graph.urls` hides them."""
+    name: str
+    checksum: str = ""
+    """A digest that the file must have."""
+    unpack: bool = False
+    """Offer what is in an archive, if it is one (a named context)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitOp:
+    """The files of one commit of a git repository. No inputs."""
+
+    remote: str = field(repr=False)
+    """As `wcbuild.dockerfile.gitref.GitRef.remote`; may hold a user and a password."""
+    ref: str = ""
+    """A branch, a tag, a full `refs/…` or a full commit; empty is the default branch."""
+    checksum: str = ""
+    """What the commit, or the tag, must begin with."""
+    fetch_by_commit: bool = False
+    """The checksum is the commit; nobody asks what ``ref`` is now."""
+    subdir: str = ""
+    """The folder of the repository that is offered, cleaned; empty is all of it."""
+    keep_git_dir: bool = False
+    submodules: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +123,20 @@ class CopyOp:
     exclude: tuple[str, ...] = ()
     keep_owner: bool = False
     """Owners come from the source (a stage or an image); from a build context all is 0:0."""
+    os: str = LINUX
+    """Of the image that is copied into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedCopyOp:
+    """One ADD of sources that lie in different places.
+
+    Inputs: the file system copied into, then what each part copies from, in their order; a part with no
+    source paths has none.
+    """
+
+    parts: tuple[CopyOp, ...]
+    """Done one after the other, onto what those before left; they differ in sources alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +146,7 @@ class MkdirOp:
     path: str
     owner: str = ""
     """The USER in force; empty is root."""
+    os: str = LINUX
 
 
 class MountKind(StrEnum):
@@ -126,6 +184,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One `RUN --device`: a name of the Container Device Interface, `vendor.com/class=name`."""
+
+    name: str
+    """Without `=name`, any device of the class."""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOp:
     """RUN. Inputs: the file system, then what mounts refer to."""
 
@@ -136,6 +203,9 @@ class RunOp:
     user: str = ""
     network: Network = Network.DEFAULT
     insecure: bool = False
+    """All capabilities, no filter of system calls, nothing hidden."""
+    devices: tuple[Device, ...] = ()
+    hostname: str = DEFAULT_HOSTNAME
     mounts: tuple[Mount, ...] = ()
     inline: tuple[InlineFile, ...] = ()
     """Scripts (heredocs with a shebang), read-only below `/dev/pipes`."""
@@ -143,13 +213,17 @@ class RunOp:
     """`--add-host`: name and address."""
     ulimits: tuple[tuple[str, int, int], ...] = ()
     """Name without `RLIMIT_`, soft and hard limit."""
-    shm_size: int = 64 * 1024 * 1024
+    shm_size: int = DEFAULT_SHM_SIZE
     """Bytes."""
+    os: str = LINUX
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
     """Predefined proxy arguments: given to the command, never part of a key or the history."""
 
 
-Op = ImageOp | ScratchOp | ContextOp | CopyOp | MkdirOp | RunOp
+OfferedOp = ContextOp | HttpOp | GitOp
+"""What offers files that come from outside and are no image."""
+
+Op = ImageOp | ScratchOp | OfferedOp | CopyOp | JoinedCopyOp | MkdirOp | RunOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +235,8 @@ class Step:
     """Indexes into `Graph.steps`; always smaller than the step's own."""
     label: str = ""
     """What a person sees: `[build 2/4] RUN make`."""
+    stage: str = ""
+    """The stage it belongs to; what several stages may take from belongs to none."""
     spans: tuple[Span, ...] = ()
     no_cache: bool = False
 

@@ -18,8 +18,11 @@ from wcbuild.graph.keys import CacheKey, digest, step_key
 from wcbuild.graph.ops import (
     ContextOp,
     CopyOp,
+    GitOp,
+    HttpOp,
     ImageOp,
     InlineFile,
+    JoinedCopyOp,
     MkdirOp,
     RunOp,
     ScratchOp,
@@ -33,8 +36,8 @@ from wcbuild.solve.layers import Layers, uncompressed
 from wcbuild.solve.mounts import Mounts, Surroundings
 from wcbuild.solve.results import (
     BuiltLayer,
-    ContextFiles,
     FileSystem,
+    OfferedFiles,
     Result,
     empty,
     ready,
@@ -50,7 +53,8 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
 
-LayerOp = RunOp | MkdirOp | CopyOp
+AnyCopyOp = CopyOp | JoinedCopyOp
+LayerOp = RunOp | MkdirOp | AnyCopyOp
 
 
 class BaseImages(Protocol):
@@ -69,6 +73,23 @@ class BaseImages(Protocol):
         ...
 
 
+class RemoteFiles(Protocol):
+    """What is fetched by HTTP and git."""
+
+    def find(self, op: HttpOp | GitOp) -> FileTree | None:
+        """Return the files if they are here, and nobody has to be asked whether they still are the same."""
+        ...
+
+    def fetch(self, op: HttpOp | GitOp, cancel: Event) -> FileTree:
+        """Return the files, bringing them here if need be.
+
+        Raises:
+            RemoteError: they cannot be had, or are not what the checksum says.
+            CancelledError: ``cancel`` was set.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds for each RUN; 0 is none."""
@@ -82,8 +103,10 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
-    ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
-    1970) is the latest time that anything may carry.
+    ``remotes`` is asked when something has to be fetched. With ``thorough``, `find` reads a context's
+    files rather than leave open whether a COPY is known. ``salt`` is what else decides results, such
+    as whether owners can be kept. ``epoch`` (seconds since 1970) is the latest time that anything
+    may carry.
     """
 
     def __init__(
@@ -92,7 +115,8 @@ class StepExecutor:
         layers: Layers,
         cache: Cache,
         images: BaseImages,
-        contexts: Mapping[str, LocalTree],
+        contexts: Mapping[str, FileTree],
+        remotes: Callable[[], RemoteFiles],
         snapshotter: Snapshotter,
         sandbox: Sandbox,
         scratch: Callable[[], Path],
@@ -101,11 +125,13 @@ class StepExecutor:
         salt: str,
         limits: Limits,
         mounts: Mounts,
+        thorough: bool = False,
     ) -> None:
         self._layers = layers
         self._cache = cache
         self._images = images
         self._contexts = contexts
+        self._remotes = remotes
         self._snapshotter = snapshotter
         self._sandbox = sandbox
         self._scratch = scratch
@@ -114,6 +140,7 @@ class StepExecutor:
         self._salt = salt
         self._limits = limits
         self._mounts = mounts
+        self._thorough = thorough
         self._contents: dict[tuple[CopyOp, int], str] = {}
         self._unread: set[tuple[CopyOp, int]] = set()
         self._packer: ThreadPoolExecutor | None = None
@@ -133,12 +160,15 @@ class StepExecutor:
             case ScratchOp():
                 return empty()
             case ContextOp():
-                return ContextFiles(name=op.name, tree=self._contexts[op.name])
+                return OfferedFiles(tree=self._contexts[op.name])
+            case HttpOp() | GitOp():
+                tree = self._remotes().find(op)
+                return None if tree is None else OfferedFiles(tree=tree)
             case ImageOp():
                 if not self._images.is_here(op.digest):
                     return None
                 return stacked(self._images.layers(op.digest))
-            case RunOp() | MkdirOp() | CopyOp():
+            case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
                 return None if step.no_cache else self._find_layer(op, inputs)
             case _:
                 assert_never(op)
@@ -152,26 +182,34 @@ class StepExecutor:
 
     def _keys(self, op: LayerOp, inputs: tuple[Result, ...]) -> Iterator[CacheKey]:
         """Yield the keys under which the result may be known, the cheapest to compute first."""
-        if not isinstance(op, CopyOp) or len(inputs) == 1:
+        if not isinstance(op, AnyCopyOp) or len(inputs) == 1:
             yield step_key(op, [_file_system(each).key for each in inputs], self._salt)
             if isinstance(op, RunOp) and len(inputs) > 1:
                 below = step_key(op, [_file_system(inputs[0]).key], self._salt)
                 yield digest("content", below, self._mounted_content(op, inputs))
             return
-        parent, source = _file_system(inputs[0]), inputs[1]
-        if isinstance(source, FileSystem):
-            yield step_key(op, [parent.key, source.key], self._salt)
+        parent, *sources = inputs
+        below = _file_system(parent).key
+        if all(isinstance(source, FileSystem) for source in sources):
+            keys = [_file_system(source).key for source in sources]
+            yield step_key(op, [below, *keys], self._salt)
+        contents = [self._copied_content(part, source) for part, source in _sources(op, sources)]
+        if None not in contents:
+            content = contents if isinstance(op, JoinedCopyOp) else contents[0]
+            yield digest("content", step_key(op, [below], self._salt), content)
+
+    def _copied_content(self, op: CopyOp, source: Result) -> str | None:
+        """Return a key of what is copied; None if most of it would have to be read for that."""
         memo = (op, id(source))
         if memo not in self._contents and memo not in self._unread:
-            content = cheap_content_key(op, self._source_tree(source))
+            key_of = content_key if self._thorough else cheap_content_key
+            content = key_of(op, self._source_tree(source))
             if content is None:
                 # Most files are unknown: `_copy` packs them first, so that each is read once.
                 self._unread.add(memo)
             else:
                 self._contents[memo] = content
-        if memo in self._contents:
-            below = step_key(op, [parent.key], self._salt)
-            yield digest("content", below, self._contents[memo])
+        return self._contents.get(memo)
 
     def _mounted_content(self, op: RunOp, inputs: tuple[Result, ...]) -> list[str]:
         """Return keys of what a RUN's mounts show, whatever lies beside it."""
@@ -191,7 +229,7 @@ class StepExecutor:
         return FileSystem(key=record.identity, parent=parent, layer=ready(layer))
 
     def _source_tree(self, source: Result) -> FileTree:
-        return source.tree if isinstance(source, ContextFiles) else self._layers.tree(source)
+        return source.tree if isinstance(source, OfferedFiles) else self._layers.tree(source)
 
     # -- doing it
 
@@ -214,7 +252,9 @@ class StepExecutor:
             case ImageOp():
                 self._images.fetch(op.digest)
                 return stacked(self._images.layers(op.digest)), False
-            case RunOp() | MkdirOp() | CopyOp():
+            case HttpOp() | GitOp():
+                return OfferedFiles(tree=self._remotes().fetch(op, self._cancel)), False
+            case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
                 found = self._find(step, inputs)
                 if found is not None:
                     return found, True
@@ -239,18 +279,18 @@ class StepExecutor:
                 changes = place.mkdir(op, self._layers.tree(parent), mtime=self._now())
                 layer, _ = self._pack(changes)
                 return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
-            case CopyOp():
+            case CopyOp() | JoinedCopyOp():
                 return self._copy(step, op, parent, inputs)
             case _:
                 assert_never(op)
 
     def _copy(
-        self, step: Step, op: CopyOp, parent: FileSystem, inputs: tuple[Result, ...]
+        self, step: Step, op: AnyCopyOp, parent: FileSystem, inputs: tuple[Result, ...]
     ) -> tuple[FileSystem, bool]:
         from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
 
-        source = inputs[1] if len(inputs) > 1 else None
-        below: FileTree = EmptyTree() if op.link else self._layers.tree(parent)
+        first = op.parts[0] if isinstance(op, JoinedCopyOp) else op
+        below: FileTree = EmptyTree() if first.link else self._layers.tree(parent)
         spools: list[Path] = []
 
         def scratch() -> Path:
@@ -261,7 +301,7 @@ class StepExecutor:
             changes = place.copy(
                 op,
                 below,
-                None if source is None else self._source_tree(source),
+                *(self._source_tree(source) for source in inputs[1:]),
                 mtime=self._now(),
                 scratch=scratch,
             )
@@ -269,10 +309,13 @@ class StepExecutor:
         finally:
             for spool in spools:
                 spool.unlink()
-        if isinstance(source, ContextFiles):
+        if any(isinstance(source, OfferedFiles) for source in inputs):
             # Packing read every file, so now their digests are known and the key costs nothing.
-            source.tree.learn(changes, entries)
-            self._contents[op, id(source)] = content_key(op, source.tree)
+            for part, source in _sources(op, inputs[1:]):
+                tree = self._source_tree(source)
+                if isinstance(tree, LocalTree):
+                    tree.learn(changes, entries)
+                    self._contents[part, id(source)] = content_key(part, tree)
             if not step.no_cache:
                 found = self._find_layer(op, inputs)
                 if found is not None:
@@ -418,6 +461,12 @@ class _Tail:
         """Return the last lines."""
         lines = self._data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _sources(op: AnyCopyOp, sources: Iterable[Result]) -> Iterator[tuple[CopyOp, Result]]:
+    """Yield each part of a copy that has sources, and what it copies from."""
+    parts = op.parts if isinstance(op, JoinedCopyOp) else (op,)
+    return zip((part for part in parts if part.sources), sources, strict=True)
 
 
 def _script(file: InlineFile) -> SuppliedFile:

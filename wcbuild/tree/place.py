@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wcbuild.errors import UnsafeArchiveError
-from wcbuild.graph.ops import CopyOp, InlineFile, MkdirOp
+from wcbuild.graph.ops import CopyOp, InlineFile, JoinedCopyOp, MkdirOp
 from wcbuild.layer.changes import (
     DIRECTORY,
     FILE,
@@ -48,10 +48,9 @@ def mkdir(op: MkdirOp, dest_tree: FileTree, *, mtime: int) -> tuple[Change, ...]
 
 
 def copy(
-    op: CopyOp,
+    op: CopyOp | JoinedCopyOp,
     dest_tree: FileTree,
-    source_tree: FileTree | None,
-    *,
+    *source_trees: FileTree,
     mtime: int,
     scratch: Callable[[], Path] | None = None,
 ) -> tuple[Change, ...]:
@@ -64,7 +63,7 @@ def copy(
     Args:
         op: what to copy.
         dest_tree: the file system copied into; an empty one for --link.
-        source_tree: the files copied from; None if ``op`` has inline files only.
+        source_trees: the files copied from, one for ``op``, or for each of its parts, that has sources.
         mtime: seconds since 1970, for what no source gives a time.
         scratch: gives the path of a new temporary file, into which a compressed archive is decompressed.
             It must stay until the changes are packed.
@@ -74,15 +73,16 @@ def copy(
         UnsafeArchiveError: an archive that leads out of its root, or is damaged.
         ContextError: a part of the build context cannot be read.
     """
-    copying = _Copying(op, dest_tree, mtime, scratch)
-    if op.sources:
-        if source_tree is None:
-            raise AssertionError(op)
-        for source in select(op, source_tree):
-            copying.add(source)
-    for file in op.inline:
-        copying.add(_inline(file, mtime))
-    return copying.changes()
+    staging = Staging(dest_tree, mtime)
+    trees = iter(source_trees)
+    for part in op.parts if isinstance(op, JoinedCopyOp) else (op,):
+        copying = _Copying(part, staging, dest_tree, scratch)
+        if part.sources:
+            for source in select(part, next(trees)):
+                copying.add(source)
+        for file in part.inline:
+            copying.add(_inline(file, mtime))
+    return staging.changes()
 
 
 def _inline(file: InlineFile, mtime: int) -> Source:
@@ -92,20 +92,20 @@ def _inline(file: InlineFile, mtime: int) -> Source:
 
 
 class _Copying:
-    """One COPY or ADD at work: each source lands on what those before it left."""
+    """One COPY or ADD at work: each source lands on what those before it left in ``staging``.
+
+    Owners are looked up in ``tree``, which is what ``staging`` began with.
+    """
 
     def __init__(
-        self, op: CopyOp, tree: FileTree, mtime: int, scratch: Callable[[], Path] | None
+        self, op: CopyOp, staging: Staging, tree: FileTree, scratch: Callable[[], Path] | None
     ) -> None:
         self._op = op
-        self._staging = Staging(tree, mtime)
+        self._staging = staging
         self._scratch = scratch
         self._owner = find_owner(op.chown, tree) if op.chown else None
         mode = chmod.octal(op.chmod) if op.chmod else None
         self._parent_mode = _DIRECTORY_MODE if mode is None else mode & _PERMISSIONS
-
-    def changes(self) -> tuple[Change, ...]:
-        return self._staging.changes()
 
     def add(self, source: Source) -> None:
         """Copy or unpack one source."""

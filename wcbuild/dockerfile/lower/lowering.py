@@ -1,0 +1,641 @@
+"""Which stages are lowered, what they stand on, and the steps that come out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from registry.errors import InvalidDocumentError, RegistryError
+from registry.oci.config import ContainerConfig, ImageConfig
+from registry.oci.platform import Platform
+from wcbuild.dockerfile import fold, words
+from wcbuild.dockerfile.instructions import (
+    Arg,
+    Cmd,
+    Copy,
+    Entrypoint,
+    Env,
+    Expose,
+    From,
+    HealthCheck,
+    Heredoc,
+    Instruction,
+    Label,
+    Maintainer,
+    OnBuild,
+    Run,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+    Workdir,
+)
+from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
+from wcbuild.dockerfile.lower.observer import ArgValue, Observer
+from wcbuild.dockerfile.lower.outside import (
+    MAIN_CONTEXT,
+    SCRATCH,
+    BaseImageError,
+    ContextKind,
+    Lowered,
+    NamedContext,
+    Options,
+    Outside,
+    ResolvedImage,
+)
+from wcbuild.dockerfile.lower.paths import in_config
+from wcbuild.dockerfile.lower.run import PROXY_ARGS, lower_run
+from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.source import Span
+from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
+from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.errors import SourceError, WcbuildError
+from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
+from wcbuild.graph.plan import ImagePlan
+
+_OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
+"""What build arguments begin with that need no ARG to be heard."""
+_BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
+
+
+def lower(
+    dockerfile: Dockerfile,
+    options: Options,
+    outside: Outside,
+    observer: Observer = Observer(),  # noqa: B008 - it has no state
+) -> Lowered:
+    """Lower the target stage and all it needs; ``observer`` is told what that comes across.
+
+    Raises:
+        SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
+            be had (BaseImageError).
+    """
+    _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
+    lowering = Lowering(dockerfile, options, outside, observer)
+    target = find_target(dockerfile, lowering.stage_name(options.target))
+    # In the order of the file, as people read it, and without recursion through a thousand stages.
+    needed = lowering.needed(target)
+    for stage in dockerfile.stages if options.every_stage else needed:
+        lowering.stage(stage)
+    state = lowering.stage(target)
+    config = replace(state.config, labels={**state.config.labels, **options.labels})
+    plan = ImagePlan(
+        rootfs=state.rootfs,
+        platform=state.platform,
+        config=config,
+        author=state.author,
+        base_history=state.base.history if state.base else (),
+        history=tuple(state.history),
+    )
+    return Lowered(
+        graph=Graph(steps=tuple(lowering.steps)),
+        plan=plan,
+        unused_build_args=_unused_build_args(dockerfile, options.build_args),
+        source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+    )
+
+
+def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
+    """Refuse a language that somebody else's front end would have to read.
+
+    ``wanted`` is what the build argument BUILDKIT_SYNTAX says instead of the file.
+    """
+    file = dockerfile.stages[0].from_.span.file
+    spans: tuple[Span, ...] = ()
+    if wanted is None:
+        directive = next((each for each in dockerfile.directives if each.name == "syntax"), None)
+        if directive is None:
+            return
+        wanted = directive.first_word
+        spans = (Span(file=file, first=directive.line, last=directive.line),)
+    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    if image not in _BUILT_IN_SYNTAXES:
+        raise SourceError(
+            f'the syntax "{wanted}" is not known',
+            spans,
+            word=wanted,
+            hint="docker/dockerfile is built in, and there is no other",
+        )
+
+
+def declared_args(dockerfile: Dockerfile) -> frozenset[str]:
+    """Return the names of all ARGs, whether their stages are built or not."""
+    instructions = (each for stage in dockerfile.stages for each in stage.instructions)
+    args = (each for each in (*dockerfile.args, *instructions) if isinstance(each, Arg))
+    return frozenset(name for arg in args for name, _ in arg.pairs)
+
+
+def _unused_build_args(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:
+    undeclared = set(given) - declared_args(dockerfile) - PROXY_ARGS
+    return tuple(sorted(name for name in undeclared if not name.startswith(_OUR_ARGS)))
+
+
+def find_target(dockerfile: Dockerfile, target: str) -> Stage:
+    """Return the stage that is to be built: the last, unless another is named.
+
+    Raises:
+        SourceError: there is none of that name.
+    """
+    if not target:
+        return dockerfile.stages[-1]
+    for stage in reversed(dockerfile.stages):
+        if stage.name == target.lower():
+            return stage
+    hint = did_you_mean(target, [stage.name for stage in dockerfile.stages if stage.name])
+    raise SourceError(f'target stage "{target}" could not be found', hint=hint)
+
+
+class Lowering:
+    """One run of `lower`: the steps so far and the stages that are done."""
+
+    def __init__(
+        self, dockerfile: Dockerfile, options: Options, outside: Outside, observer: Observer
+    ) -> None:
+        self.steps: list[Step] = []
+        self._dockerfile = dockerfile
+        self.options = options
+        self._outside = outside
+        self._observer = observer
+        self._done: dict[int, StageState] = {}
+        self._in_progress: list[int] = []
+        self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
+        self._platform_args = self._make_platform_args()
+        self._globals, self._global_args = self._evaluate_global_args()
+
+    def _make_platform_args(self) -> dict[str, str]:
+        options = self.options
+        values = {}
+        for prefix, platform in (
+            ("BUILD", options.build_platform),
+            ("TARGET", options.platform),
+        ):
+            values[f"{prefix}PLATFORM"] = str(platform)
+            values[f"{prefix}OS"] = platform.os
+            values[f"{prefix}OSVERSION"] = platform.os_version
+            values[f"{prefix}ARCH"] = platform.architecture
+            values[f"{prefix}VARIANT"] = platform.variant
+        stages = self._dockerfile.stages
+        values["TARGETSTAGE"] = options.target or stages[-1].name or "default"
+        return values
+
+    def _evaluate_global_args(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what FROM lines see, and what an ARG of a stage takes as its default."""
+        build_args = self.options.build_args
+        predefined = {
+            name: build_args.get(name, value) for name, value in self._platform_args.items()
+        }
+        scope = dict(predefined)
+        declared: dict[str, str] = {}
+        for arg in self._dockerfile.args:
+            for name, default in arg.pairs:
+                value = build_args.get(name)
+                used: tuple[str, ...] = ()
+                if value is None and default is not None:
+                    expansion = self._expansion(default, scope, arg.span)
+                    value, used = expansion.text, expansion.used
+                if value is not None:
+                    scope[name] = declared[name] = value
+                self._observer.arg(None, arg, ArgValue(name=name, value=value, used=used))
+        self._observer.from_scope(predefined, scope)
+        return scope, declared
+
+    def global_value(self, name: str) -> str:
+        """Return what a build argument or a global ARG says, or nothing."""
+        return self.options.build_args.get(name, self._global_args.get(name, ""))
+
+    def _expansion(self, word: str, scope: Mapping[str, str], span: Span) -> words.Expansion:
+        with _blaming(span, word):
+            return words.expand(word, scope, escape=self._dockerfile.escape)
+
+    def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
+        """Return a word of a stage with its variables replaced, quotes and escapes gone."""
+        return self._told(self._expansion(word, scope, span), span).text
+
+    def expand_heredoc(self, heredoc: Heredoc, scope: Mapping[str, str], span: Span) -> str:
+        """Return the content of a heredoc, with variables replaced if its name allows it."""
+        if not heredoc.expand:
+            return heredoc.content
+        with _blaming(span, heredoc.name):
+            expansion = words.expand_heredoc(heredoc.content, scope)
+        return self._told(expansion, span).text
+
+    def expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
+        """Return what a word comes to, split again at its blanks."""
+        return self._told(self._expansion(word, scope, span), span).words
+
+    def _told(self, expansion: words.Expansion, span: Span) -> words.Expansion:
+        """Tell the observer of variables without a value."""
+        if expansion.unset:
+            self._observer.unset(expansion.unset, span)
+        return expansion
+
+    # -- stages
+
+    def needed(self, target: Stage) -> list[Stage]:
+        """Return the stages that ``target`` needs, and itself, in the order of the file.
+
+        Raises:
+            SourceError: a stage, needed or not, has a wrong FROM line, or takes files from a stage
+                that it cannot.
+        """
+        stages = self._dockerfile.stages
+        for stage in stages:
+            self._base(stage)
+            self._stage_platform(stage.from_)
+        below = [self._references(stage) for stage in stages]
+        found = {target.index}
+        for index in range(target.index, -1, -1):
+            if index in found:
+                found |= below[index]
+        return [stages[index] for index in sorted(found)]
+
+    def _references(self, stage: Stage) -> set[int]:
+        """Return the stages that one stands on or takes files from: they all come before it."""
+        if self._replaced(stage):
+            return set()
+        found = [self._earlier_stage(self._base(stage), stage.index)]
+        for instruction in stage.instructions:
+            if isinstance(instruction, Copy) and instruction.from_:
+                found.append(self._from_stage(instruction.from_, stage, instruction.span))
+            elif isinstance(instruction, Run) and instruction.mounts:
+                from wcbuild.dockerfile.mounts import (  # noqa: PLC0415 - only few have any
+                    source_name,
+                )
+
+                names = filter(None, map(source_name, instruction.mounts))
+                found += [self._from_stage(name, stage, instruction.span) for name in names]
+        return {each.index for each in found if each is not None}
+
+    def _replaced(self, stage: Stage) -> bool:
+        """Say whether a named context of the stage's own name stands in its place."""
+        return bool(stage.name) and self._named(stage.name) is not None
+
+    def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
+        named = self._outside.context(name, platform or self.options.platform)
+        return None if named is None or named.kind is ContextKind.STAGE else named
+
+    def stage_name(self, name: str) -> str:
+        """Return the name of the stage that ``name`` means: a named context may say another."""
+        named = self._outside.context(name, self.options.platform) if name else None
+        if named is None or named.kind is not ContextKind.STAGE:
+            return name
+        if all(stage.name != named.stage.lower() for stage in self._dockerfile.stages):
+            message = (
+                f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
+            )
+            raise SourceError(message)
+        return named.stage
+
+    def _base(self, stage: Stage) -> str:
+        from_ = stage.from_
+        base = self._expansion(from_.base, self._globals, from_.span).text
+        if not base:
+            raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
+        return base
+
+    def stage(self, stage: Stage) -> StageState:
+        """Return the lowered stage, lowering it now if nobody needed it before."""
+        if stage.index in self._done:
+            return self._done[stage.index]
+        if stage.index in self._in_progress:
+            raise SourceError(
+                f"circular dependency detected on stage: {stage.display_name}",
+                (stage.from_.span,),
+            )
+        self._in_progress.append(stage.index)
+        state = self._start(stage)
+        self._observer.stage(state)
+        triggers = [
+            instruction
+            for text in state.triggers
+            for instruction in parse_trigger(
+                text, span=stage.from_.span, escape=self._dockerfile.escape
+            )
+        ]
+        instructions = (*triggers, *state.stage.instructions)
+        files = sum(isinstance(each, Run | Copy | Workdir) for each in instructions)
+        state.total = files + state.position
+        if state.position and not isinstance(self.steps[state.rootfs].op, CopyOp):
+            self._label(state, state.rootfs, f"FROM {state.reference}")
+        for instruction in instructions:
+            self._dispatch(state, instruction)
+        state.finish()
+        self._in_progress.pop()
+        self._done[stage.index] = state
+        return state
+
+    def _start(self, stage: Stage) -> StageState:
+        """Begin a stage: find what it stands on."""
+        from_ = stage.from_
+        base = self._base(stage)
+        state = StageState(stage, self._stage_platform(from_))
+        if self._replaced(stage):
+            state.stage = replace(stage, instructions=())
+            self._start_from_outside(state, stage.name, from_)
+            return state
+        parent = self._earlier_stage(base, stage.index)
+        if parent is not None:
+            state.inherit(self.stage(parent))
+        elif base == SCRATCH:
+            self._start_from_scratch(state, from_)
+        else:
+            self._start_from_outside(state, base, from_)
+        return state
+
+    def _stage_platform(self, from_: From) -> Platform:
+        if not from_.platform:
+            return self.options.platform
+        expansion = self._expansion(from_.platform, self._globals, from_.span)
+        hint = next(
+            filter(None, (did_you_mean(name, self._globals) for name in expansion.unset)), ""
+        )
+        if not expansion.text:
+            message = f"empty platform value from expression {from_.platform}"
+            raise SourceError(message, (from_.span,), word=from_.platform, hint=hint)
+        try:
+            return Platform.parse(expansion.text)
+        except InvalidDocumentError as error:
+            message = f"failed to parse platform {from_.platform}: {error}"
+            raise SourceError(message, (from_.span,), word=from_.platform, hint=hint) from error
+
+    def _earlier_stage(self, name: str, before: int) -> Stage | None:
+        """Return the last stage of that name among those defined before index ``before``."""
+        name = self.stage_name(name)
+        for stage in reversed(self._dockerfile.stages[:before]):
+            if stage.name and stage.name == name.lower():
+                return stage
+        return None
+
+    def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
+        span = from_.span
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.SCRATCH:
+            self._start_from_scratch(state, from_)
+            return
+        state.position = 1
+        if named is not None and named.kind is ContextKind.FILES:
+            files, _ = self._context(named, span)
+            op = CopyOp(sources=("",), dest="/", os=state.platform.os)
+            inputs = (self.scratch(span), files)
+            state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
+            state.set_config(
+                ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
+            )
+            return
+        image = self._image(name, state, span)
+        state.rootfs = self.source(
+            ImageOp(reference=name, digest=image.digest, platform=state.platform),
+            f"FROM {name}",
+            span,
+        )
+        if not from_.platform:
+            state.platform = self._merged_platform(image.config.platform)
+        state.base = image.config
+        state.author = image.config.author
+        state.reference = f"{name}@{image.digest}"
+        state.triggers = image.config.config.on_build
+        state.set_config(replace(image.config.config, on_build=()))
+
+    def _start_from_scratch(self, state: StageState, from_: From) -> None:
+        state.rootfs = self.scratch(from_.span)
+        state.set_config(self._no_config(state))
+
+    def _no_config(self, state: StageState) -> ContainerConfig:
+        return ContainerConfig(working_dir=in_config("/", windows=state.is_windows))
+
+    def _merged_platform(self, found: Platform) -> Platform:
+        """Return the base's platform; one that says nothing is what was asked for."""
+        return found if found.os and found.architecture else self.options.platform
+
+    def _image(self, name: str, state: StageState, span: Span) -> ResolvedImage:
+        try:
+            image = self._outside.image(name, state.platform)
+        except RegistryError as error:
+            stages = [stage.name for stage in self._dockerfile.stages if stage.name]
+            hint = did_you_mean(name, stages)
+            failure = BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)
+            if not self.options.without_images:
+                raise failure from error
+            self._observer.no_image(failure)
+            return ResolvedImage(digest="", config=ImageConfig(platform=state.platform))
+        self._observer.image(name, state.platform, image.config.platform, span)
+        return image
+
+    # -- steps
+
+    def _add(self, step: Step) -> int:
+        self.steps.append(step)
+        return len(self.steps) - 1
+
+    def source(self, op: Op, label: str, span: Span, inputs: tuple[int, ...] = ()) -> int:
+        """Return the step that offers files to others; the same one stands once in a graph."""
+        if (op, inputs) not in self._sources:
+            step = Step(op=op, inputs=inputs, label=label, spans=(span,))
+            self._sources[op, inputs] = self._add(step)
+        return self._sources[op, inputs]
+
+    def scratch(self, span: Span) -> int:
+        """Return the step that gives the empty file system."""
+        return self.source(ScratchOp(), "FROM scratch", span)
+
+    def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
+        """Return the step that offers a context's files, and whether they have owners.
+
+        None is the main context.
+        """
+        if named is None:
+            owned = self.options.owned_context
+            main = ContextOp(name=MAIN_CONTEXT, owned=owned)
+            return self.source(main, "load build context", span), owned
+        op = named.files or ContextOp(name=named.name)
+        return self.source(op, f"load build context {named.name}", span), False
+
+    def step(
+        self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
+    ) -> int:
+        """Add a step that makes the stage's next file system."""
+        state.position += 1
+        index = self._add(
+            Step(op=op, inputs=inputs, spans=(span,), no_cache=self._is_renewed(state.stage))
+        )
+        self._label(state, index, text)
+        state.rootfs = index
+        return index
+
+    def _is_renewed(self, stage: Stage) -> bool:
+        return self.options.no_cache or stage.name in self.options.no_cache_stages
+
+    def _label(self, state: StageState, index: int, text: str) -> None:
+        """Name a step as BuildKit does: `[build 2/4] RUN make`."""
+        words = [f"{state.position}/{state.total}"]
+        if len(self._dockerfile.stages) > 1 or state.stage.name:
+            words.insert(0, state.stage.display_name)
+        if self.options.show_platform:
+            words.insert(0, str(state.platform))
+        label = f"[{' '.join(words)}] {text}"
+        stage = state.stage.display_name
+        self.steps[index] = replace(self.steps[index], label=label, stage=stage)
+
+    # -- instructions
+
+    def _dispatch(self, state: StageState, instruction: Instruction) -> None:
+        self._observer.instruction(state, instruction)
+        try:
+            self._lower(state, instruction)
+        except WcbuildError as error:
+            error.spans = error.spans or (instruction.span,)
+            raise
+
+    def _lower(self, state: StageState, instruction: Instruction) -> None:
+        def expand(word: str) -> str:
+            return self.expand(word, state.scope, instruction.span)
+
+        match instruction:
+            case Arg():
+                self._arg(state, instruction)
+            case Run():
+                lower_run(self, state, instruction)
+            case Copy():
+                lower_copy(self, state, instruction)
+            case Workdir():
+                lower_workdir(self, state, instruction)
+            case Maintainer():
+                state.author = instruction.name
+                state.note(f"MAINTAINER {instruction.name}")
+            case OnBuild():
+                config = state.config
+                state.config = replace(config, on_build=(*config.on_build, instruction.expression))
+            case From():
+                raise SourceError("FROM is not allowed here", (instruction.span,))
+            case _:
+                self._fold(state, instruction, expand)
+
+    def _fold(
+        self,
+        state: StageState,
+        instruction: (
+            Env
+            | Label
+            | Cmd
+            | Entrypoint
+            | Expose
+            | User
+            | Volume
+            | Shell
+            | StopSignal
+            | HealthCheck
+        ),
+        expand: fold.Expand,
+    ) -> None:
+        def expand_words(word: str) -> list[str]:
+            return self.expand_words(word, state.scope, instruction.span)
+
+        config, windows = state.config, state.is_windows
+        match instruction:
+            case Env():
+                pairs, created_by = fold.fold_env(instruction, expand)
+                state.env.update(pairs)
+                state.scope.update(pairs)
+                folded = config, created_by
+            case Label():
+                folded = fold.fold_label(config, instruction, expand)
+            case Cmd():
+                folded = fold.fold_cmd(config, instruction, windows=windows)
+                state.cmd_is_set = True
+            case Entrypoint():
+                folded = fold.fold_entrypoint(
+                    config, instruction, cmd_is_set=state.cmd_is_set, windows=windows
+                )
+            case Expose():
+                folded = fold.fold_expose(config, instruction, expand_words)
+            case User():
+                folded = fold.fold_user(config, instruction, expand)
+            case Volume():
+                folded = fold.fold_volume(config, instruction, expand)
+            case Shell():
+                folded = fold.fold_shell(config, instruction)
+            case StopSignal():
+                folded = fold.fold_stop_signal(config, instruction, expand, windows=windows)
+            case HealthCheck():
+                folded = fold.fold_health_check(config, instruction)
+            case _:
+                assert_never(instruction)
+        state.config, created_by = folded
+        state.note(created_by)
+
+    def _arg(self, state: StageState, instruction: Arg) -> None:
+        """ARG: from left to right, so a later name sees an earlier one."""
+        build_args = self.options.build_args
+        texts = []
+        for name, default in instruction.pairs:
+            name = self.expand(name, state.scope, instruction.span)  # noqa: PLW2901
+            value = build_args.get(name)
+            if value is None and default is not None:
+                value = self.expand(default, state.scope, instruction.span)
+            is_global = False
+            if value is None:
+                value = self._global_args.get(name, self._platform_args.get(name))
+                is_global = value is not None
+            if value is not None:
+                state.scope[name] = value
+            told = ArgValue(name=name, value=value, is_global=is_global)
+            self._observer.arg(state.stage, instruction, told)
+            state.args.append((name, value))
+            texts.append(name if value is None else f"{name}={value}")
+        state.note("ARG " + " ".join(texts))
+
+    def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
+        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
+        if not name:
+            return self._context(None, span)
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.FILES:
+            return self._context(named, span)
+        stage = self._from_stage(name, state.stage, span)
+        if stage is not None:
+            return self.stage(stage).rootfs, True
+        if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
+            return self.scratch(span), True
+        image = self._image(name, state, span)
+        op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
+        return self.source(op, f"FROM {name}", span), True
+
+    def _from_stage(self, name: str, stage: Stage, span: Span) -> Stage | None:
+        """Find the stage that `--from` names, by name or index; None is an image's name."""
+        stages = self._dockerfile.stages
+        current = stage.index
+        spans = (span,)
+        if self._named(name) is not None:
+            return None
+        found = self._earlier_stage(name, current)
+        if found is None and name.isascii() and name.isdigit():
+            if int(name) >= len(stages):
+                raise SourceError(f"invalid stage index {name}", spans, word=name)
+            found = stages[int(name)]
+        if found is None:
+            found = self._earlier_stage(name, len(stages))
+        if found is None:
+            return None
+        if found.index == current:
+            raise SourceError(
+                f"circular dependency detected on stage: {found.display_name}", spans, word=name
+            )
+        if found.index > current:
+            raise SourceError(
+                f'cannot copy from stage "{name}", it needs to be defined before'
+                f' current stage "{stage.display_name}"',
+                spans,
+                word=name,
+            )
+        return found
+
+
+@contextlib.contextmanager
+def _blaming(span: Span, word: str) -> Iterator[None]:
+    """Give an error in a word the place that only the caller knows."""
+    try:
+        yield
+    except words.WordError as error:
+        raise SourceError(f'failed to process "{word}": {error}', (span,), word=word) from error

@@ -1,0 +1,74 @@
+"""A stage while its instructions are being lowered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from registry.oci.config import ContainerConfig, ImageConfig
+from registry.oci.platform import Platform
+from wcbuild.dockerfile.stages import Stage
+from wcbuild.dockerfile.variables import Variables
+from wcbuild.graph.ops import WINDOWS
+from wcbuild.graph.plan import PlannedHistory
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class StageState:
+    """What the instructions of a stage have come to so far."""
+
+    def __init__(self, stage: Stage, platform: Platform) -> None:
+        self.stage = stage
+        self.platform = platform
+        self.parent: StageState | None = None
+        """The stage that this one stands on, if it is one."""
+        self.base: ImageConfig | None = None
+        self.config = ContainerConfig()
+        self.author = ""
+        self.rootfs = -1
+        self.reference = ""
+        self.env = Variables()
+        """The image's, which `config` gets when the stage is done."""
+        self.scope = Variables()
+        """What `$NAME` and a RUN see: ENV and ARG, the later one wins."""
+        self.args: list[tuple[str, str | None]] = []
+        self.history: list[PlannedHistory] = []
+        self.triggers: tuple[str, ...] = ()
+        self.cmd_is_set = False
+        self.total = 0
+        self.position = 0
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether paths, names and shells are those of Windows."""
+        return self.platform.os == WINDOWS
+
+    def inherit(self, parent: StageState) -> None:
+        """Start from where another stage ended."""
+        self.parent = parent
+        self.base = parent.base
+        self.config = replace(parent.config, on_build=())
+        self.author = parent.author
+        self.rootfs = parent.rootfs
+        self.platform = parent.platform
+        self.env = parent.env.copy()
+        self.scope = parent.scope.copy()
+        self.args = list(parent.args)
+        self.history = list(parent.history)
+        self.triggers = parent.config.on_build
+
+    def set_config(self, config: ContainerConfig) -> None:
+        """Start from the config of an image, or from that of none."""
+        self.env = Variables(config.env, caseless=self.is_windows)
+        if not self.is_windows:
+            self.env.setdefault("PATH", DEFAULT_PATH)
+        self.config = config
+        self.scope = self.env.copy()
+
+    def finish(self) -> None:
+        """Complete the config: no instruction comes any more."""
+        self.config = replace(self.config, env=self.env.entries())
+
+    def note(self, created_by: str, step: int | None = None) -> None:
+        """Add a line of history."""
+        self.history.append(PlannedHistory(created_by=created_by, step=step))
