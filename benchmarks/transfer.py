@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import platform
 import random
@@ -110,7 +111,10 @@ def measure(tools: list[str], rounds: int) -> dict[str, dict[str, list[Sample]]]
     }
     with tempfile.TemporaryDirectory(prefix="wcbuild-bench-") as name:
         source, target = Path(name, "source"), Path(name, "target")
-        make_layout(source)
+        # In a process of its own: a command's memory is counted from its parent's on.
+        maker = multiprocessing.Process(target=make_layout, args=(source,))
+        maker.start()
+        maker.join()
         os.environ["WCBUILD_ROOT"] = f"{name}/store"
         for number in range(rounds):
             for tool in tools:
