@@ -17,6 +17,7 @@ from registry.errors import (
     UnreachableError,
 )
 from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
 from registry.oci.mediatypes import INDEXES, MANIFESTS
 from registry.remote.download import Continued
 from registry.remote.errors import printable
@@ -90,6 +91,20 @@ class MirroredRepository:
             return Continued(kept, descriptor.size, rest)
 
         return self._verified(descriptor, continued)
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        """Return a descriptor of a blob. Raises as `RemoteRepository.find_blob`."""
+        return self._first(lambda repository: repository.find_blob(digest), by_digest=True)
+
+    # Of lists a mirror has only a part, so these are the registry's own.
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``. Raises as `RemoteRepository.referrers`."""
+        return self._places[-1].repository.referrers(subject, artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        """Yield the tags. Raises as `RemoteRepository.tags`."""
+        return self._places[-1].repository.tags()
 
     def _verified(
         self,

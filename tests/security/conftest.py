@@ -49,7 +49,7 @@ def unpack(root, canary):
 
 
 @pytest.fixture
-def repository(repositories):
+def git_repository(repositories):
     made = repositories[1]("app")
     made.commit({"README": "x"})
     return made
