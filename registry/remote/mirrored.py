@@ -24,7 +24,7 @@ from registry.remote.errors import printable
 from registry.remote.repository import RemoteRepository
 from registry.remote.transport import BLOCK
 from registry.store import verifying
-from registry.streams import Layered, read_into
+from registry.streams import Layered, Rewindable, read_into
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class MirroredRepository:
         raise _told(failures)
 
 
-class _Chain(io.RawIOBase):
+class _Chain(Rewindable):
     """One run of bytes: when one body fails, the next goes on where it stopped."""
 
     def __init__(
@@ -177,26 +177,14 @@ class _Chain(io.RawIOBase):
         offset: int,
     ) -> None:
         """``failures`` receives what each body failed with, before the next is asked for."""
+        super().__init__(offset)
         self._bodies = bodies
-        self._offset = offset
         self._body: io.RawIOBase | None = None
         self._failures = failures
         self._opened()
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._offset
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_CUR and offset == 0:
-            return self._offset
-        self._offset = self._opened().seek(offset, whence)
-        return self._offset
+    def restart(self) -> None:
+        self._opened().seek(0)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         while True:
@@ -205,7 +193,7 @@ class _Chain(io.RawIOBase):
             except RegistryError as error:
                 self._next(error)
                 continue
-            self._offset += size
+            self._position += size
             return size
 
     def close(self) -> None:
@@ -219,7 +207,7 @@ class _Chain(io.RawIOBase):
             if opener is None:
                 raise _told(self._failures)
             try:
-                self._body = opener(self._offset)
+                self._body = opener(self._position)
             except RegistryError as error:
                 self._next(error)
         return self._body
