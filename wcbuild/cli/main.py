@@ -31,6 +31,20 @@ COMMANDS = {
     "pull": "bring an image from a registry",
     "push": "send an image to a registry",
     "copy": "copy an image between registries, layouts, archives and the local store",
+    "sync": "copy what a YAML file lists: many repositories, tags by pattern",
+    "ls": "list the tags of a repository",
+    "manifest": "read, write and delete manifests",
+    "index": "make and change indexes of images for several platforms",
+    "blob": "read a blob by its digest",
+    "referrers": "list what refers to an image: signatures, SBOMs and the like",
+    "attach": "attach files to an image, as an artifact that refers to it",
+    "diff": "show how the configs and files of two images differ",
+    "pin": "rewrite a Dockerfile's base images to digests",
+    "keygen": "make a pair of keys for signing",
+    "sign": "sign an image of a registry",
+    "verify": "check signatures of an image",
+    "attest": "sign a statement about an image, such as an SBOM",
+    "verify-attestation": "check signed statements about an image",
     "registry": "serve a registry from a folder, and clean it up",
     "login": "remember credentials of a registry",
     "logout": "forget them",
@@ -54,7 +68,11 @@ class Invocation:
     def registries(self) -> RegistryAccess:
         """How registries are reached."""
         insecure = tuple(self.args.insecure_registry or ())
-        return RegistryAccess(insecure=insecure, environment=self.environment)
+        return RegistryAccess(
+            insecure=insecure,
+            environment=self.environment,
+            signature_policy=self.args.signature_policy,
+        )
 
 
 class Command(Protocol):
@@ -90,7 +108,7 @@ def _dispatch(words: list[str]) -> int:
         words = ["version"]
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
     name = words.pop(0) if words and words[0] in COMMANDS else "build"
-    command = cast("Command", importlib.import_module(f"wcbuild.cli.{name}"))
+    command = cast("Command", importlib.import_module(module_of(name)))
     parser = _parser(name)
     command.add_arguments(parser)
     spelled_out = getattr(command, "spelled_out", list)
@@ -116,6 +134,11 @@ def _dispatch(words: list[str]) -> int:
         debug=args.debug,
         read_source=getattr(command, "read_source", lambda _: read_file)(args),
     )
+
+
+def module_of(command: str) -> str:
+    """Return the module of a subcommand."""
+    return f"wcbuild.cli.{command.replace('-', '_')}"
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -157,6 +180,13 @@ def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> 
         metavar="HOST",
         default=default,
         help="a registry that may speak plain HTTP",
+    )
+    every.add_argument(
+        "--signature-policy",
+        type=Path,
+        metavar="FILE",
+        default=default,
+        help="a policy.json that pulled and base images have to meet",
     )
     every.add_argument(
         "--debug", action="store_true", default=default or False, help="show tracebacks"

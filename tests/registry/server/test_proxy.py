@@ -179,6 +179,26 @@ def test_what_was_collected_is_fetched_again(proxy, upstream, tmp_path, age):
     assert proxy.is_whole("team/app", "1")
 
 
+def test_referrers_are_those_of_the_other_registry(proxy, upstream):
+    """An old one, which has no such list: they are under the fallback tag."""
+    upstream.referrers = False
+    signature = {
+        "mediaType": mediatypes.OCI_MANIFEST,
+        "digest": digest_of(b"signature"),
+        "size": 9,
+        "artifactType": "a/signature",
+    }
+    index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [signature]}
+    tag = upstream.digest.replace(":", "-")
+    raw = json.dumps(index).encode()
+    upstream.add_manifest("team/app", raw, mediatypes.OCI_INDEX, tag)
+    path = f"/v2/team/app/referrers/{upstream.digest}"
+    assert proxy("GET", path).json["manifests"] == [signature]
+    assert proxy("GET", f"{path}?artifactType=b/c").json["manifests"] == []
+    upstream.stop()
+    assert proxy("GET", path).json["manifests"] == [], "and not what nobody here knows"
+
+
 def test_a_range_of_what_comes_for_the_first_time_is_all_of_it(proxy):
     path = f"/v2/team/app/blobs/{digest_of(LAYER)}"
     assert proxy("GET", path, Range="bytes=5-").status == 200
