@@ -32,7 +32,7 @@ def upstream(simulator):
 @pytest.fixture
 def new_proxy(new_registry, new_client):
     return lambda host, **settings: new_registry(
-        upstream=host, client=new_client(stall_timeout_s=2), **settings
+        upstream=host, client=new_client(stall_timeout_s=10), **settings
     )
 
 
@@ -105,13 +105,13 @@ def test_many_clients_at_once_cost_one_fetch(proxy, upstream):
 
 
 def test_a_client_gets_bytes_before_the_last_one_is_here(proxy, upstream):
-    upstream.stall(1.5, after=1_000_000, at=digest_of(LAYER))
+    upstream.stall(5, after=1_000_000, at=digest_of(LAYER))
     connection = http.client.HTTPConnection(*proxy.address, timeout=10)
     began = time.monotonic()
     connection.request("GET", f"/v2/team/app/blobs/{digest_of(LAYER)}")
     response = connection.getresponse()
     assert response.read(500_000) == LAYER[:500_000]
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 4
     assert response.read() == LAYER[500_000:]
     connection.close()
 
