@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, ClassVar, Protocol
 from urllib.parse import quote, urlencode
@@ -91,8 +91,14 @@ class Upstream(Protocol):
         """Return the size of a blob that may not be here; None if there is none."""
         ...
 
-    def tags(self, repository: Repository) -> list[str]:
+    def tags(self, repository: Repository) -> Iterator[str]:
         """Return all tags, sorted."""
+        ...
+
+    def referrers(
+        self, repository: Repository, subject: Digest, artifact_type: str
+    ) -> Iterator[Descriptor]:
+        """Return what refers to ``subject``, in the order of digests."""
         ...
 
 
@@ -211,16 +217,22 @@ class Api:
             if self._upstream is None
             else self._upstream.tags(call.repository)
         )
-        page, headers = _page(call.request, tags)
+        page, headers = _page(call.request, list(tags))
         return json_answer({"name": call.repository.name, "tags": page}, headers=headers)
 
     def _list_referrers(self, call: _Call) -> Answer:
-        artifact_type = call.request.parameter("artifactType")
-        count = _count(call.request)
+        artifact_type = call.request.parameter("artifactType") or ""
+        subject, count = Digest(call.rest), _count(call.request)
+        if self._upstream is None:
+            found = call.repository.referrers(subject, artifact_type)
+        else:
+            found = self._upstream.referrers(call.repository, subject, artifact_type)
         entries: dict[Digest, bytes] = {}
         size, headers = 0, dict[str, str]()
         last = call.request.parameter("last") or ""
-        for entry in call.repository.referrers(Digest(call.rest), artifact_type or "", after=last):
+        for entry in found:
+            if entry.digest <= last:
+                continue
             raw = encode(entry.to_json())
             size += len(raw)
             # Annotations may be large: what clients read of an index is limited.
@@ -282,7 +294,8 @@ class Api:
 
     def _delete_manifest(self, call: _Call) -> Answer:
         if ":" in call.rest:
-            call.repository.delete_manifest(Digest(call.rest))
+            _, descriptor = call.repository.manifest(Digest(call.rest))
+            call.repository.delete(descriptor)
         else:
             call.repository.untag(check_tag(call.rest))
         return Answer(status=202)
@@ -309,7 +322,7 @@ class Api:
         return _file_answer(call.request, call.repository.open_blob(digest), headers)
 
     def _delete_blob(self, call: _Call) -> Answer:
-        call.repository.delete_blob(Digest(call.rest))
+        call.repository.delete(call.repository.find_blob(Digest(call.rest)))
         return Answer(status=202)
 
     # -- uploads

@@ -90,12 +90,22 @@ class PullThrough:
         except NotFoundError:
             return None
 
-    def tags(self, repository: Repository) -> list[str]:
+    def tags(self, repository: Repository) -> Iterator[str]:
         """Return all tags, sorted."""
         try:
-            return sorted(self._remote(repository).tags())
+            return iter(sorted(self._remote(repository).tags()))
         except UnreachableError:
             return repository.tags()
+
+    def referrers(
+        self, repository: Repository, subject: Digest, artifact_type: str
+    ) -> Iterator[Descriptor]:
+        """Return what refers to ``subject``, in the order of digests."""
+        try:
+            found = list(self._remote(repository).referrers(subject, artifact_type))
+        except UnreachableError:
+            return repository.referrers(subject, artifact_type)
+        return iter(sorted(found, key=lambda entry: entry.digest))
 
     def _remote(self, repository: Repository) -> RemoteRepository:
         reference = Reference(registry=self._host, repository=repository.name)

@@ -53,8 +53,7 @@ from registry.oci.manifest import (
     load_object,
     parse,
 )
-from registry.oci.mediatypes import OCTETS
-from registry.referrers import of_type
+from registry.referrers import listed
 from registry.store import BlobSource, check_bytes
 
 MAX_NAME = 255
@@ -255,7 +254,7 @@ class Repository:
             DigestMismatchError, SizeMismatchError, StoreError: nothing was stored.
             InvalidDocumentError, MissingChildrenError: likewise, for a manifest.
         """
-        if _is_document(expected):
+        if mediatypes.is_document(expected.media_type):
             raw = stream.read(min(expected.size, MAX_MANIFEST_BYTES) + 1)
             document = read_document(raw, expected.media_type, f"manifest {expected.digest}")
             self.put_manifest(document, expected.digest)
@@ -289,15 +288,8 @@ class Repository:
                 raise NotFoundError(f"manifest {descriptor.digest}", self.name)
             self._write_tag(descriptor.digest, check_tag(tag))
 
-    # -- blobs
-
-    def size(self, digest: Digest, place: BlobDirectory | None = None) -> int | None:
-        """Return the size of a blob (or of a manifest, in its ``place``), or None; keep it for a while."""
-        with self.relying():
-            return self._renewed((place or self.blobs).path(digest))
-
     def find_blob(self, digest: Digest) -> Descriptor:
-        """Return a descriptor of a blob of which only the digest is known.
+        """Return a descriptor of a blob, and keep it for a while.
 
         Raises:
             NotFoundError
@@ -305,7 +297,26 @@ class Repository:
         size = self.size(digest)
         if size is None:
             raise NotFoundError(f"blob {digest}", self.name)
-        return Descriptor(media_type=OCTETS, digest=digest, size=size)
+        return Descriptor(media_type=mediatypes.OCTETS, digest=digest, size=size)
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a blob, or a manifest with all its tags and its place among referrers.
+
+        Raises:
+            NotFoundError, StoreError
+        """
+        if not mediatypes.is_document(descriptor.media_type):
+            self._remove(self.blobs.path(descriptor.digest), f"blob {descriptor.digest}")
+            return
+        with self.relying():
+            self.forget_manifest(descriptor.digest)
+
+    # -- blobs
+
+    def size(self, digest: Digest, place: BlobDirectory | None = None) -> int | None:
+        """Return the size of a blob (or of a manifest, in its ``place``), or None; keep it for a while."""
+        with self.relying():
+            return self._renewed((place or self.blobs).path(digest))
 
     def _renewed(self, path: Path) -> int | None:
         """Return the size of a file, or None, and make it young again. The caller holds the lock."""
@@ -361,14 +372,6 @@ class Repository:
         self.prepare()
         with self.relying():
             return self._take(place, digest) is not None
-
-    def delete_blob(self, digest: Digest) -> None:
-        """Remove a blob from this repository.
-
-        Raises:
-            NotFoundError, StoreError
-        """
-        self._remove(self.blobs.path(digest), f"blob {digest}")
 
     def _take(self, place: BlobDirectory, digest: Digest) -> int | None:
         """Link a blob here from ``place``; return its size, or None if it has none."""
@@ -473,12 +476,13 @@ class Repository:
                 path = self._referrer(document.subject.digest, digest)
                 with store_errors(path):
                     _make_folder(path.parent)
-                    atomic_write(path, encode(_listed(document, digest).to_json()))
+                    entry = replace(listed(document), digest=digest)
+                    atomic_write(path, encode(entry.to_json()))
             reach("server.before_tag")
             for tag in tags:
                 self._write_tag(digest, check_tag(tag))
 
-    def tags(self) -> list[str]:
+    def tags(self) -> Iterator[str]:
         """Return all tags, sorted.
 
         Raises:
@@ -486,7 +490,7 @@ class Repository:
         """
         if not self.exists():
             raise NotFoundError("repository", self.name)
-        return sorted(_visible(self._tags))
+        return iter(sorted(_visible(self._tags)))
 
     def untag(self, tag: str) -> None:
         """Remove a tag.
@@ -496,17 +500,8 @@ class Repository:
         """
         self._remove(self._tags / check_tag(tag), f'tag "{tag}"')
 
-    def delete_manifest(self, digest: Digest) -> None:
-        """Remove a manifest, and first the tags that point to it.
-
-        Raises:
-            NotFoundError, StoreError
-        """
-        with self.relying():
-            self.forget_manifest(digest)
-
     def forget_manifest(self, digest: Digest) -> None:
-        """Do as `delete_manifest` for a caller that holds the lock."""
+        """Do as `delete` for a caller that holds the lock."""
         document, _ = self.read_manifest(digest)
         for tag in self.tags():
             with contextlib.suppress(NotFoundError):
@@ -517,25 +512,19 @@ class Repository:
             with contextlib.suppress(NotFoundError):
                 self._remove(self._referrer(document.subject.digest, digest), "referrer")
 
-    def referrers(
-        self, subject: Digest, artifact_type: str = "", *, after: str = ""
-    ) -> Iterator[Descriptor]:
-        """Yield what refers to ``subject``, in the order of digests, from the one ``after`` on.
-
-        An empty ``artifact_type`` is any.
-        """
-        return of_type(self._all_referrers(subject, after), artifact_type)
-
-    def _all_referrers(self, subject: Digest, after: str) -> Iterator[Descriptor]:
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``, in the order of digests."""
         folder = self._referrers / subject.algorithm / subject.hex
         for name in sorted(_visible(folder)):
             algorithm, _, encoded = name.partition("-")
             # The manifest goes before its entry does.
             with contextlib.suppress(InvalidDigestError, FileNotFoundError):
                 digest = Digest(f"{algorithm}:{encoded}")
-                if digest > after and self.manifests.has(digest):
+                if self.manifests.has(digest):
                     raw = read_limited(folder / name, _MAX_REFERRER_BYTES, name)
-                    yield Descriptor.from_json(load_object(raw, name), name)
+                    entry = Descriptor.from_json(load_object(raw, name), name)
+                    if artifact_type in ("", entry.artifact_type):
+                        yield entry
 
     def prepare(self) -> None:
         """Make the repository's folder, durably.
@@ -547,7 +536,7 @@ class Repository:
             _make_folder(self.path)
 
     def _place(self, descriptor: Descriptor) -> BlobDirectory:
-        return self.manifests if _is_document(descriptor) else self.blobs
+        return self.manifests if mediatypes.is_document(descriptor.media_type) else self.blobs
 
     def _missing(self, document: Manifest | Index) -> Iterator[Digest]:
         if isinstance(document, Index):
@@ -578,25 +567,6 @@ class Repository:
             except (FileNotFoundError, NotADirectoryError):
                 raise NotFoundError(what, self.name) from None
             fsync_directory(path.parent)
-
-
-def _is_document(descriptor: Descriptor) -> bool:
-    return mediatypes.is_manifest(descriptor.media_type) or mediatypes.is_index(
-        descriptor.media_type
-    )
-
-
-def _listed(document: Manifest | Index, digest: Digest) -> Descriptor:
-    """Return how the list of referrers names ``document``: with its type and annotations."""
-    artifact_type = document.artifact_type
-    if not artifact_type and isinstance(document, Manifest):
-        artifact_type = document.config.media_type
-    return replace(
-        document.descriptor,
-        digest=digest,
-        artifact_type=artifact_type,
-        annotations=document.annotations,
-    )
 
 
 def _visible(folder: Path) -> list[str]:

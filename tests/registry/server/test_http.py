@@ -190,7 +190,7 @@ def test_stopping_does_not_wait_for_ever(new_registry, tmp_path):
         time.sleep(0.2)
         began = time.monotonic()
         registry._server.stop()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 10
     upload.go_on.set()
     upload.join()
     assert upload.status == -1
@@ -214,7 +214,7 @@ def test_being_told_twice_ends_it_at_once(new_process):
     process.tell()
     time.sleep(0.5)
     process.tell()
-    process.process.wait(2)
+    process.process.wait(4)
     upload.go_on.set()
     upload.join()
 
@@ -262,7 +262,7 @@ def test_who_connects_and_says_nothing_does_not_keep_others_from_connecting(secu
     connection = secure.connect()
     connection.request("GET", "/v2/")
     assert connection.getresponse().read() == b"{}"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     connection.close()
     for each in silent:
         each.close()
