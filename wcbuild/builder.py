@@ -35,7 +35,7 @@ from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import DockerfileSyntaxError, UsageError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
-from wcbuild.graph.ops import ContextOp, Graph, ImageOp
+from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.urls import without_secrets
 from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder, read_ignore
@@ -289,7 +289,18 @@ class _Build:
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, read_epoch(checked.source_date_epoch, main.moment)
+        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile)
+
+    def _epoch(self, text: str, main: MainContext, dockerfile: Dockerfile) -> int | None:
+        """Return the latest time that anything may have, which may be that of something fetched."""
+        if text and text != MAIN_CONTEXT and not text.isdecimal():
+            from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - few name anything
+
+            named = self._bases.context(text, self._inputs.platforms[0])
+            op = remote.of_stage(dockerfile, text) if named is None else named.files
+            if isinstance(op, HttpOp | GitOp):
+                return self._fetcher.remotes().moment(op, self._cancel)
+        return read_epoch(text, main.moment)
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""

@@ -444,6 +444,19 @@ def test_the_epoch_may_be_that_of_the_context(git, web, context, image_of, wcbui
     assert not created(wcbuild).startswith(("1970", "2020-02"))
 
 
+def test_the_epoch_may_be_that_of_something_else_that_is_fetched(
+    git, web, context, image_of, refused, wcbuild
+):
+    url = web.put("/f", b"x", headers={"Last-Modified": DATE})
+    stage = f"FROM scratch AS src\nADD {url} /\nFROM scratch\nCOPY <<a /\na\n"
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
+    assert "invalid SOURCE_DATE_EPOCH: src" in refused(context(f"{FROM}COPY <<a /\na\n"), *flags)
+    image_of(context(stage), *flags)
+    assert created(wcbuild) == "2020-02-02T02:02:02Z"
+    image_of(context(f"{FROM}COPY <<b /\nb\n"), *flags, *named(src=git[0]))
+    assert created(wcbuild) == "2020-02-02T02:02:02Z"
+
+
 # -- what stays
 
 
