@@ -32,13 +32,13 @@ from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import DockerfileSyntaxError, UsageError
+from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.urls import without_secrets
-from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder, read_ignore
+from wcbuild.inputs import STDIN, Fetcher, MainContext, is_remote, read_folder, read_ignore
 from wcbuild.machine import Machine
 from wcbuild.request import (
     BuildRequest,
@@ -101,7 +101,7 @@ def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Bu
     store = open_store(request.root or default_root(os.environ))
     try:
         build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
-        with contextlib.closing(build):
+        with contextlib.closing(build), build.explaining():
             yield build
     finally:
         store.close()
@@ -178,6 +178,7 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self.warnings: tuple[LintWarning, ...] = ()
+        self._fetched_text: str | None = None
         self._fetcher = Fetcher(
             store,
             request.registries,
@@ -247,14 +248,25 @@ class _Build:
         """Remove the files that were only for this build."""
         self._fetcher.close()
 
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Give an error the text of the Dockerfile if that is nowhere on this machine."""
+        try:
+            yield
+        except WcbuildError as error:
+            error.source = self._fetched_text
+            raise
+
     def _main_context(self) -> MainContext:
         """Return the main context, fetched now if it is not a folder."""
-        if self._inputs.context is not None:
-            return self._inputs.context
-        request = self._request
-        shown = without_secrets(str(request.context))
-        self._emit(Notice(level="info", text=f"load build context {shown}"))
-        return self._fetcher.read(str(request.context), request.file, request.stdin)
+        request, main = self._request, self._inputs.context
+        if main is None:
+            shown = without_secrets(str(request.context))
+            self._emit(Notice(level="info", text=f"load build context {shown}"))
+            main = self._fetcher.read(str(request.context), request.file, request.stdin)
+        if main.folder is None or request.file == STDIN:
+            self._fetched_text = main.source.text
+        return main
 
     def _parse(self, source: SourceFile) -> Dockerfile:
         """Read the Dockerfile; if that is not possible, say what is wrong before that place."""

@@ -347,9 +347,16 @@ def test_a_context_without_a_dockerfile_is_an_error(web, refused, tmp_path):
     assert 'did you mean "Dockerfil"' in said
 
 
-def test_an_error_in_a_fetched_dockerfile_names_its_line(web, refused):
-    said = refused(web.put("/ctx", tar({"Dockerfile": f"{FROM}COPIE a /\n"})))
-    assert "Dockerfile:2: " in said
+def test_an_error_in_a_fetched_dockerfile_names_its_line(web, context, refused):
+    dockerfile = f"{FROM}COPIE a /\n"
+    for place, said in (
+        ("Dockerfile", refused(web.put("/ctx", tar({"Dockerfile": dockerfile})))),
+        ("stdin", refused("-", input=dockerfile)),
+        ("stdin", refused(context("FROM x\n"), "-f", "-", input=dockerfile)),
+    ):
+        assert f"{place}:2: " in said
+        assert "  2 | COPIE a /\n" in said
+        assert 'did you mean "COPY"' in said
 
 
 # -- named contexts
