@@ -87,9 +87,11 @@ def read_document(source: BlobSource, descriptor: Descriptor) -> Manifest | Inde
 def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | None) -> Image:
     """Read the image that ``descriptor`` is, or that its index has for ``platform``.
 
-    In an index an exact match comes first, then what the platform accepts, then entries that name no
-    platform; among equals the first. Attestations are no images. Without ``platform`` the index must
-    leave no choice. A manifest that is no index is read whatever its platform.
+    In an index an exact match comes first, then what the platform accepts (the newest revision of the
+    wanted Windows build), then older variants of its architecture, the nearest first (arm/v6 for
+    arm/v7), then entries that name no platform; among equals the first. Attestations are no images.
+    Without ``platform`` the index must leave no choice. A manifest that is no index is read whatever
+    its platform.
 
     Raises:
         NotFoundError: nothing for the platform; the message lists what there is.
@@ -118,21 +120,22 @@ def choose(index: Index, platform: Platform | None) -> Descriptor:
             raise InvalidDocumentError(where, f"needs a platform to be chosen; it has {offered}")
         return entries[0]
     ranked = [(_rank(platform, entry.platform), entry) for entry in entries]
-    rank, best = min(ranked, key=lambda pair: pair[0], default=(_NO_MATCH, None))
-    if best is None or rank == _NO_MATCH:
+    usable = [(rank, entry) for rank, entry in ranked if rank is not None]
+    if not usable:
         raise NotFoundError(f"platform {platform}", f"{where}, which has {offered}")
-    return best
+    return min(usable, key=lambda pair: pair[0])[1]
 
 
-_NO_MATCH = 3
-
-
-def _rank(wanted: Platform, offered: Platform | None) -> int:
+def _rank(wanted: Platform, offered: Platform | None) -> tuple[int, int, int] | None:
+    """Return what sorts the best entry first; None for one that will not do."""
     if offered is None:
-        return 2
-    if not wanted.accepts(offered):
-        return _NO_MATCH
-    return 0 if offered.normalized() == wanted.normalized() else 1
+        return (2, 0, 0)
+    older = wanted.versions_down_to(offered)
+    if older is None:
+        return None
+    exact = offered.normalized() == wanted.normalized()
+    # Among builds of one Windows the newest revision has the fixes.
+    return (0 if exact else 1, older, -offered.revision if wanted.os_version else 0)
 
 
 def _is_image(entry: Descriptor) -> bool:

@@ -139,7 +139,7 @@ class Bases:
                 if platform.accepts(image.config.platform):
                     return _Base(image=image, source=self._store)
         reference = Reference.parse(name).with_default_tag()
-        repository = self._client().repository(reference)
+        repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         image = read_image(repository, descriptor, platform)
         return _Base(image=image, source=repository, reference=reference)

@@ -32,6 +32,7 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
     """
     LocalCache(store.root / "cache", store.has).clear()
     freed, chains = store.collect(lambda _: False, derived=False)
+    freed += store.blobs.sweep(parts_kept_s=0)
     # Caches of mounts may hold files of ids that this process has no map for any more.
     with contextlib.suppress(PermissionError):
         freed += remove_tree(store.root / "mounts")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from registry.errors import InvalidDocumentError
@@ -127,10 +127,38 @@ class Platform:
             return False
         return not mine.os_version or _same_build(mine.os_version, theirs.os_version)
 
+    def versions_down_to(self, candidate: Platform) -> int | None:
+        """Return how many variants older ``candidate`` is: 0 if accepted, None if it will not run here.
+
+        A machine runs what was made for older variants of its architecture: arm/v6 on arm/v7.
+        """
+        mine, theirs = self.normalized(), candidate.normalized()
+        if not replace(mine, variant=theirs.variant).accepts(theirs):
+            return None
+        if mine.variant == theirs.variant:
+            return 0
+        newest, older = _variant_number(mine), _variant_number(theirs)
+        if newest is None or older is None or older > newest:
+            return None
+        return newest - older
+
+    @property
+    def revision(self) -> int:
+        """The last part of a Windows version, 2340 of `10.0.20348.2340`; 0 if there is none."""
+        last = self.os_version.rpartition(".")[2]
+        return int(last) if re.fullmatch(r"[0-9]{1,9}", last) else 0
+
     def __str__(self) -> str:
         version = f"({self.os_version})" if self.os_version else ""
         variant = f"/{self.variant}" if self.variant else ""
         return f"{self.os}{version}/{self.architecture}{variant}"
+
+
+def _variant_number(platform: Platform) -> int | None:
+    """Return the N of variant `vN`; what has no variant is the oldest of its architecture."""
+    oldest = {"amd64": "v1", "arm64": "v8"}.get(platform.architecture, "")
+    found = re.fullmatch(r"v([0-9]{1,2})", platform.variant or oldest)
+    return int(found[1]) if found else None
 
 
 def _same_build(wanted: str, offered: str) -> bool:

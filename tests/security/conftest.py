@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from canary import Canary
+from clients import ali, at, describe, new_client, repository  # noqa: F401 - fixtures
 from rawtar import archive
 
 from wcbuild.context.git import Repositories
@@ -49,7 +50,7 @@ def unpack(root, canary):
 
 
 @pytest.fixture
-def repository(repositories):
+def git_repository(repositories):
     made = repositories[1]("app")
     made.commit({"README": "x"})
     return made

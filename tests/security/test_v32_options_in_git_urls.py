@@ -54,19 +54,19 @@ def test_other_transports_and_options_are_no_repositories(text):
 @pytest.mark.parametrize(
     "url", ["file://{path}", "{path}", "ext::sh -c touch% {path}/owned", "fd::0", "--help"]
 )
-def test_git_itself_is_told_to_refuse_them(fetch_git, repository, url):
+def test_git_itself_is_told_to_refuse_them(fetch_git, git_repository, url):
     """As if one of them had come by."""
     with pytest.raises(RemoteError):
-        fetch_git(remote=url.format(path=repository.path))
-    assert not (repository.path / "owned").exists()
+        fetch_git(remote=url.format(path=git_repository.path))
+    assert not (git_repository.path / "owned").exists()
 
 
-def test_a_ref_of_the_remote_is_not_an_option_either(fetch_git, repository, tmp_path):
+def test_a_ref_of_the_remote_is_not_an_option_either(fetch_git, git_repository, tmp_path):
     """The name of its default branch is the remote's to choose."""
-    commit = repository.git("rev-parse", "HEAD")
+    commit = git_repository.git("rev-parse", "HEAD")
     for name in ("refs/heads/--upload-pack=touch x", "refs/heads/../../../x", "--exec=touch x"):
-        (repository.path / "packed-refs").write_text(f"{commit} {name}\n")
-        (repository.path / "HEAD").write_text(f"ref: {name}\n")
+        (git_repository.path / "packed-refs").write_text(f"{commit} {name}\n")
+        (git_repository.path / "HEAD").write_text(f"ref: {name}\n")
         with pytest.raises(RemoteError):
             fetch_git(keep_git_dir=True)
     assert not list(tmp_path.rglob("x"))

@@ -14,14 +14,14 @@ def test_dots_are_refused(subdir):
 
 
 @pytest.mark.parametrize("subdir", ["d", "d/sub", "up", "up/canary"])
-def test_links_are_not_followed(fetch_git, repository, canary, subdir):
-    repository.commit({}, links={"d": str(canary.path), "up": "../../../.."})
+def test_links_are_not_followed(fetch_git, git_repository, canary, subdir):
+    git_repository.commit({}, links={"d": str(canary.path), "up": "../../../.."})
     with pytest.raises(RemoteError, match="is not a folder of the repository"):
         fetch_git(subdir=subdir)
 
 
 @pytest.mark.parametrize("subdir", [":(glob)**", ":/", "*", "s*b", "-x"])
-def test_a_folder_is_no_pattern(fetch_git, repository, subdir):
-    repository.commit({"sub/f": "x"})
+def test_a_folder_is_no_pattern(fetch_git, git_repository, subdir):
+    git_repository.commit({"sub/f": "x"})
     with pytest.raises(RemoteError):
         fetch_git(subdir=subdir)

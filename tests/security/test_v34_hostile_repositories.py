@@ -26,62 +26,62 @@ from wcbuild.errors import RemoteError
     ],
 )
 def test_submodules_whose_url_could_do_something_are_refused(
-    fetch_git, repository, canary, url, tmp_path
+    fetch_git, git_repository, canary, url, tmp_path
 ):
-    commit = repository.commit({"f": "x"})
+    commit = git_repository.commit({"f": "x"})
     quoted = url.replace("\r", "\\r") if "\r" not in url else url
-    with open(repository.work / ".gitmodules", "w", newline="") as file:
+    with open(git_repository.work / ".gitmodules", "w", newline="") as file:
         file.write(f'[submodule "m"]\n\tpath = m\n\turl = "{quoted}"\n')
-    repository.git("add", ".gitmodules")
-    repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},m")
-    repository.git("commit", "--quiet", "-m", "m")
+    git_repository.git("add", ".gitmodules")
+    git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},m")
+    git_repository.git("commit", "--quiet", "-m", "m")
     with pytest.raises(RemoteError, match='submodule "m": '):
         fetch_git()
     assert not list(tmp_path.rglob("owned"))
 
 
-def test_a_submodules_path_is_the_trees_not_the_files(fetch_git, repository, canary):
+def test_a_submodules_path_is_the_trees_not_the_files(fetch_git, git_repository, canary):
     """What .gitmodules says of paths decides nothing but which URL is meant."""
-    commit = repository.commit({"f": "x"})
-    with open(repository.work / ".gitmodules", "w") as file:
+    commit = git_repository.commit({"f": "x"})
+    with open(git_repository.work / ".gitmodules", "w") as file:
         file.writelines(
             f'[submodule "{path}"]\n\tpath = {path}\n\turl = ../app.git\n'
             for path in ("../../canary", str(canary.path), ".git/hooks")
         )
-    repository.git("add", ".gitmodules")
-    repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},m")
-    repository.git("commit", "--quiet", "-m", "m")
+    git_repository.git("add", ".gitmodules")
+    git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},m")
+    git_repository.git("commit", "--quiet", "-m", "m")
     with pytest.raises(RemoteError, match="no URL for it"):
         fetch_git()
 
 
-def plant(repository, path, *, mode="100644", data=b"#!/bin/sh\n"):
+def plant(git_repository, path, *, mode="100644", data=b"#!/bin/sh\n"):
     """Commit a tree that git would not make by itself: ``path`` at its top."""
-    blob = repository.git("hash-object", "-w", "--stdin", data=data)
+    blob = git_repository.git("hash-object", "-w", "--stdin", data=data)
     inner = blob
     for name in reversed(path.split("/")):
         line = f"{mode} {'tree' if mode == '40000' else 'blob'} {inner}\t{name}\n"
-        inner = repository.git("mktree", data=line.encode())
+        inner = git_repository.git("mktree", data=line.encode())
         mode = "40000"
-    commit = repository.git("commit-tree", "-m", "planted", inner)
-    repository.git("update-ref", "refs/heads/main", commit)
+    commit = git_repository.git("commit-tree", "-m", "planted", inner)
+    git_repository.git("update-ref", "refs/heads/main", commit)
     return commit
 
 
 @pytest.mark.parametrize(
     "path", [".git/hooks/post-checkout", ".GIT/config", "a/git~1/x", ".git /x"]
 )
-def test_trees_that_hold_a_git_folder_are_refused(fetch_git, repository, path):
-    plant(repository, path)
+def test_trees_that_hold_a_git_folder_are_refused(fetch_git, git_repository, path):
+    plant(git_repository, path)
     with pytest.raises(RemoteError, match="invalid path"):
         fetch_git()
 
 
 def test_hooks_filters_and_attributes_of_a_repository_run_nothing(
-    fetch_git, repository, tmp_path, monkeypatch
+    fetch_git, git_repository, tmp_path, monkeypatch
 ):
     marker = tmp_path / "owned"
-    repository.commit(
+    git_repository.commit(
         {
             ".gitattributes": "* filter=evil diff=evil merge=evil export-subst\n",
             ".gitconfig": f'[filter "evil"]\n\tsmudge = touch {marker}\n',
@@ -101,15 +101,15 @@ def test_hooks_filters_and_attributes_of_a_repository_run_nothing(
     assert not marker.exists()
 
 
-def test_two_names_that_some_file_systems_take_for_one_stay_two(fetch_git, repository):
-    repository.commit({"A/f": "upper", "a": "lower"})
+def test_two_names_that_some_file_systems_take_for_one_stay_two(fetch_git, git_repository):
+    git_repository.commit({"A/f": "upper", "a": "lower"})
     tree = fetch_git().tree
     assert tree.find("A/f") is not None
     assert tree.find("a").meta.kind == "f"
 
 
-def test_links_of_a_repository_are_links(fetch_git, repository, canary):
-    repository.commit({}, links={"out": str(canary.path)})
+def test_links_of_a_repository_are_links(fetch_git, git_repository, canary):
+    git_repository.commit({}, links={"out": str(canary.path)})
     tree = fetch_git().tree
     assert tree.find("out").meta.link == str(canary.path)
     assert tree.find("out/f") is None
