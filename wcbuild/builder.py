@@ -38,7 +38,15 @@ from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.urls import without_secrets
-from wcbuild.inputs import STDIN, Fetcher, MainContext, is_remote, read_folder, read_ignore
+from wcbuild.inputs import (
+    STDIN,
+    Fetcher,
+    MainContext,
+    find_agents,
+    is_remote,
+    read_folder,
+    read_ignore,
+)
 from wcbuild.machine import Machine
 from wcbuild.request import (
     BuildRequest,
@@ -138,16 +146,8 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=read_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
-        agents=_find_agents(request.ssh),
+        agents=find_agents(request.ssh),
     )
-
-
-def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
-    if not given:
-        return {}
-    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
-
-    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,19 @@ def _read_stdin(stdin: Stdin) -> SourceFile:
 # -- what has to be fetched
 
 
+def find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    """Return the SSH agents that were given, by id: behind sockets, or with the keys of files.
+
+    Raises:
+        UsageError: one is neither.
+    """
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
+
+
 class Fetcher:
     """Reads contexts that are not folders, and has what fetches files and repositories for one build.
 

@@ -1,13 +1,18 @@
 """Builds of and with what has to be fetched: ADD from HTTP and git, and contexts of every kind."""
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import lzma
 import os
+import signal
+import subprocess
 import tarfile
+import time
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -487,6 +492,37 @@ def test_nothing_is_left_in_the_scratch_folder(web, image_of, wcbuild, refused):
     data = gzip.compress(tar({"Dockerfile": f"{FROM}COPY . /\n"}))
     image_of(web.put("/ctx", data))
     assert list((wcbuild.root / "tmp").iterdir()) == []
+
+
+def started_in(folder):
+    """Return the processes whose working directory is a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "cwd") == str(folder):
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild, in_step):
+    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 600, pause_s=0.05)
+    url = f"{web.url}/slow.git"
+    argument = context(f"{FROM}ADD {url} /x\n") if in_step else url
+    process = subprocess.Popen(
+        wcbuild.command("build", argument),
+        env=wcbuild.env,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    git_folder = wcbuild.root / "git"
+    deadline = time.monotonic() + 30
+    while not started_in(git_folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert started_in(git_folder)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert not started_in(git_folder)
 
 
 # -- from Python
