@@ -43,7 +43,7 @@ from wcbuild.inputs import (
     Fetcher,
     MainContext,
     find_agents,
-    is_remote,
+    is_fetched,
     read_folder,
     read_ignore,
 )
@@ -139,7 +139,7 @@ class _Inputs:
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
     context = None
-    if not is_remote(request.context):
+    if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
     return _Inputs(
         context=context,
@@ -264,7 +264,7 @@ class _Build:
             shown = without_secrets(str(request.context))
             self._emit(Notice(level="info", text=f"load build context {shown}"))
             main = self._fetcher.read(str(request.context), request.file, request.stdin)
-        if main.folder is None or request.file == STDIN:
+        if is_fetched(request.context, request.file) or request.file == STDIN:
             self._fetched_text = main.source.text
         return main
 

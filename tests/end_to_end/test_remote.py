@@ -328,6 +328,16 @@ def test_a_dockerfile_may_come_from_standard_input(git, context, image_of):
     assert made.contents == {"x": "a"}
 
 
+def test_a_dockerfile_may_come_from_the_web(git, web, context, image_of, refused):
+    url = web.put("/df", f"{FROM}COPY a* /\n".encode())
+    folder = context("FROM nothing\n", {"a": "A", "a.txt": "text", ".dockerignore": "a.txt\n"})
+    said = refused(folder, "-f", web.put("/wrong", f"{FROM}COPIE a /\n".encode()))
+    assert f"{web.url}/wrong:2: " in said
+    assert "  2 | COPIE a /\n" in said
+    assert image_of(folder, "-f", url).contents == {"a": "A"}
+    assert image_of(git[0], "-f", url).contents == {"a.txt": "a"}
+
+
 def test_a_dockerfile_has_an_ignore_file_of_its_own(context, image_of):
     files = {
         "a": "A",
