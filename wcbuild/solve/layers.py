@@ -19,7 +19,8 @@ from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.results import BuiltLayer, FileSystem
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
-from wcbuild.tree.index import DamagedIndexError, LayerIndex, write_index
+from wcbuild.tree.index import LayerIndex, write_index
+from wcbuild.tree.indexes import load_index
 from wcbuild.tree.layers import EmptyTree, LayerTree
 
 
@@ -97,19 +98,9 @@ class Layers:
     def _index(self, layer: BuiltLayer) -> LayerIndex:
         with self._lock:
             if layer.diff_id not in self._indexes:
-                self._indexes[layer.diff_id] = self._load_index(layer)
+                path = self._store.layer_index_path(layer.diff_id)
+                self._indexes[layer.diff_id] = load_index(path, partial(self._open_tar, layer))
             return self._indexes[layer.diff_id]
-
-    def _load_index(self, layer: BuiltLayer) -> LayerIndex:
-        from wcbuild.layer.scan import scan  # noqa: PLC0415 - a cached build scans nothing
-
-        path = self._store.layer_index_path(layer.diff_id)
-        try:
-            return LayerIndex(path)
-        except (FileNotFoundError, DamagedIndexError):
-            with self._open_tar(layer) as stream:
-                write_index(path, scan(stream))
-            return LayerIndex(path)
 
     def _open_tar(self, layer: BuiltLayer) -> BinaryIO:
         """Return a layer's tar, verified against its diff_id while it is read."""
