@@ -114,14 +114,11 @@ class MirroredRepository:
         """Return a descriptor of a blob. Raises as `RemoteRepository.find_blob`."""
         return self._first(lambda repository: repository.find_blob(digest), by_digest=True)
 
-    # Of lists a mirror has only a part, so these are the registry's own.
-
-    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Yield what refers to ``subject``. Raises as `RemoteRepository.referrers`."""
-        return self._places[-1].repository.referrers(subject, artifact_type)
-
     def tags(self) -> Iterator[str]:
-        """Yield the tags. Raises as `RemoteRepository.tags`."""
+        """Yield the registry's own tags, of which a mirror has only a part.
+
+        Raises as `RemoteRepository.tags`.
+        """
         return self._places[-1].repository.tags()
 
     def _verified(
