@@ -48,7 +48,7 @@ from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import SourceError, WcbuildError
-from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
+from wcbuild.graph.ops import LINUX, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
@@ -251,7 +251,9 @@ class Lowering:
         if parent is not None:
             state.inherit(self.stage(parent))
         elif base == "scratch" and not self._outside.has_context(base):
-            state.rootfs = self.scratch(from_.span)
+            state.rootfs = self.scratch(from_.span, state.platform.os)
+            if state.is_windows:
+                state.note("FROM scratch # empty registry hives", state.rootfs)
             state.set_config(ContainerConfig(working_dir=in_config("/", windows=state.is_windows)))
         else:
             self._start_from_outside(state, base, from_)
@@ -273,14 +275,14 @@ class Lowering:
         state.position = 1
         if self._outside.is_folder(name):
             files = self._context(name, span)
-            op = CopyOp(sources=("",), dest="/")
-            inputs = (self.scratch(span), files)
+            op = CopyOp(sources=("",), dest="/", os=state.platform.os)
+            inputs = (self.scratch(span, op.os), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
             state.set_config(ContainerConfig())
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
-            ImageOp(reference=name, digest=image.digest, platform=state.platform),
+            self._image_op(name, image),
             f"FROM {name}",
             span,
         )
@@ -306,6 +308,10 @@ class Lowering:
                 f'image "{name}": {error}', (span,), word=name, hint=hint
             ) from error
 
+    def _image_op(self, name: str, image: ResolvedImage) -> ImageOp:
+        platform = self._merged_platform(image.config.platform)
+        return ImageOp(reference=name, digest=image.digest, platform=platform)
+
     # -- steps
 
     def _add(self, step: Step) -> int:
@@ -319,9 +325,9 @@ class Lowering:
             self._sources[op, inputs] = self._add(step)
         return self._sources[op, inputs]
 
-    def scratch(self, span: Span) -> int:
+    def scratch(self, span: Span, os: str = LINUX) -> int:
         """Return the step that gives the empty file system."""
-        return self.source(ScratchOp(), "FROM scratch", span)
+        return self.source(ScratchOp(os=os), "FROM scratch", span)
 
     def _context(self, name: str, span: Span) -> int:
         label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
@@ -459,7 +465,7 @@ class Lowering:
         if name == "scratch" and not self._outside.has_context(name):
             return self.scratch(span), True
         image = self._image(name, state, span)
-        op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
+        op = self._image_op(name, image)
         return self.source(op, f"FROM {name}", span), True
 
     def _from_stage(self, name: str, stage: Stage, span: Span) -> Stage | None:
