@@ -83,6 +83,7 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
+    With ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
     ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
     1970) is the latest time that anything may carry.
     """
@@ -102,6 +103,7 @@ class StepExecutor:
         salt: str,
         limits: Limits,
         mounts: Mounts,
+        thorough: bool = False,
     ) -> None:
         self._layers = layers
         self._cache = cache
@@ -115,6 +117,7 @@ class StepExecutor:
         self._salt = salt
         self._limits = limits
         self._mounts = mounts
+        self._thorough = thorough
         self._contents: dict[tuple[CopyOp, int], str] = {}
         self._unread: set[tuple[CopyOp, int]] = set()
         self._packer: ThreadPoolExecutor | None = None
@@ -166,7 +169,8 @@ class StepExecutor:
             yield step_key(op, [parent.key, source.key], self._salt)
         memo = (op, id(source))
         if memo not in self._contents and memo not in self._unread:
-            content = cheap_content_key(op, self._source_tree(source, op.os))
+            key_of = content_key if self._thorough else cheap_content_key
+            content = key_of(op, self._source_tree(source, op.os))
             if content is None:
                 # Most files are unknown: `_copy` packs them first, so that each is read once.
                 self._unread.add(memo)

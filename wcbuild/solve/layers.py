@@ -34,7 +34,7 @@ class Layers:
         self, store: LocalStore, snapshotter: Snapshotter, *, ownership: bool, devices: bool
     ) -> None:
         self._store = store
-        self._snapshotter = snapshotter
+        self.snapshotter = snapshotter
         self._ownership = ownership
         self._devices = devices
         # One thread at a time decompresses or unpacks: a second one that wants the same layer waits
@@ -105,7 +105,7 @@ class Layers:
                     continue
                 layer = each.layer()
                 chain_id = chain.extend(chain_id, layer.diff_id)
-                found = each.snapshot or self._snapshotter.find(chain_id)
+                found = each.snapshot or self.snapshotter.find(chain_id)
                 snapshot = found or self._unpack(layer, snapshot, chain_id, files.os)
             return snapshot
 
@@ -116,13 +116,13 @@ class Layers:
         from wcbuild.layer.windows.read import read_as_linux  # noqa: PLC0415
 
         read = read_as_linux if os == WINDOWS else read_entries
-        snapshot = self._snapshotter.prepare(parent)
+        snapshot = self.snapshotter.prepare(parent)
         try:
-            with self._snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
+            with self.snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
                 apply(stream, root, ownership=self._ownership, devices=self._devices, read=read)
-            self._snapshotter.commit(snapshot, chain_id)
+            self.snapshotter.commit(snapshot, chain_id)
         except BaseException:
-            self._snapshotter.remove(snapshot)
+            self.snapshotter.remove(snapshot)
             raise
         return snapshot
 
