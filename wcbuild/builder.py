@@ -333,6 +333,7 @@ class _Build:
         return Options(
             platform=platform,
             build_platform=host_platform(),
+            platform_given=bool(request.platform),
             show_platform=len(self._inputs.platforms) > 1,
             target=request.target,
             build_args=request.build_args,
