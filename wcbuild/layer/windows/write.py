@@ -54,21 +54,19 @@ class WindowsCodec:
     def __init__(self, epoch: int | None) -> None:
         self._epoch = epoch
 
-    def begin(self, changes: Sequence[Change]) -> bytes:
-        """Return the entries for the two directories, as new as the newest change.
+    def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
+        """Return the entry for the hives, and ``changes`` with the drive; both as new as the newest.
 
         Raises:
             LayerError: a change that Windows would not take.
         """
         _check(changes)
         latest = max((change.meta.mtime for change in changes if change.meta), default=0)
-        meta = Meta(DIRECTORY, 0o755, mtime=latest if self._epoch is None else self._epoch)
-        own_root = any(change.path == "" and change.meta for change in changes)
-        tops = (HIVES,) if own_root else (HIVES, FILES)
-        xattrs = dict(records.complete(meta, None).xattrs)
-        del xattrs[records.DESCRIPTOR]
-        bare = meta._replace(xattrs=tuple(xattrs.items()))
-        return b"".join(header_in_tar(top, bare) for top in tops)
+        top = self.complete(Meta(DIRECTORY, 0o755, mtime=latest))
+        bare = tuple(pair for pair in top.xattrs if pair[0] != records.DESCRIPTOR)
+        if not changes or changes[0].path:
+            changes = [Change("", top), *changes]
+        return header_in_tar(HIVES, top._replace(xattrs=bare)), changes
 
     def complete(self, meta: Meta) -> Meta:
         """Return metadata as an entry of the layer has it."""
