@@ -57,7 +57,10 @@ def test_reads_the_usual_spellings(text, canonical):
     assert str(Platform.parse(text)) == canonical
 
 
-@pytest.mark.parametrize("text", ["", "/", "linux/", "a/b/c/d", "linux/am d64", "é/x", "windows/amd64:", "windows(1/x", ":1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "/", "linux/", "a/b/c/d", "linux/am d64", "é/x", "windows/amd64:", "windows(1/x", ":1"],
+)
 def test_refuses_what_is_no_platform(text):
     with pytest.raises(InvalidDocumentError):
         Platform.parse(text)

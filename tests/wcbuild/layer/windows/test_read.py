@@ -51,9 +51,7 @@ def test_targets_become_paths_of_the_drive():
 
 
 def test_hard_links_lead_to_the_drive_or_nowhere():
-    _, found = read(
-        entry("Files/a", b"x"), entry("Files/b", kind=HARDLINK, link="Files/a")
-    )
+    _, found = read(entry("Files/a", b"x"), entry("Files/b", kind=HARDLINK, link="Files/a"))
     assert found.meta.link == "a"
     with pytest.raises(LayerError, match='hard link to "UtilityVM/Files/a", outside the drive'):
         read(FILES, entry("Files/b", kind=HARDLINK, link="UtilityVM/Files/a"))
@@ -64,9 +62,7 @@ def test_descriptors_in_text_become_bytes():
     ((name, value),) = found.meta.xattrs
     assert name == records.DESCRIPTOR
     assert value == records.from_sddl("O:BAG:SYD:(A;;FA;;;BA)")
-    (both,) = read(
-        pax(**{"MSWINDOWS.sd": "nonsense", "MSWINDOWS.rawsd": "AAAA"}), entry("Files/a")
-    )
+    (both,) = read(pax(**{"MSWINDOWS.sd": "nonsense", "MSWINDOWS.rawsd": "AAAA"}), entry("Files/a"))
     assert both.meta.xattrs == ((records.DESCRIPTOR, b"AAAA"),)
 
 

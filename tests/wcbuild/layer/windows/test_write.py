@@ -54,7 +54,9 @@ def test_the_bytes_of_a_small_layer():
     # A PAX header, its records and the entry, three times; the content; the end.
     assert len(data) == 512 * (3 * 3 + 1 + 2)
     assert data[0:100].rstrip(b"\0") == b"PaxHeaders.0/Hives"
-    assert data[512:].startswith(b"38 LIBARCHIVE.creationtime=1700000000\n25 MSWINDOWS.fileattr=16\n")
+    assert data[512:].startswith(
+        b"38 LIBARCHIVE.creationtime=1700000000\n25 MSWINDOWS.fileattr=16\n"
+    )
     assert data[1024:1124].rstrip(b"\0") == b"Hives/"
     assert data[1024 + 100 : 1024 + 108] == b"0040755\0"
     assert data[1024 + 156 : 1024 + 157] == b"5"
@@ -183,9 +185,7 @@ def test_refuses_what_windows_cannot_have(changes, what, reason):
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(0, "0"), (-1, "-1"), (1 << 33, str(1 << 33))]
-)
+@pytest.mark.parametrize(("seconds", "expected"), [(0, "0"), (-1, "-1"), (1 << 33, str(1 << 33))])
 def test_times_of_every_age(seconds, expected):
     found = members(packed([file("f", mtime=seconds)])[0])["Files/f"]
     assert found.pax_headers["LIBARCHIVE.creationtime"] == expected
