@@ -221,6 +221,13 @@ class LocalStore:
         os.close(fd)
         return Path(path)
 
+    def scratch_folder(self) -> Path:
+        """Return a new empty folder that goes when the store is next alone, if not before."""
+        path = self.scratch_file()
+        path.unlink()
+        path.mkdir(0o700)
+        return path
+
     # -- deleting
 
     @contextlib.contextmanager
