@@ -35,6 +35,7 @@ from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
 from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.reading import unread_images
 from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
@@ -149,6 +150,7 @@ def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan
 def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
     inputs = _read_inputs(request)
     store = open_store(request.root or default_root(os.environ))
+    store.fetch_from(lambda reference: open_client(request.registries).repository(reference))
     try:
         yield _Build(request, inputs, machine, store, _one_at_a_time(emit))
     finally:
@@ -315,7 +317,7 @@ class _Build:
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
-                    self._bases.keep(step.op.digest)
+                    self._bases.keep(step.op.digest, fetch=step.op.digest not in self._left(graph))
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
         for reference in self._inputs.tags or (None,):
@@ -365,6 +367,15 @@ class _Build:
             no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
         )
 
+    def _left(self, graph: Graph) -> frozenset[str]:
+        """Return the base images that may stay in their registry.
+
+        Nobody reads them, and the image goes to a registry alone, which may have them, too.
+        """
+        outputs = [output.kind for output in self._request.outputs]
+        only_pushed = (self._request.push or outputs) and set(outputs) <= {"registry"}
+        return unread_images(graph) if only_pushed else frozenset()
+
     def _layers(self) -> Layers:
         identity = self._machine.identity
         snapshotter = choose_snapshotter(self._store.root, identity)
@@ -407,6 +418,7 @@ class _Build:
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
+            unread=self._left(graph),
             thorough=thorough,
         )
         try:

@@ -83,7 +83,8 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
-    With ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
+    ``unread`` are base images (digests) whose files no step looks into: they are not fetched. With
+    ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
     ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
     1970) is the latest time that anything may carry.
     """
@@ -103,6 +104,7 @@ class StepExecutor:
         salt: str,
         limits: Limits,
         mounts: Mounts,
+        unread: frozenset[str] = frozenset(),
         thorough: bool = False,
     ) -> None:
         self._layers = layers
@@ -117,6 +119,7 @@ class StepExecutor:
         self._salt = salt
         self._limits = limits
         self._mounts = mounts
+        self._unread_images = unread
         self._thorough = thorough
         self._contents: dict[tuple[CopyOp, int], str] = {}
         self._unread: set[tuple[CopyOp, int]] = set()
@@ -141,7 +144,7 @@ class StepExecutor:
             case ContextOp():
                 return ContextFiles(name=op.name, tree=self._contexts[op.name])
             case ImageOp():
-                if not self._images.is_here(op.digest):
+                if op.digest not in self._unread_images and not self._images.is_here(op.digest):
                     return None
                 return stacked(self._images.layers(op.digest), op.platform.os)
             case RunOp() | MkdirOp() | CopyOp():
