@@ -15,7 +15,8 @@ https://github.com/microsoft/go-winio/tree/main/backuptar
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from wcbuild.errors import LayerError
@@ -42,6 +43,7 @@ _TYPE_BITS: Final = {
     STREAM: 0,
     HARDLINK: 0,
 }
+_NO_HIVES: Mapping[str, bytes] = MappingProxyType({})
 _BARE = (STREAM, HARDLINK)
 """Kinds whose metadata stands with another entry."""
 _BARE_MODE = 0o644
@@ -49,13 +51,17 @@ _MARKER = Meta(FILE, 0)
 
 
 class WindowsCodec:
-    """Writes the entries of one layer; see `wcbuild.layer.pack.Codec`. ``epoch`` is the latest time."""
+    """Writes the entries of one layer; see `wcbuild.layer.pack.Codec`. ``epoch`` is the latest time.
 
-    def __init__(self, epoch: int | None) -> None:
+    ``hives`` are the files of `Hives/`, by name.
+    """
+
+    def __init__(self, epoch: int | None, hives: Mapping[str, bytes] = _NO_HIVES) -> None:
         self._epoch = epoch
+        self._hives = hives
 
     def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
-        """Return the entry for the hives, and ``changes`` with the drive; both as new as the newest.
+        """Return the entries for the hives, and ``changes`` with the drive; all as new as the newest.
 
         Raises:
             LayerError: a change that Windows would not take.
@@ -66,7 +72,14 @@ class WindowsCodec:
         bare = tuple(pair for pair in top.xattrs if pair[0] != records.DESCRIPTOR)
         if not changes or changes[0].path:
             changes = [Change("", top), *changes]
-        return header_in_tar(HIVES, top._replace(xattrs=bare)), changes
+        start = header_in_tar(HIVES, top._replace(xattrs=bare))
+        return b"".join((start, *self._hive_entries(top.mtime))), changes
+
+    def _hive_entries(self, mtime: int) -> Iterator[bytes]:
+        for name, data in sorted(self._hives.items()):
+            meta = records.complete(Meta(FILE, 0o644, size=len(data), mtime=mtime), self._epoch)
+            yield header_in_tar(f"{HIVES}/{name}", meta)
+            yield data + tar.padding(len(data))
 
     def complete(self, meta: Meta) -> Meta:
         """Return metadata as an entry of the layer has it."""
