@@ -1,15 +1,18 @@
 """A content-addressed directory: `sha256/<hex>`, each file complete, verified and read-only.
 
 A blob has its final name and the right bytes, or it is a temporary file in the ingest directory that
-`sweep` may remove: write, fsync, rename, fsync the directory.
+`sweep` may remove: write, fsync, rename, fsync the directory. Where asked for, what came of a large
+blob before its source broke off, or this process, is kept for the next try under a name of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -26,26 +29,42 @@ from registry.failpoints import reach
 from registry.files import create_temporary, fsync_directory, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
-from registry.store import verifying
+from registry.store import verifies, verifying
+from registry.streams import read_into
 
 CHUNK = 1024 * 1024
 """Bytes moved at a time; large enough that Python's share of the work disappears."""
 
+PART_KEPT_S = 7 * 24 * 3600
+"""For how long the beginning of a blob waits for the rest."""
+
+_BUFFER = 128 * 1024
+"""For who writes little at once; a ``CHUNK`` goes past it."""
 _ALGORITHMS = ("sha256", "sha512")
 _INGEST_PREFIX = ".ingest-"
+_PART_PREFIX = ".part-"
 
 
 class BlobDirectory:
     """Blobs below ``path``; half-written ones in ``ingest``, which must be on the same file system.
 
     ``ingest`` is the directory `ingest` beside ``path`` unless given. Both are made when first
-    written to. ``durable`` blobs survive a power cut; the others only the end of the process.
+    written to. ``durable`` blobs survive a power cut; the others only the end of the process. What
+    came of a blob of ``keep_from`` bytes or more is kept when the rest fails to come.
     """
 
-    def __init__(self, path: Path, *, ingest: Path | None = None, durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        ingest: Path | None = None,
+        durable: bool = True,
+        keep_from: int | None = None,
+    ) -> None:
         self._path = path
         self._ingest = ingest or path.parent / "ingest"
         self._durable = durable
+        self._keep_from = keep_from
 
     def has(self, digest: Digest) -> bool:
         """Say whether there is a file of that name."""
@@ -93,14 +112,46 @@ class BlobDirectory:
         """
         if self.holds(expected):
             return
-        with self.create(expected.digest.algorithm) as writer:
-            received = 0
-            while data := stream.read(CHUNK):
-                received += len(data)
-                if received > expected.size:
-                    raise SizeMismatchError(expected.size, received, f"blob {expected.digest}")
-                writer.write(data)
+        with self._writer_for(expected, hashing=not verifies(stream, expected.digest)) as writer:
+            try:
+                _write_all(writer, stream, expected)
+            except (DigestMismatchError, SizeMismatchError, StoreError):
+                raise  # what is here is wrong, or in the way
+            except BaseException:
+                writer.keep()
+                raise
             writer.commit(expected.digest, expected.size)
+
+    def kept(self, expected: Descriptor) -> BinaryIO | None:
+        """Return the beginning of a blob that an earlier `put` did not finish, if there is one.
+
+        Nobody has verified it. The next `put` writes the same file, from its first byte on.
+        """
+        if self._keep_from is None or expected.size < self._keep_from:
+            return None
+        try:
+            return open(self._part_path(expected.digest), "rb", buffering=0)
+        except OSError:
+            return None
+
+    def _part_path(self, digest: Digest) -> Path:
+        return self._ingest / f"{_PART_PREFIX}{digest.algorithm}-{digest.hex}"
+
+    def _writer_for(self, expected: Descriptor, *, hashing: bool) -> BlobWriter:
+        algorithm = expected.digest.algorithm
+        if self._keep_from is None or expected.size < self._keep_from:
+            return self.create(algorithm, hashing=hashing)
+        path = self._part_path(expected.digest)
+        with store_errors(self._ingest):
+            os.makedirs(self._ingest, mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(path, flags, 0o600)
+            if _take(fd, path):
+                hashed = algorithm if hashing else None
+                return BlobWriter(self, fd, path, hashed, durable=self._durable)
+            os.close(fd)
+        # Another process fetches the same blob; then this one does without.
+        return self.create(algorithm, hashing=hashing)
 
     def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
         """Store all of ``stream``, whose digest nobody knows yet, and describe it.
@@ -108,9 +159,10 @@ class BlobDirectory:
         Raises:
             StoreError: nothing was stored.
         """
+        buffer = memoryview(bytearray(CHUNK))
         with self.create() as writer:
-            while data := stream.read(CHUNK):
-                writer.write(data)
+            while size := read_into(stream, buffer):
+                writer.write(buffer[:size])
             digest, size = writer.commit()
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
@@ -122,7 +174,14 @@ class BlobDirectory:
         Raises:
             StoreError
         """
-        return BlobWriter(self, self._ingest, algorithm if hashing else None, durable=self._durable)
+        with store_errors(self._ingest):
+            try:
+                fd, path = create_temporary(self._ingest, _INGEST_PREFIX)
+            except FileNotFoundError:
+                os.makedirs(self._ingest, mode=0o700, exist_ok=True)
+                fd, path = create_temporary(self._ingest, _INGEST_PREFIX)
+        hashed = algorithm if hashing else None
+        return BlobWriter(self, fd, Path(path), hashed, durable=self._durable)
 
     def remove(self, digest: Digest) -> None:
         """Forget a blob; one that is not here is no error.
@@ -163,10 +222,11 @@ class BlobDirectory:
             with store_errors(folder):
                 fsync_directory(folder)
 
-    def sweep(self) -> int:
+    def sweep(self, *, parts_kept_s: float = PART_KEPT_S) -> int:
         """Remove what writers that died have left; return the number of bytes freed.
 
-        The caller holds the lock that keeps all living writers out.
+        Beginnings of blobs go when nothing was added for ``parts_kept_s``. The caller holds the lock
+        that keeps all living writers out.
 
         Raises:
             StoreError
@@ -174,8 +234,11 @@ class BlobDirectory:
         freed = 0
         with store_errors(self._ingest), contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self._ingest):
-                if entry.name.startswith(_INGEST_PREFIX):
-                    freed += entry.stat(follow_symlinks=False).st_size
+                status = entry.stat(follow_symlinks=False)
+                old = time.time() - status.st_mtime >= parts_kept_s
+                part = entry.name.startswith(_PART_PREFIX)
+                if entry.name.startswith(_INGEST_PREFIX) or (part and old):
+                    freed += status.st_size
                     os.unlink(entry.path)
         return freed
 
@@ -184,22 +247,23 @@ class BlobWriter:
     """One blob on its way in. As a context manager it aborts unless it was committed."""
 
     def __init__(
-        self, directory: BlobDirectory, ingest: Path, algorithm: str | None, *, durable: bool
+        self,
+        directory: BlobDirectory,
+        fd: int,
+        path: Path,
+        algorithm: str | None,
+        *,
+        durable: bool,
     ) -> None:
         self._directory = directory
         self._durable = durable
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm) if algorithm else None
         self._open = True
-        with store_errors(ingest):
-            try:
-                fd, path = create_temporary(ingest, _INGEST_PREFIX)
-            except FileNotFoundError:
-                os.makedirs(ingest, mode=0o700, exist_ok=True)
-                fd, path = create_temporary(ingest, _INGEST_PREFIX)
-        self._file = open(fd, "wb", buffering=CHUNK)  # noqa: SIM115 - closed by commit and abort
-        self.path = Path(path)
-        """The temporary file; gone after `commit` and `abort`."""
+        self._kept = False
+        self._file = open(fd, "wb", buffering=_BUFFER)  # noqa: SIM115 - closed by commit and abort
+        self.path = path
+        """The temporary file; gone after `commit`, and after `abort` unless it is kept."""
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append ``data``; return its length in bytes.
@@ -268,6 +332,10 @@ class BlobWriter:
                 fsync_directory(final.parent)
         return digest, received
 
+    def keep(self) -> None:
+        """Let the next `abort` leave the bytes, if they have a name under which they can be found."""
+        self._kept = self.path.name.startswith(_PART_PREFIX)
+
     def abort(self) -> None:
         """Forget the blob; after `commit` or again it does nothing."""
         if not self._open:
@@ -276,6 +344,8 @@ class BlobWriter:
         # Closing writes what is buffered, which on a full disk fails once more.
         with contextlib.suppress(OSError):
             self._file.close()
+        if self._kept:
+            return
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 
@@ -289,3 +359,25 @@ class BlobWriter:
         trace: TracebackType | None,
     ) -> None:
         self.abort()
+
+
+def _write_all(writer: BlobWriter, stream: BinaryIO, expected: Descriptor) -> None:
+    received, buffer = 0, memoryview(bytearray(CHUNK))
+    while size := read_into(stream, buffer):
+        received += size
+        if received > expected.size:
+            raise SizeMismatchError(expected.size, received, f"blob {expected.digest}")
+        writer.write(buffer[:size])
+
+
+def _take(fd: int, path: Path) -> bool:
+    """Lock a file for its one writer; False if there is one, or if it has moved on meanwhile."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    try:
+        here = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(here, os.fstat(fd))

@@ -18,6 +18,7 @@ from registry.compress import compressing, encoder
 from registry.errors import (
     DigestMismatchError,
     InvalidDocumentError,
+    ProtocolError,
     SizeMismatchError,
     TooLargeError,
     UnreachableError,
@@ -27,8 +28,18 @@ from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import Index, Manifest, encode, parse
-from registry.store import BlobSource, Forwarding, Mounter, Sequential, StreamSink, Target, describe
-from registry.streams import Layered
+from registry.store import (
+    BlobSource,
+    Forwarding,
+    Keeper,
+    Mounter,
+    Resumable,
+    Sequential,
+    StreamSink,
+    Target,
+    describe,
+)
+from registry.streams import Layered, read_into
 
 WORKERS = 4
 """Blobs on their way at once. More gains little and holds more memory."""
@@ -41,6 +52,9 @@ _LARGE_AT_ONCE = 2
 """Compressions of ``_LARGE`` layers; each uses all processors alone, and much memory."""
 
 _CHUNK = 1024 * 1024
+_BUFFER = 64 * 1024
+"""Less than anybody who is in a hurry reads at once."""
+_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +112,8 @@ def copy(
     That is ``root`` itself unless layers were compressed: then manifests are new values with new
     bytes, while configs, and so image ids, stay. Blobs go in parallel, and those that ``target``
     has or can mount are not sent. When one fails the others still arrive, and then the first failure
-    is raised. ``tags`` are set last. Layers that may not be distributed are left out unless
-    ``foreign``.
+    is raised. Wrong bytes from afar are asked for once more. ``tags`` are set last. Layers that may
+    not be distributed are left out unless ``foreign``.
 
     ``emit`` is called from several threads, one at a time. ``target`` must be a `StreamSink` when
     ``recompress`` is given.
@@ -119,7 +133,15 @@ def copy(
         new = _rewrite(document, renamed)
         renamed[digest] = new.descriptor
         if not target.has(new.descriptor):
-            target.put(io.BytesIO(new.raw), new.descriptor)
+            try:
+                target.put(io.BytesIO(new.raw), new.descriptor)
+            except ProtocolError as error:
+                if _BLOB_UNKNOWN not in error.codes or isinstance(document, Index):
+                    raise
+                # The registry has collected a blob that it said it had: once more, then.
+                named = {child.digest for child in (document.config, *document.layers)}
+                work.run([blobs[digest] for digest in named], workers, anew=True)
+                target.put(io.BytesIO(new.raw), new.descriptor)
     if renamed[root.digest].digest != root.digest:
         root = replace(
             root, digest=renamed[root.digest].digest, size=renamed[root.digest].size, data=None
@@ -216,8 +238,13 @@ class _Work:
         self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._stopped = False
 
-    def run(self, blobs: Iterable[_Blob], workers: int) -> dict[Digest, Descriptor]:
-        """Move ``blobs``; return the new descriptors of those that were compressed."""
+    def run(
+        self, blobs: Iterable[_Blob], workers: int, *, anew: bool = False
+    ) -> dict[Digest, Descriptor]:
+        """Move ``blobs``; return the new descriptors of those that were compressed.
+
+        ``anew`` also those that the target says it has.
+        """
         # Imported when used: it costs more than a cached build can spare.
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
@@ -226,7 +253,7 @@ class _Work:
         one_by_one = isinstance(self._target, Sequential) and self._target.sequential
         pool = ThreadPoolExecutor(1 if one_by_one else workers)
         try:
-            futures = [pool.submit(self._move, blob) for blob in ordered]
+            futures = [pool.submit(self._move, blob, anew) for blob in ordered]
             errors = [error for future in futures if (error := future.exception())]
         except BaseException:  # an interrupt: threads end at their next read
             self._stopped = True
@@ -244,26 +271,41 @@ class _Work:
             if new is not None
         }
 
-    def _move(self, blob: _Blob) -> Descriptor | None:
+    def _move(self, blob: _Blob, anew: bool) -> Descriptor | None:
         descriptor = blob.descriptor
         if blob.skip:
             self._tell(descriptor, "foreign", 0, finished=True)
             return None
         if blob.compress and self._recompress is not None:
             with self._large if descriptor.size > _LARGE else contextlib.nullcontext():
-                return self._compress(descriptor, self._recompress)
-        if not self._held(descriptor, descriptor):
-            with self._read(descriptor, "copying") as stream:
-                self._target.put(stream, descriptor)
+                return self._compress(descriptor, self._recompress, anew)
+        if anew or not self._held(descriptor, descriptor):
+            self._transfer(descriptor)
             self._tell(descriptor, "copying", descriptor.size, finished=True)
         return None
 
-    def _compress(self, plain: Descriptor, how: Recompress) -> Descriptor:
+    def _transfer(self, descriptor: Descriptor) -> None:
+        """Move one blob; what came of it earlier is not asked for again, unless it proves wrong."""
+        source, target = self._source, self._target
+        if not isinstance(source, Resumable):
+            with self._read(source.open(descriptor), descriptor, "copying") as stream:
+                target.put(stream, descriptor)
+            return
+        kept = target.kept(descriptor) if isinstance(target, Keeper) else None
+        try:
+            opened = source.open_after(descriptor, kept) if kept else source.open(descriptor)
+            with self._read(opened, descriptor, "copying") as stream:
+                target.put(stream, descriptor)
+        except (DigestMismatchError, SizeMismatchError):
+            with self._read(source.open(descriptor), descriptor, "copying") as stream:
+                target.put(stream, descriptor)
+
+    def _compress(self, plain: Descriptor, how: Recompress, anew: bool) -> Descriptor:
         """Store a plain layer compressed. What a memo knows is checked, and else made again."""
         diff_id, key = DiffId(plain.digest), encoder(how.codec, how.level)
         known = how.memo.find(diff_id, key) if how.memo is not None else None
         if known is not None:
-            if self._held(known, plain):
+            if not anew and self._held(known, plain):
                 return known
             # The library may make other bytes on another machine; then there is no such blob.
             with contextlib.suppress(DigestMismatchError, SizeMismatchError):
@@ -302,18 +344,18 @@ class _Work:
         origin = self._source.origin(descriptor) if isinstance(self._source, Forwarding) else None
         return origin or self._source
 
-    def _read(self, descriptor: Descriptor, note: str) -> BinaryIO:
-        stream = self._source.open(descriptor)
+    def _read(self, stream: BinaryIO, descriptor: Descriptor, note: str) -> BinaryIO:
 
         def report(done: int) -> None:
             if self._stopped:
                 raise InterruptedError
             self._tell(descriptor, note, done)
 
-        return io.BufferedReader(_Progress(stream, report), buffer_size=_CHUNK)
+        return io.BufferedReader(_Progress(stream, report), buffer_size=_BUFFER)
 
     def _read_compressed(self, descriptor: Descriptor, how: Recompress) -> BinaryIO:
-        return compressing(self._read(descriptor, "compressing"), how.codec, how.level)
+        stream = self._read(self._source.open(descriptor), descriptor, "compressing")
+        return compressing(stream, how.codec, how.level)
 
     def _tell(
         self, descriptor: Descriptor, note: str, done: int, *, finished: bool = False
@@ -334,19 +376,25 @@ class _Work:
 class _Progress(Layered):
     """Reads a stream through and reports how much came."""
 
+    same_bytes = True
+
     def __init__(self, stream: BinaryIO, report: Callable[[int], None]) -> None:
         super().__init__(stream)
         self._report = report
         self._reported = 0
 
-    def next(self, size: int) -> bytes:
-        """Return bytes that follow; none at the end."""
-        data = self._below.read(size)
-        done = self._position + len(data)
-        if done - self._reported >= _CHUNK:
-            self._reported = done
-            self._report(done)
-        return data
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 is the end."""
+        size = read_into(self._below, buffer)
+        self.passed(size)
+        return size
+
+    def passed(self, size: int) -> None:
+        """Count ``size`` bytes more."""
+        self._position += size
+        if self._position - self._reported >= _CHUNK:
+            self._reported = self._position
+            self._report(self._position)
 
     def rewound(self) -> None:
         """Count from 0 again."""

@@ -12,6 +12,7 @@
      |- UnauthorizedError(host, scope, reason)
      |- UnreachableError(host, reason)            no answer: name, connection, TLS or time
      |- ProtocolError(request, status, codes)     an answer that the specification does not allow for
+     |- ConfigurationError(path, reason)          a file of settings that cannot be used
      |- StoreError(path, reason)                  the file system below a local store
 
 Fields first; the message is derived from them and is one line.
@@ -157,22 +158,46 @@ class ProtocolError(RegistryError):
     """An answer that the distribution specification does not allow for."""
 
     def __init__(
-        self, request: str, status: int, codes: tuple[str, ...] = (), detail: str = ""
+        self,
+        request: str,
+        status: int,
+        codes: tuple[str, ...] = (),
+        detail: str = "",
+        *,
+        what: str = "",
+        tries: int = 1,
     ) -> None:
         super().__init__(request, status, codes, detail)
         self.request = request
         self.status = status
         self.codes = codes
         self.detail = detail
+        self.what = what
+        """What it was about, where the request does not say so."""
+        self.tries = tries
 
     def __str__(self) -> str:
+        what = f"{self.what}: " if self.what else ""
         codes = f" {', '.join(self.codes)}" if self.codes else ""
         detail = f": {self.detail}" if self.detail else ""
-        return f"{self.request}: the registry answered {self.status}{codes}{detail}"
+        tries = f", {self.tries} tries" if self.tries > 1 else ""
+        return f"{what}{self.request}: the registry answered {self.status}{codes}{detail}{tries}"
 
 
 class StoreError(RegistryError):
     """The file system below a local store refused."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class ConfigurationError(RegistryError):
+    """A file of settings (mirrors, certificates) that cannot be read or used."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)

@@ -12,7 +12,7 @@ from registry.oci.config import ImageConfig
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, parse
-from registry.oci.platform import Platform, version_order
+from registry.oci.platform import Platform
 from registry.store import BlobSource, check_bytes, read_all, verifying_digest
 
 MAX_DEPTH = 4
@@ -87,10 +87,11 @@ def read_document(source: BlobSource, descriptor: Descriptor) -> Manifest | Inde
 def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | None) -> Image:
     """Read the image that ``descriptor`` is, or that its index has for ``platform``.
 
-    In an index an exact match comes first, then what the platform accepts, then entries that name no
-    platform; among equals the newest version of Windows if one was asked for, or else the first.
-    Attestations are no images. Without ``platform`` the index must leave no choice. A manifest that
-    is no index is read whatever its platform.
+    In an index an exact match comes first, then what the platform accepts (of several versions of Windows
+    that a wanted one runs, the newest), then older variants of its architecture, the nearest first
+    (arm/v6 for arm/v7), then entries that name no platform; among equals the first. Attestations are
+    no images. Without ``platform`` the index must leave no choice. A manifest that is no index is
+    read whatever its platform.
 
     Raises:
         NotFoundError: nothing for the platform; the message lists what there is.
@@ -119,27 +120,25 @@ def choose(index: Index, platform: Platform | None) -> Descriptor:
             raise InvalidDocumentError(where, f"needs a platform to be chosen; it has {offered}")
         return entries[0]
     ranked = [(_rank(platform, entry.platform), entry) for entry in entries]
-    rank = min((rank for rank, _ in ranked), default=_NO_MATCH)
-    if rank == _NO_MATCH:
+    usable = [(rank, entry) for rank, entry in ranked if rank is not None]
+    if not usable:
         raise NotFoundError(f"platform {platform}", f"{where}, which has {offered}")
-    best = [entry for each, entry in ranked if each == rank]
-    if platform.os_version:
-        # `max` gives the first of those that are equally new.
-        return max(best, key=lambda entry: version_order(entry.platform or platform))
-    return best[0]
+    return min(usable, key=lambda pair: pair[0])[1]
 
 
-_NO_MATCH = 3
-
-
-def _rank(wanted: Platform, offered: Platform | None) -> int:
+def _rank(wanted: Platform, offered: Platform | None) -> tuple[int, int, tuple[int, ...]] | None:
+    """Return what sorts the best entry first; None for one that will not do."""
     if offered is None:
-        return 2
-    if not wanted.accepts(offered):
-        return _NO_MATCH
+        return (2, 0, ())
+    older = wanted.versions_down_to(offered)
+    if older is None:
+        return None
     mine, theirs = wanted.normalized(), offered.normalized()
     # Features are not asked for: what Windows calls win32k is a property of the image.
-    return 0 if replace(theirs, os_features=mine.os_features) == mine else 1
+    exact = replace(theirs, os_features=mine.os_features) == mine
+    # The newest has the fixes.
+    newest = tuple(-number for number in theirs.version) if mine.os_version else ()
+    return (0 if exact else 1, older, newest)
 
 
 def _is_image(entry: Descriptor) -> bool:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from registry.errors import DigestMismatchError, SizeMismatchError
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
-from registry.streams import Layered
+from registry.streams import Layered, read_into
 
 
 class BlobSource(Protocol):
@@ -73,6 +73,27 @@ class StreamSink(Protocol):
 
 
 @runtime_checkable
+class Resumable(Protocol):
+    """A source far away: it sends only what is missing, and may do better when asked again."""
+
+    def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
+        """Return a stream as `BlobSource.open` does, that begins with the bytes of ``kept``.
+
+        It closes ``kept``, whose bytes it verifies with the others.
+        """
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A sink that keeps what came of a blob when the rest did not."""
+
+    def kept(self, expected: Descriptor) -> BinaryIO | None:
+        """Return the beginning of a blob, which nobody has verified, if there is one."""
+        ...
+
+
+@runtime_checkable
 class Mounter(Protocol):
     """A sink that can take a blob from its neighbour without moving bytes."""
 
@@ -112,38 +133,57 @@ class Target(BlobSink, TagWriter, Protocol):
 class VerifyingReader(Layered):
     """Reads ``stream`` through and raises at its end, or at the first byte too many.
 
-    ``size`` None checks the digest alone.
+    ``size`` None checks the digest alone. ``digest`` is what it was made with.
 
     Raises (from read):
         SizeMismatchError: shorter or longer than ``size`` bytes.
         DigestMismatchError: other bytes.
     """
 
+    same_bytes = True
+
     def __init__(self, stream: BinaryIO, digest: Digest, size: int | None, what: str) -> None:
         super().__init__(stream)
-        self._digest = digest
+        self.digest = digest
         self._size = size
         self._what = what
         self._hash = hashlib.new(digest.algorithm)
 
-    def next(self, size: int) -> bytes:
-        """Return bytes that follow; none means that all came and were the right ones."""
-        data = self._below.read(size)
-        received = self._position + len(data)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 means that all came and were the right ones."""
+        size = read_into(self._below, buffer)
+        self._position += size
+        received = self._position
         if self._size is not None and (
-            received > self._size or (not data and received < self._size)
+            received > self._size or (not size and received < self._size)
         ):
             raise SizeMismatchError(self._size, received, self._what)
-        self._hash.update(data)
-        if not data:
-            got = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
-            if got != self._digest:
-                raise DigestMismatchError(self._digest, got, self._what)
-        return data
+        self._hash.update(buffer[:size])
+        if not size:
+            got = f"{self.digest.algorithm}:{self._hash.hexdigest()}"
+            if got != self.digest:
+                raise DigestMismatchError(self.digest, got, self._what)
+        return size
 
     def rewound(self) -> None:
         """Verify from the first byte on."""
-        self._hash = hashlib.new(self._digest.algorithm)
+        self._hash = hashlib.new(self.digest.algorithm)
+
+
+def verifies(stream: object, digest: Digest) -> bool:
+    """Say whether ``stream`` raises at its end unless its bytes have ``digest``.
+
+    Whoever stores such a stream, and reads it to its end, need not compute the digest once more.
+    """
+    while True:
+        if isinstance(stream, VerifyingReader):
+            return stream.digest == digest
+        if isinstance(stream, io.BufferedReader):
+            stream = stream.raw
+        elif isinstance(stream, Layered) and stream.same_bytes:
+            stream = stream.below
+        else:
+            return False
 
 
 def verifying(stream: BinaryIO, descriptor: Descriptor, what: str = "") -> BinaryIO:
@@ -157,7 +197,8 @@ def verifying_digest(
     stream: BinaryIO, digest: Digest, what: str, *, size: int | None = None
 ) -> BinaryIO:
     """Return ``stream`` wrapped as by `verifying`, its size checked only where it is known."""
-    return io.BufferedReader(VerifyingReader(stream, digest, size, what), buffer_size=1024 * 1024)
+    # Small, so that who reads more at once reads past it.
+    return io.BufferedReader(VerifyingReader(stream, digest, size, what), buffer_size=64 * 1024)
 
 
 def read_all(source: BlobSource, descriptor: Descriptor) -> bytes:

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
+from dataclasses import dataclass
 from typing import BinaryIO
+
+_NATIVE_READS = (io.RawIOBase.read, io.BufferedReader.read, io.FileIO.read)
+"""Of classes whose `readinto` does the same. A class with a `read` of its own may have no other."""
+
+
+def read_into(stream: BinaryIO, buffer: memoryview) -> int:
+    """Read at most as much as ``buffer`` takes; return the number of bytes, 0 at the end.
+
+    Large bodies go through one buffer this way: new memory for each block costs more than its hash.
+    """
+    if getattr(type(stream), "read", None) in _NATIVE_READS:
+        return int(stream.readinto(buffer) or 0)  # type: ignore[attr-defined]  # those have it
+    data = stream.read(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
 
 
 class Layered(io.RawIOBase):
@@ -12,10 +30,18 @@ class Layered(io.RawIOBase):
     It can go back to its start if ``below`` can, for somebody who has to send it twice.
     """
 
+    same_bytes = False
+    """Whether what comes out is what comes from below."""
+
     def __init__(self, below: BinaryIO) -> None:
         self._below = below
         self._start = below.tell() if below.seekable() else 0
         self._position = 0
+
+    @property
+    def below(self) -> BinaryIO:
+        """The stream that this one is made from."""
+        return self._below
 
     def next(self, size: int) -> bytes | memoryview:
         """Return at most ``size`` of the bytes that follow; none at the end."""
@@ -23,6 +49,10 @@ class Layered(io.RawIOBase):
 
     def rewound(self) -> None:
         """Forget what was read: ``below`` is at its start again."""
+
+    def passed(self, size: int) -> None:
+        """Take note that ``size`` bytes went past, straight from the file that lies below."""
+        self._position += size
 
     def readable(self) -> bool:
         """Say yes, as `io` asks."""
@@ -62,3 +92,35 @@ class Layered(io.RawIOBase):
         if not self.closed:
             self._below.close()
         super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """Bytes of a local file that nobody here needs to look at."""
+
+    file: io.FileIO
+    offset: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def file_below(stream: object) -> tuple[io.FileIO, tuple[Layered, ...]] | None:
+    """Return the regular file whose bytes ``stream`` gives, unchanged, and what lies between.
+
+    None for every other stream. Who takes the bytes from the file itself tells those between, by
+    `Layered.passed`; they do not verify them then.
+    """
+    between: list[Layered] = []
+    while True:
+        if isinstance(stream, io.FileIO):
+            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            return (stream, tuple(between)) if regular else None
+        if isinstance(stream, io.BufferedReader):
+            stream = stream.raw
+        elif isinstance(stream, Layered) and stream.same_bytes:
+            between.append(stream)
+            stream = stream.below
+        else:
+            return None

@@ -77,3 +77,41 @@ def sandbox(request):
         if opened.identity["kind"] == "none":
             pytest.skip(f"{opened.identity['reason']} ({opened.identity['hint']})")
         yield opened
+
+
+@pytest.fixture
+def web():
+    """A web server in this process that can be told to misbehave; see `web`."""
+    from web import WebServer
+
+    server = WebServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def repositories(tmp_path):
+    """A folder for repositories, and a function that makes one in it."""
+    import web
+
+    if web.GIT is None:
+        pytest.skip("not installed: git")
+    folder = tmp_path / "repositories"
+    folder.mkdir()
+    return folder, lambda name: web.Repository(folder / f"{name}.git")
+
+
+@pytest.fixture
+def new_git_server(repositories):
+    """Serve the repositories with `git http-backend`; ``password`` is the header that is wanted."""
+    from web import WebServer
+
+    made = []
+
+    def make(**options):
+        made.append(WebServer(repositories[0], **options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wcbuild.access import RegistryAccess
-    from wcbuild.builder import BuildRequest, BuildResult
     from wcbuild.calls import CheckResult, Outline, TargetList, check, outline, targets
     from wcbuild.dockerfile.rules import LintWarning
     from wcbuild.errors import WcbuildError
     from wcbuild.export import Output
+    from wcbuild.request import BuildRequest, BuildResult
     from wcbuild.worker import build, plan
 
 __version__ = "0.1.0"
@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BuildRequest": "wcbuild.builder",
-    "BuildResult": "wcbuild.builder",
+    "BuildRequest": "wcbuild.request",
+    "BuildResult": "wcbuild.request",
     "CheckResult": "wcbuild.calls",
     "LintWarning": "wcbuild.dockerfile.rules",
     "Outline": "wcbuild.calls",

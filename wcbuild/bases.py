@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source
 from wcbuild.dockerfile.lower import SCRATCH, ContextKind, NamedContext, ResolvedImage
-from wcbuild.errors import UsageError
 from wcbuild.solve.results import BuiltLayer
 from wcbuild.store import LocalStore
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _OCI_LAYOUT = "oci-layout://"
 _DOCKER_IMAGE = "docker-image://"
-_NOT_YET = ("http://", "https://", "git://", "git@", "ssh://", "target:", "input:")
+_TARGET = "target:"
 
 Fetch = Callable[[Source, Descriptor], None]
 """Copies what is missing of an image from a source into the local store, with progress."""
@@ -56,6 +56,7 @@ class Bases:
         """``named`` are named contexts as given on the command line; ``pull`` asks the registry first."""
         self._store = store
         self._named = {_context_name(name): value for name, value in named.items()}
+        self._contexts = {name: _named_context(name, text) for name, text in self._named.items()}
         self._client = client
         self._fetch = fetch
         self._pull = pull
@@ -67,30 +68,11 @@ class Bases:
     def context(self, name: str, platform: Platform) -> NamedContext | None:
         """Return the named context that ``name`` means for a platform, None if none was given."""
         known = self._known_name(name, platform)
-        if known is None:
-            return None
-        value = self._named[known]
-        if value == f"{_DOCKER_IMAGE}{SCRATCH}":
-            kind = ContextKind.SCRATCH
-        elif value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):
-            kind = ContextKind.IMAGE
-        else:
-            kind = ContextKind.FILES
-        return NamedContext(name=known, kind=kind)
+        return None if known is None else self._contexts[known]
 
-    def folders(self) -> dict[str, Path]:
-        """Return the named contexts that are folders.
-
-        Raises:
-            UsageError: a named context is of a kind that is not supported.
-        """
-        folders = {}
-        for name, value in self._named.items():
-            if value.startswith(_NOT_YET):
-                raise UsageError(f"--build-context {name}={value}: not supported; give a folder")
-            if not value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):
-                folders[name] = Path(value)
-        return folders
+    def folder(self, name: str) -> Path:
+        """Return the folder that a named context is."""
+        return Path(self._named[name])
 
     def image(self, name: str, platform: Platform) -> ResolvedImage:
         """Return the image that ``name`` means: a named context, an image here, a registry's."""
@@ -162,7 +144,7 @@ class Bases:
                 if platform.accepts(image.config.platform):
                     return _Base(image=image, source=self._store)
         reference = Reference.parse(name).with_default_tag()
-        repository = self._client().repository(reference)
+        repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         image = read_image(repository, descriptor, platform)
         return _Base(image=image, source=repository, reference=reference)
@@ -174,6 +156,28 @@ def _context_name(name: str) -> str:
     with contextlib.suppress(InvalidReferenceError):
         base = Reference.parse(base.lower()).familiar.removesuffix(":latest")
     return f"{base.lower()}{separator}{platform}"
+
+
+def _named_context(name: str, value: str) -> NamedContext:
+    """Find out what a named context is.
+
+    Raises:
+        SourceError: a URL that makes no sense.
+    """
+    if value == f"{_DOCKER_IMAGE}{SCRATCH}":
+        return NamedContext(name=name, kind=ContextKind.SCRATCH)
+    if value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):
+        return NamedContext(name=name, kind=ContextKind.IMAGE)
+    if value.startswith(_TARGET):
+        return NamedContext(name=name, kind=ContextKind.STAGE, stage=value.removeprefix(_TARGET))
+    if os.path.isdir(value):
+        return NamedContext(name=name, kind=ContextKind.FILES)
+    from wcbuild.dockerfile.lower.remote import context  # noqa: PLC0415 - few contexts are remote
+
+    op = context(value)
+    if op is not None or "/" in value or os.path.exists(value):
+        return NamedContext(name=name, kind=ContextKind.FILES, files=op)
+    return NamedContext(name=name, kind=ContextKind.STAGE, stage=value)
 
 
 def image_layers(image: Image) -> tuple[BuiltLayer, ...]:

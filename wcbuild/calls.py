@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from registry.oci.descriptor import Descriptor
 from registry.store import Source
 from wcbuild.access import open_client
 from wcbuild.bases import Bases
-from wcbuild.builder import BuildRequest, make_options, read_platforms, read_source
 from wcbuild.dockerfile import lint
 from wcbuild.dockerfile import outline as outlines
 from wcbuild.dockerfile.lint import CheckResult
+from wcbuild.dockerfile.lower import Options
 from wcbuild.dockerfile.outline import Outline, TargetList
+from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder
+from wcbuild.request import BuildRequest, make_options, read_platforms
 from wcbuild.store import default_root, open_store
 
 __all__ = ["CheckResult", "Outline", "TargetList", "check", "outline", "targets"]
@@ -33,10 +37,8 @@ def check(request: BuildRequest) -> CheckResult:
         WcbuildError, RegistryError: there is no Dockerfile, or no store. What is wrong with the
             Dockerfile is part of the result.
     """
-    _, source, ignore = read_source(request)
-    options = make_options(request, read_platforms(request.platform)[0])
-    with _bases(request) as bases:
-        return lint.check(source, options, bases, ignore)
+    with _opened(request) as (main, options, bases):
+        return lint.check(main.source, options, bases, main.ignore)
 
 
 def outline(request: BuildRequest) -> Outline:
@@ -45,10 +47,8 @@ def outline(request: BuildRequest) -> Outline:
     Raises:
         WcbuildError, RegistryError: the build would fail before anything is run.
     """
-    _, source, _ = read_source(request)
-    options = make_options(request, read_platforms(request.platform)[0])
-    with _bases(request) as bases:
-        return outlines.outline(source, options, bases)
+    with _opened(request) as (main, options, bases):
+        return outlines.outline(main.source, options, bases)
 
 
 def targets(request: BuildRequest) -> TargetList:
@@ -57,22 +57,45 @@ def targets(request: BuildRequest) -> TargetList:
     Raises:
         WcbuildError: there is no Dockerfile, or it cannot be read.
     """
-    _, source, _ = read_source(request)
-    return outlines.list_targets(source)
+    here = _folder(request)
+    if here is not None:
+        return outlines.list_targets(here.source)
+    with _opened(request) as (main, _, _):
+        return outlines.list_targets(main.source)
+
+
+def _folder(request: BuildRequest) -> MainContext | None:
+    """Return the main context, if it need not be fetched."""
+    if is_remote(request.context):
+        return None
+    return read_folder(Path(request.context), request.file, request.stdin)
 
 
 @contextlib.contextmanager
-def _bases(request: BuildRequest) -> Iterator[Bases]:
+def _opened(request: BuildRequest) -> Iterator[tuple[MainContext, Options, Bases]]:
+    main = _folder(request)
     store = open_store(request.root or default_root(os.environ))
+    fetcher = Fetcher(
+        store,
+        request.registries,
+        secrets=request.secrets,
+        agent=None,
+        keep_git_dir=False,
+        cancel=threading.Event(),
+    )
     try:
-        yield Bases(
+        main = main or fetcher.read(str(request.context), request.file, request.stdin)
+        options = make_options(request, read_platforms(request.platform)[0], main)
+        bases = Bases(
             store=store,
             named=request.build_contexts,
             client=partial(open_client, request.registries),
             fetch=_no_layers,
             pull=request.pull,
         )
+        yield main, options, bases
     finally:
+        fetcher.close()
         store.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from wcbuild.context import git, http
 from wcbuild.snapshot.base import Snapshotter
 from wcbuild.snapshot.removal import remove_tree
 from wcbuild.solve.cache import LocalCache
@@ -11,13 +12,17 @@ from wcbuild.store import LocalStore
 
 
 def collect_unnamed(store: LocalStore) -> int:
-    """Delete the blobs that neither an image nor the build cache needs; return bytes freed.
+    """Delete what neither an image nor the build cache nor the next build needs; return bytes freed.
 
     The caller holds the store exclusively.
     """
     cache = LocalCache(store.root / "cache", store.has)
     cached = {record.diff_id for _, record in cache.records()}
-    return store.collect(cached.__contains__, derived=True)[0]
+    freed = store.collect(cached.__contains__, derived=True)[0]
+    freed += http.sweep(store.root / "downloads")
+    for path in (store.root / "git/trees").glob(f"{git.HALF_WRITTEN}*"):
+        freed += remove_tree(path)
+    return freed
 
 
 def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
@@ -27,7 +32,10 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
     """
     LocalCache(store.root / "cache", store.has).clear()
     freed, chains = store.collect(lambda _: False, derived=False)
+    freed += store.blobs.sweep(parts_kept_s=0)
     # Caches of mounts may hold files of ids that this process has no map for any more.
     with contextlib.suppress(PermissionError):
         freed += remove_tree(store.root / "mounts")
+    for fetched in ("downloads", "git"):
+        freed += remove_tree(store.root / fetched)
     return freed + snapshotter.prune(chains)

@@ -4,6 +4,7 @@
      |- SourceError(message, spans, hint)       a place in a Dockerfile is to blame
      |    |- DockerfileSyntaxError              ... and it could not be read at all
      |- ContextError(path, reason)              the build context is not there or not readable
+     |- RemoteError(url, reason)                what ADD or a context names cannot be fetched
      |- UnsafeArchiveError(entry, reason)       a tar that tries to leave its root, or is damaged
      |- LayerError(what, reason)                a layer that is not what its image says
      |- SandboxError(operation, reason, hint)   the kernel refused what a RUN needs
@@ -67,6 +68,21 @@ class ContextError(WcbuildError):
 
     def __str__(self) -> str:
         return f'build context "{self.path}": {self.reason}'
+
+
+class RemoteError(WcbuildError):
+    """Something that ADD or a build context names cannot be fetched, or is not what it should be.
+
+    ``url`` is without user and password.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'fetch "{self.url}": {self.reason}'
 
 
 class UnsafeArchiveError(WcbuildError):

@@ -141,11 +141,12 @@ class Exporter:
         """Bring what is missing of an image, or all of an index, into the local store."""
         from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
 
-        copy(source, self._store, descriptor, emit=self._progress("pull"))
+        # Foreign layers too: without them there would be no image to stand on.
+        copy(source, self._store, descriptor, emit=self._progress("pull"), foreign=True)
 
     def pull(self, reference: Reference) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there."""
-        repository = self._client().repository(reference)
+        repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         self.fetch(repository, descriptor)
         self._store.name_image(descriptor, reference)

@@ -11,7 +11,7 @@ Layout, below a directory of mode 0700 (docs/formats.md has the details):
     contexts/…       what is known of the files of build contexts
     snapshots/…      unpacked trees (`wcbuild.snapshot`)
     mounts/…         caches of `RUN --mount=type=cache` (`wcbuild.solve.cachemounts`)
-    ingest/          blobs on their way in
+    ingest/          blobs on their way in, and for a week the beginnings of those that broke off
     tmp/             scratch files of running processes
     store.lock       held shared by every command, exclusively by those that delete
 
@@ -47,6 +47,8 @@ from wcbuild.errors import StoreInUseError
 
 VERSION = "1"
 _MIN_ID_PREFIX = 4
+_KEEP_FROM = 1024 * 1024
+"""Bytes of a blob worth keeping what came of it; a smaller one is soon fetched again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         # Made durable all at once, when an image that needs them gets a name.
-        self.blobs = BlobDirectory(root / "blobs", durable=False)
+        self.blobs = BlobDirectory(root / "blobs", durable=False, keep_from=_KEEP_FROM)
         self.compressed = CompressedMemo(root / "compressed")
         self._images = root / "images"
         self._repositories: Callable[[Reference], BlobSource] | None = None
@@ -94,6 +96,10 @@ class LocalStore:
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         """Store a blob."""
         self.blobs.put(stream, expected)
+
+    def kept(self, expected: Descriptor) -> BinaryIO | None:
+        """Return the beginning of a blob that came in an earlier try."""
+        return self.blobs.kept(expected)
 
     def resolve(self, tag_or_digest: str) -> Descriptor:
         """Return what a name or an image id points to, as `find` does.

@@ -7,6 +7,7 @@ starts a worker, hands it the request, and receives events and the result.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -16,11 +17,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
+from wcbuild.builder import plan_build, run_build
 from wcbuild.buildplan import BuildPlan
 from wcbuild.errors import WcbuildError
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.machine import Machine
+from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.solve.events import Emit, Event
 from wcbuild.store import default_root
 
@@ -72,10 +74,21 @@ def plan(request: BuildRequest) -> BuildPlan:
 
 
 def _call(name: str, request: BuildRequest, on_event: Emit) -> _Result:
+    with contextlib.ExitStack() as given:
+        if isinstance(request.stdin, int):
+            # A number that is free in the worker, too, where 0 to 2 are ours.
+            fd = os.dup(request.stdin)
+            given.callback(os.close, fd)
+            request = dataclasses.replace(request, stdin=fd)
+        return _work(name, request, on_event)
+
+
+def _work(name: str, request: BuildRequest, on_event: Emit) -> _Result:
     # Pickle is safe here: both ends are this program, and the pipes are theirs alone.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(
         [sys.executable, "-m", "wcbuild.worker"],
+        pass_fds=(request.stdin,) if isinstance(request.stdin, int) else (),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from registry.errors import InvalidDocumentError
@@ -140,6 +140,26 @@ class Platform:
             return runs_on_windows(theirs.os_version, mine.os_version)
         return not mine.os_version or _same_build(mine.os_version, theirs.os_version)
 
+    def versions_down_to(self, candidate: Platform) -> int | None:
+        """Return how many variants older ``candidate`` is: 0 if accepted, None if it will not run here.
+
+        A machine runs what was made for older variants of its architecture: arm/v6 on arm/v7.
+        """
+        mine, theirs = self.normalized(), candidate.normalized()
+        if not replace(mine, variant=theirs.variant).accepts(theirs):
+            return None
+        if mine.variant == theirs.variant:
+            return 0
+        newest, older = _variant_number(mine), _variant_number(theirs)
+        if newest is None or older is None or older > newest:
+            return None
+        return newest - older
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The four numbers of a Windows version; all 0 if there is none."""
+        return (*_version(self.os_version), 0, 0, 0, 0)[:4]
+
     def __str__(self) -> str:
         version = f"({self.os_version})" if self.os_version else ""
         variant = f"/{self.variant}" if self.variant else ""
@@ -170,16 +190,18 @@ _LONG_TERM_BUILDS = (20348, 26100)
 """Windows Server 2022 and 2025."""
 
 
-def version_order(platform: Platform) -> tuple[int, ...]:
-    """Return what sorts the platforms that one request accepts by their version, the newest last."""
-    return _version(platform.os_version)
-
-
 def _version(text: str) -> tuple[int, ...]:
     """Return the numbers of `10.0.20348.2700`; none if it is not at least three."""
     parts = text.split(".")
     digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)  # noqa: PLR2004
     return tuple(map(int, parts)) if digits and len(parts) in (3, 4) else ()
+
+
+def _variant_number(platform: Platform) -> int | None:
+    """Return the N of variant `vN`; what has no variant is the oldest of its architecture."""
+    oldest = {"amd64": "v1", "arm64": "v8"}.get(platform.architecture, "")
+    found = re.fullmatch(r"v([0-9]{1,2})", platform.variant or oldest)
+    return int(found[1]) if found else None
 
 
 def _same_build(wanted: str, offered: str) -> bool:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from registry.errors import RegistryError, UnauthorizedError, UnreachableError
 from registry.remote.auth import Authorizer, Scope, format_scopes, repository_scope
-from registry.remote.credentials import Credential
+from registry.remote.credentials import Credential, Secret
 from registry.remote.errors import was_refused
 from registry.remote.settings import is_loopback
 from registry.remote.transport import Body, Response, Transport, check_url, join, origin
@@ -69,13 +69,24 @@ class Api:
     """The API of one repository; with an empty repository, that of the registry as a whole."""
 
     def __init__(
-        self, endpoint: Endpoint, repository: str, find: Callable[[], Credential | None]
+        self,
+        endpoint: Endpoint,
+        repository: str,
+        find: Callable[[], Credential | None],
+        *,
+        offline: bool = False,
     ) -> None:
+        """``offline`` asks for an `identity_token` besides."""
         self.registry = endpoint.registry
         self.repository = repository
         self.transport = endpoint.transport
         self._endpoint = endpoint
-        self._authorizer = Authorizer(endpoint.registry, endpoint.transport, find)
+        self._authorizer = Authorizer(endpoint.registry, endpoint.transport, find, offline=offline)
+
+    @property
+    def identity_token(self) -> Secret | None:
+        """The newest that a token server gave."""
+        return self._authorizer.identity_token
 
     def url(self, path: str) -> str:
         """Return the URL of ``path`` in this repository: `manifests/latest`.

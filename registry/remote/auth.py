@@ -11,12 +11,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from registry.errors import ProtocolError, UnauthorizedError
-from registry.remote.credentials import Credential
+from registry.errors import ProtocolError, RegistryError, UnauthorizedError
+from registry.remote.credentials import Credential, Secret
 from registry.remote.errors import printable
 from registry.remote.settings import is_loopback
 from registry.remote.transport import Response, Transport, check_url
@@ -28,6 +28,8 @@ _WRONG_PASSWORD = "wrong user name or password"  # noqa: S105 - words
 _CLIENT_ID = "wcbuild"
 _DEFAULT_EXPIRY_S = 60.0
 _EXPIRY_MARGIN_S = 10.0
+_OK, _BAD_REQUEST = 200, 400
+_NO_SUCH_METHOD = (404, 405)
 _MAX_CHALLENGE_CHARS = 16 * 1024
 _TOKEN_TEXT = re.compile(r"[\x21-\x7e]+")
 _CHALLENGE_PART = re.compile(
@@ -102,9 +104,18 @@ class Authorizer:
     """
 
     def __init__(
-        self, registry: str, transport: Transport, find: Callable[[], Credential | None]
+        self,
+        registry: str,
+        transport: Transport,
+        find: Callable[[], Credential | None],
+        *,
+        offline: bool = False,
     ) -> None:
+        """``offline`` asks for an identity token besides, to be used instead of the password."""
         self._registry = registry
+        self._offline = offline
+        self.identity_token: Secret | None = None
+        """The newest that a token server gave."""
         self._transport = transport
         self._find = find
         self._lock = threading.Lock()
@@ -207,52 +218,87 @@ class Authorizer:
                 " so the credentials were not sent there"
             )
             credential = None
-        response = self._ask(realm, challenge.parameters.get("service", ""), scopes, credential)
-        if response.status != 200:  # noqa: PLR2004 - OK
-            error = response.refusal(parts.netloc, printable(" ".join(format_scopes(scopes))))
-            if isinstance(error, UnauthorizedError):
-                reason = self._withheld or (
-                    _WRONG_PASSWORD if credential else self._no_credentials()
-                )
-                raise UnauthorizedError(self._registry, error.scope or "the registry", reason)
-            raise error
-        token, expires_in = _read_token(response)
+        service = challenge.parameters.get("service", "")
+        response = self._ask(realm, service, scopes, credential)
+        if response.status != _OK:
+            raise self._token_refused(response, parts.netloc, scopes, credential)
+        token, expires_in, self.identity_token = _read_token(response)
+        if self.identity_token is not None and credential is not None and credential.identity_token:
+            # Some servers take each refresh token once, and give the next with every answer.
+            self._credential = replace(credential, identity_token=self.identity_token)
         lifetime = max(expires_in - _EXPIRY_MARGIN_S, expires_in / 2)
         return _Token(scopes, f"Bearer {token}", now + lifetime)
+
+    def _token_refused(
+        self,
+        response: Response,
+        host: str,
+        scopes: frozenset[Scope],
+        credential: Credential | None,
+    ) -> RegistryError:
+        """Return what it means that a token server did not answer with a token."""
+        wanted = printable(" ".join(format_scopes(scopes)))
+        error = response.refusal(host, wanted)
+        reason = self._withheld
+        if credential is not None and credential.identity_token is not None:
+            if response.status in (*_NO_SUCH_METHOD, _BAD_REQUEST, 401, 403):
+                reason = (
+                    "its token server does not accept the identity token;"
+                    f" try `wcbuild login {self._registry}`"
+                )
+        elif isinstance(error, UnauthorizedError) and not reason:
+            reason = _WRONG_PASSWORD if credential else self._no_credentials()
+        if not reason or not (400 <= response.status < 500):  # noqa: PLR2004 - client errors
+            return error
+        return UnauthorizedError(self._registry, wanted or "the registry", reason)
 
     def _ask(
         self, realm: str, service: str, scopes: frozenset[Scope], credential: Credential | None
     ) -> Response:
         """Ask a token server: with the identity token if there is one, else by name and password."""
         wanted = format_scopes(scopes)
-        headers = {"Accept": "application/json"}
-        body: bytes | None = None
+        form = {"service": service, "client_id": _CLIENT_ID, "scope": " ".join(wanted)}
         if credential is not None and credential.identity_token is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-            form = {
-                "grant_type": "refresh_token",
-                "service": service,
-                "client_id": _CLIENT_ID,
-                "scope": " ".join(wanted),
-                "refresh_token": credential.identity_token.reveal(),
-            }
-            method, url, body = "POST", realm, urlencode(form).encode()
-        else:
-            query = [("service", service)] if service else []
-            query += [("scope", scope) for scope in wanted]
-            query.append(("client_id", _CLIENT_ID))
-            basic = _basic(credential)
-            if basic is not None and credential is not None:
-                query.append(("account", credential.username))
-                headers["Authorization"] = basic
-            method, url = "GET", f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
+            token = credential.identity_token.reveal()
+            return self._post(
+                realm, {"grant_type": "refresh_token", **form, "refresh_token": token}
+            )
+        query = [("service", service)] if service else []
+        query += [("scope", scope) for scope in wanted]
+        query.append(("client_id", _CLIENT_ID))
+        headers = {"Accept": "application/json"}
+        basic = _basic(credential)
+        if basic is not None and credential is not None:
+            query.append(("account", credential.username))
+            headers["Authorization"] = basic
+            if self._offline:
+                query.append(("offline_token", "true"))
+        url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
+        response = self._exchange("GET", url, headers, None)
+        if response.status not in _NO_SUCH_METHOD or credential is None or not credential.password:
+            return response
+        # A server that knows OAuth2 alone.
+        response.discard()
+        form |= {"username": credential.username, "password": credential.password.reveal()}
+        access = {"access_type": "offline"} if self._offline else {}
+        return self._post(realm, {"grant_type": "password", **form, **access})
 
+    def _post(self, realm: str, form: Mapping[str, str]) -> Response:
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        return self._exchange("POST", realm, headers, urlencode(form).encode())
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Response:
         def attempt() -> Response:
             # A redirect is not followed: it could carry the password to anyone.
             response = self._transport.exchange(
                 method, url, headers=headers, body=body, follow=False
             )
-            if response.status == 200:  # noqa: PLR2004 - OK
+            if response.status == _OK:
                 response.load(MAX_TOKEN_BYTES, "token")
             return response
 
@@ -266,21 +312,24 @@ def _basic(credential: Credential | None) -> str | None:
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-def _read_token(response: Response) -> tuple[str, float]:
-    """Return the token and its seconds of life.
+def _read_token(response: Response) -> tuple[str, float, Secret | None]:
+    """Return the token, its seconds of life, and the identity token that may come with it.
 
     Raises:
         ProtocolError: there is none, or one that could not stand in a header.
     """
+    refresh = None
     try:
         answer: Any = json.loads(response.content)
         token = answer.get("token") or answer.get("access_token")
         expires_in = float(answer.get("expires_in") or _DEFAULT_EXPIRY_S)
+        refresh = answer.get("refresh_token")
     except (ValueError, TypeError, AttributeError, RecursionError):
         token, expires_in = None, _DEFAULT_EXPIRY_S
     if not isinstance(token, str) or not _TOKEN_TEXT.fullmatch(token):
         raise ProtocolError(response.request, response.status, (), "there is no token in it")
-    return token, expires_in
+    identity = Secret(refresh) if isinstance(refresh, str) and refresh else None
+    return token, expires_in, identity
 
 
 def may_receive(realm_host: str, registry_host: str) -> bool:

@@ -6,9 +6,11 @@ import functools
 import threading
 from typing import Self
 
+from registry.errors import UnreachableError
 from registry.reference import Reference
 from registry.remote.api import PULL, Api, Endpoint
 from registry.remote.credentials import Credential, CredentialSource, Secret, registry_name
+from registry.remote.mirrored import MirroredRepository, Place
 from registry.remote.repository import RemoteRepository
 from registry.remote.settings import Settings
 from registry.remote.transport import Transport
@@ -29,7 +31,41 @@ class Client:
         self._lock = threading.Lock()
 
     def repository(self, reference: Reference) -> RemoteRepository:
-        """Return the repository that ``reference`` is in; the same object for the same name."""
+        """Return the repository that ``reference`` is in; the same object for the same name.
+
+        Raises:
+            UnreachableError: the configuration blocks it.
+        """
+        rule = self._transport.settings.mirrors.rule_for(reference)
+        if rule is not None and rule.blocked:
+            reason = f'"{rule.prefix}" is blocked by the configuration'
+            raise UnreachableError(reference.name, reason, transient=False)
+        return self._repository(reference)
+
+    def source(self, reference: Reference) -> RemoteRepository | MirroredRepository:
+        """Return the repository that ``reference`` is in, read through its mirrors if it has any.
+
+        Raises:
+            UnreachableError: the configuration blocks it.
+            InvalidReferenceError: a mirror's name for it would be none.
+        """
+        origin = self.repository(reference)
+        rule = self._transport.settings.mirrors.rule_for(reference)
+        if rule is None or (not rule.mirrors and rule.location in ("", rule.prefix)):
+            return origin
+        places = [
+            Place(
+                repository=self._repository(rule.at(mirror.location, reference)),
+                tags=mirror.tags,
+                digests=mirror.digests,
+            )
+            for mirror in rule.mirrors
+        ]
+        moved = rule.location not in ("", rule.prefix)
+        last = self._repository(rule.at(rule.location, reference)) if moved else origin
+        return MirroredRepository(origin, (*places, Place(repository=last)))
+
+    def _repository(self, reference: Reference) -> RemoteRepository:
         with self._lock:
             repository = self._repositories.get(reference.name)
             if repository is None:
@@ -40,8 +76,11 @@ class Client:
                 repository = self._repositories[reference.name] = RemoteRepository(api)
             return repository
 
-    def login(self, registry: str, username: str, password: Secret) -> None:
+    def login(self, registry: str, username: str, password: Secret) -> Credential:
         """Check that ``registry`` accepts ``username`` and ``password``; nothing is remembered.
+
+        Return what is worth remembering: an identity token instead of the password where the registry
+        gives one, which it can also take back.
 
         Raises:
             UnauthorizedError: it does not.
@@ -49,11 +88,15 @@ class Client:
         """
         credential = Credential(username=username, password=password)
         with self._lock:
-            api = Api(self._endpoint(registry_name(registry)), "", lambda: credential)
+            endpoint = self._endpoint(registry_name(registry))
+        api = Api(endpoint, "", lambda: credential, offline=True)
         response = api.request("GET", api.url(""), actions=PULL)
         if response.status != _OK:
             raise api.error(response, "the registry")
         response.discard()
+        if api.identity_token is None:
+            return credential
+        return Credential(username=username, identity_token=api.identity_token)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -31,6 +31,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_HELPER_BYTES = 64 * 1024
 """Of a helper's answer."""
 
+_INLINE = "DOCKER_AUTH_CONFIG"
 _HELPER_TIMEOUT_S = 30.0
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _NOT_FOUND = "credentials not found in native keychain"
@@ -101,7 +102,10 @@ class CredentialSource(Protocol):
 
 
 class Credentials:
-    """The files of a user, asked in order; the first is docker's, where logging in writes."""
+    """The files of a user, asked in order; the first is docker's, where logging in writes.
+
+    Before them comes what `$DOCKER_AUTH_CONFIG` holds: the text of such a file, for CI jobs.
+    """
 
     def __init__(
         self, docker: Path, others: tuple[Path, ...], environment: Mapping[str, str]
@@ -109,6 +113,7 @@ class Credentials:
         self._docker = docker
         self._others = others
         self._environment = environment
+        self._inline = environment.get(_INLINE, "")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Credentials:
@@ -130,6 +135,9 @@ class Credentials:
         Raises:
             CredentialsError: a file or helper is broken.
         """
+        inline = _parse(self._inline.encode(), _INLINE)
+        if found := _written(inline, registry, repository, Path(_INLINE)):
+            return found
         for path in (self._docker, *self._others):
             config = _read(path)
             helper = _helper_for(config, registry, path)
@@ -306,12 +314,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise CredentialsError(str(path), error.strerror or str(error)) from error
     if len(raw) > MAX_FILE_BYTES:
         raise CredentialsError(str(path), f"is larger than {MAX_FILE_BYTES} bytes")
+    return _parse(raw, str(path))
+
+
+def _parse(raw: bytes, where: str) -> dict[str, Any]:
     try:
         config = json.loads(raw) if raw.strip() else {}
-    except (ValueError, RecursionError) as error:
-        raise CredentialsError(str(path), f"is not JSON ({error})") from error
+    except (ValueError, RecursionError):
+        # Without the cause: a decoding error carries the whole text.
+        raise CredentialsError(where, "is not JSON") from None
     if not isinstance(config, dict):
-        raise CredentialsError(str(path), "is not a JSON object")
+        raise CredentialsError(where, "is not a JSON object")
     return config
 
 

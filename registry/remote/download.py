@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from registry.errors import RegistryError, SizeMismatchError, UnreachableError
 from registry.oci.descriptor import Descriptor
 from registry.remote.api import PULL, Api
-from registry.remote.transport import BLOCK, RETRIED, Response, after_tries
+from registry.remote.transport import (
+    RETRIED,
+    Response,
+    Transport,
+    after_tries,
+    check_url,
+)
+from registry.streams import read_into
 
 _PROGRESS = 1024 * 1024
 """Bytes since the last broken connection after which tries are counted anew."""
@@ -18,28 +28,31 @@ _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 
 class BlobBody(io.RawIOBase):
-    """The bytes of ``descriptor`` as the registry sends them, unverified; `seek(0)` starts again.
+    """The bytes of ``descriptor`` from ``offset`` on as they are sent, unverified.
 
-    After a broken connection it asks for the rest with Range. A registry that answers with
-    everything is read from the start and the bytes that were handed out already are dropped, so
-    what comes out is one run of bytes, whose digest the reader above decides about.
+    `seek(0)` starts again with the blob's first byte. After a broken connection it asks for the rest
+    with Range. A registry that answers with everything is read from the start and the bytes that
+    were handed out already are dropped, so what comes out is one run of bytes, whose digest the
+    reader above decides about.
 
     Raises (from the constructor and read):
         NotFoundError, UnauthorizedError, ProtocolError, UnreachableError
         SizeMismatchError: the registry announced another length.
     """
 
-    def __init__(self, api: Api, descriptor: Descriptor) -> None:
+    def __init__(
+        self, api: Api | ForeignUrl, descriptor: Descriptor, url: str, offset: int = 0
+    ) -> None:
         self._api = api
         self._size = descriptor.size
         self._what = f"blob {descriptor.digest}"
-        self._url = api.url(f"blobs/{descriptor.digest}")
-        self._offset = 0
+        self._url = url
+        self._offset = offset
         self._skip = 0
         self._ranges = True
         self._response: Response | None = None
         self._backoff = api.transport.backoff()
-        self._broke_at = 0
+        self._broke_at = offset
         self._connected()
 
     def readable(self) -> bool:
@@ -51,7 +64,7 @@ class BlobBody(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the number of bytes handed out."""
+        """Return where in the blob the next byte is."""
         return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -68,33 +81,27 @@ class BlobBody(io.RawIOBase):
         self._offset = self._broke_at = 0
         return 0
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most ``size`` (any number if negative); none at the end."""
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 at the end."""
+        buffer = memoryview(buffer)  # a slice of a bytearray would be a copy
         while True:
             response = self._connected()
             try:
-                data = response.read1(size if size >= 0 else BLOCK)
+                # What was handed out already is not wanted again.
+                size = response.readinto(buffer[: self._skip] if self._skip else buffer)
             except UnreachableError as error:
                 if self._offset >= self._size:
-                    return b""  # only the end of the transfer was lost
+                    return 0  # only the end of the transfer was lost
                 self._broken(error)
                 continue
-            if not data and self._offset < self._size:
+            if not size and self._offset < self._size:
                 self._broken(UnreachableError(response.host, "the connection was closed"))
                 continue
-            skipped = min(self._skip, len(data))
-            self._skip -= skipped
-            if skipped and skipped == len(data):
+            if self._skip:
+                self._skip -= size
                 continue
-            data = data[skipped:]
-            self._offset += len(data)
-            return data
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
-        """Read into ``buffer``; 0 at the end."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+            self._offset += size
+            return size
 
     def close(self) -> None:
         """End the transfer."""
@@ -172,3 +179,99 @@ class BlobBody(io.RawIOBase):
         if response.status in RETRIED:
             return UnreachableError(response.host, str(error))
         return error
+
+
+class ForeignUrl:
+    """Where a foreign layer's author says that it is: asked as a registry's API is, without credentials."""
+
+    def __init__(self, transport: Transport, url: str, registry_url: str) -> None:
+        """``registry_url`` is where the manifest came from.
+
+        Raises:
+            UnreachableError: the URL is not one that may be asked.
+        """
+        self.transport = transport
+        self._host = check_url(url, transport.settings, sender=urlsplit(registry_url)).netloc
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        actions: tuple[str, ...],  # noqa: ARG002 - of the API's signature
+        headers: Mapping[str, str] | None = None,
+        retry: bool = True,
+    ) -> Response:
+        """Return the answer, whatever its status. Raises as `Api.request`."""
+
+        def attempt() -> Response:
+            return self.transport.exchange(method, url, headers=headers or {})
+
+        return self.transport.retrying(attempt) if retry else attempt()
+
+    def owns(self, url: str) -> bool:
+        """Say whether ``url`` is still on the host that was named."""
+        return urlsplit(url).netloc == self._host
+
+    def error(self, response: Response, what: str) -> RegistryError:
+        """Return the error that ``response`` to a request for ``what`` amounts to."""
+        return response.refusal(self._host, what)
+
+
+class Continued(io.RawIOBase):
+    """The bytes of ``kept``, and then what ``rest`` gives from there on, up to ``size`` bytes."""
+
+    def __init__(self, kept: BinaryIO, size: int, rest: Callable[[int], io.RawIOBase]) -> None:
+        self._kept = kept
+        self._size = size
+        self._open_rest = rest
+        self._rest: io.RawIOBase | None = None
+        self._offset = 0
+
+    def readable(self) -> bool:
+        """Say yes, as `io` asks."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes, though only to the start."""
+        return True
+
+    def tell(self) -> int:
+        """Return the number of bytes handed out."""
+        return self._offset
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Start again from the first byte.
+
+        Raises:
+            io.UnsupportedOperation: to any other place.
+        """
+        if whence == io.SEEK_CUR and offset == 0:
+            return self._offset
+        if (offset, whence) != (0, io.SEEK_SET):
+            raise io.UnsupportedOperation("a download can only go back to its start")
+        if self._rest is not None:
+            self._rest.close()
+            self._rest = None
+        self._kept.seek(0)
+        self._offset = 0
+        return 0
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        """Read into ``buffer``; 0 at the end."""
+        size = 0
+        if self._rest is None:
+            size = read_into(self._kept, buffer)
+            if not size and self._offset < self._size:
+                self._rest = self._open_rest(self._offset)
+        if self._rest is not None:
+            size = read_into(self._rest, buffer)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+        self._offset += size
+        return size
+
+    def close(self) -> None:
+        """Close both."""
+        self._kept.close()
+        if self._rest is not None:
+            self._rest.close()
+        super().close()

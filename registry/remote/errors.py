@@ -77,10 +77,12 @@ def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
     return codes, printable(words)
 
 
-def refusal(host: str, request: str, status: int, body: bytes, *, what: str) -> RegistryError:
+def refusal(
+    host: str, request: str, status: int, body: bytes, *, what: str, tries: int = 1
+) -> RegistryError:
     """Return the error that says that ``host`` answered ``request`` with ``status``.
 
-    ``what`` names the thing that was asked for.
+    ``what`` names the thing that was asked for, in the last of so many ``tries``.
     """
     codes, words = error_codes(body)
     if status in (requests.codes.unauthorized, requests.codes.forbidden):
@@ -90,7 +92,7 @@ def refusal(host: str, request: str, status: int, body: bytes, *, what: str) -> 
         return NotFoundError(what, host)
     if status == requests.codes.request_entity_too_large and not words:
         words = "it does not take anything as large as this"
-    return ProtocolError(request, status, codes, words)
+    return ProtocolError(request, status, codes, words, tries=tries)
 
 
 @contextlib.contextmanager
@@ -104,7 +106,8 @@ def map_errors(host: str, request: str) -> Iterator[None]:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         reason, transient = _reason(error)
-        raise UnreachableError(host, f"{reason} ({request})", transient=transient) from error
+        # Without its cause: libraries put whole URLs, signatures and all, into their words.
+        raise UnreachableError(host, f"{reason} ({request})", transient=transient) from None
 
 
 def was_refused(error: UnreachableError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -10,27 +11,32 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from registry.compress import decompressing
 from registry.errors import (
     DigestMismatchError,
+    InvalidDigestError,
     InvalidDocumentError,
     InvalidReferenceError,
+    NotFoundError,
     ProtocolError,
+    RegistryError,
     SizeMismatchError,
     TooLargeError,
     UnauthorizedError,
 )
 from registry.oci import manifest as manifests
 from registry.oci.descriptor import Descriptor
-from registry.oci.digest import Digest, sha256
+from registry.oci.digest import DiffId, Digest, sha256
 from registry.oci.manifest import MAX_MANIFEST_BYTES
-from registry.oci.mediatypes import INDEXES, MANIFESTS
+from registry.oci.mediatypes import DOCKER_LAYER_GZIP, INDEXES, MANIFESTS, is_foreign
 from registry.remote.api import DELETE, PULL, PUSH, Api
 from registry.remote.auth import repository_scope
-from registry.remote.download import BlobBody
-from registry.remote.errors import redact
+from registry.remote.download import BlobBody, Continued, ForeignUrl
+from registry.remote.errors import printable, redact
+from registry.remote.schema1 import convert, is_schema1, signed_payload
 from registry.remote.transport import Response
 from registry.remote.upload import put_blob, put_new_blob
-from registry.store import BlobSource, check_bytes, verifying
+from registry.store import BlobSource, check_bytes, describe, verifying
 
 MAX_TAG_PAGES = 1000
 """Of a tag list; with docker's hundred tags a page more than anybody could read."""
@@ -55,6 +61,8 @@ class RemoteRepository:
         self._api = api
         self._name = f"{api.registry}/{api.repository}"
         self._kept: OrderedDict[Digest, bytes] = OrderedDict()
+        self._made: dict[Digest, bytes] = {}
+        """Manifests and configs that no registry has: they were made from Docker's first format."""
         self._sessions: dict[Digest, str] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +91,8 @@ class RemoteRepository:
         if described is not None:
             return described
         raw, media_type = self._get_manifest(tag_or_digest, digest)
-        return Descriptor(media_type=media_type, digest=digest or sha256(raw), size=len(raw))
+        found = digest if digest and sha256(raw) not in self._made else sha256(raw)
+        return Descriptor(media_type=media_type, digest=found, size=len(raw))
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         """Return a verified stream; a blob's goes on after broken connections, and can `seek(0)`.
@@ -93,9 +102,39 @@ class RemoteRepository:
             DigestMismatchError, SizeMismatchError, InvalidDocumentError: other bytes. For blobs also
                 while reading.
         """
+        if descriptor.digest in self._made:
+            return io.BytesIO(self._made[descriptor.digest])
         if descriptor.media_type in _DOCUMENTS:
             return io.BytesIO(self._manifest(descriptor))
-        return verifying(BlobBody(self._api, descriptor), descriptor)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+        return verifying(self.body(descriptor), descriptor)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+
+    def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
+        """Return a blob's stream as `open` does; it begins with the bytes of ``kept``, which it closes."""
+        rest = functools.partial(self.body, descriptor)
+        return verifying(Continued(kept, descriptor.size, rest), descriptor)  # type: ignore[arg-type]  # as above
+
+    def body(self, descriptor: Descriptor, offset: int = 0) -> io.RawIOBase:
+        """Return a blob's bytes from ``offset`` on, unverified.
+
+        A foreign layer that the registry does not have comes from where its author says it is, and
+        nobody there is shown any credentials.
+
+        Raises: as `open`.
+        """
+        url = self._api.url(f"blobs/{descriptor.digest}")
+        try:
+            return BlobBody(self._api, descriptor, url, offset)
+        except NotFoundError as error:
+            if not is_foreign(descriptor.media_type) or not descriptor.urls:
+                raise
+            for there in descriptor.urls:
+                try:
+                    return BlobBody(
+                        ForeignUrl(self._api.transport, there, url), descriptor, there, offset
+                    )
+                except RegistryError as failed:
+                    error.add_note(str(failed))
+            raise
 
     def has(self, descriptor: Descriptor) -> bool:
         """Say whether the repository holds a blob or manifest. An unclear answer counts as no.
@@ -151,6 +190,7 @@ class RemoteRepository:
         Raises:
             UnreachableError
         """
+        source = getattr(source, "origin", source)  # what mirrors have is the origin's
         if not isinstance(source, RemoteRepository) or source._api.registry != self._api.registry:  # noqa: SLF001 - our own kind
             return False
         theirs = source._api.repository  # noqa: SLF001
@@ -250,6 +290,12 @@ class RemoteRepository:
             raise self._api.error(response, what)
         raw = response.content
         stated = _stated_digest(response)
+        if is_schema1(raw):
+            payload = signed_payload(raw, what)
+            for expected in (digest, stated):
+                if expected is not None:
+                    check_bytes(payload, expected, what)
+            return self._convert(raw, what)
         for expected in (digest, stated):
             if expected is not None:
                 check_bytes(raw, expected, what)
@@ -259,6 +305,29 @@ class RemoteRepository:
         ).media_type
         self._keep(digest or sha256(raw), raw)
         return raw, media_type
+
+    def _convert(self, raw: bytes, what: str) -> tuple[bytes, str]:
+        """Make today's documents of Docker's first format; return the manifest's bytes and media type.
+
+        All layers are read for it, because that format says neither their sizes nor their diff_ids.
+        """
+        manifest, config = convert(raw, what, self._describe_layer)
+        self._made[manifest.config.digest] = config
+        self._made[manifest.descriptor.digest] = manifest.raw
+        return manifest.raw, manifest.media_type
+
+    def _describe_layer(self, digest: Digest) -> tuple[int, DiffId]:
+        what = f"blob {digest}"
+        response = self._api.request("HEAD", self._api.url(f"blobs/{digest}"), actions=PULL)
+        length = response.headers.get("Content-Length", "")
+        if response.status != _OK:
+            raise self._api.error(response, what)
+        response.discard()
+        if not length.isdigit():
+            raise ProtocolError(response.request, response.status, (), "it does not say the length")
+        blob = Descriptor(media_type=DOCKER_LAYER_GZIP, digest=digest, size=int(length))
+        with decompressing(self.open(blob), "gzip", what) as tar:
+            return blob.size, DiffId(describe(tar, "").digest)
 
     def _put_manifest(self, raw: bytes, media_type: str, tag_or_digest: str) -> None:
         what = f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
@@ -312,10 +381,14 @@ def _stated_digest(response: Response) -> Digest | None:
     """Return Docker-Content-Digest, if the registry says it.
 
     Raises:
-        InvalidDigestError: it says something else there.
+        ProtocolError: it says something else there.
     """
     text = response.headers.get("Docker-Content-Digest")
-    return Digest(text) if text else None
+    try:
+        return Digest(text) if text else None
+    except InvalidDigestError as error:
+        said = printable(f'"{text}" is no digest: {error.reason}')
+        raise ProtocolError(response.request, response.status, (), said) from error
 
 
 def _described(response: Response, digest: Digest | None) -> Descriptor | None:

@@ -7,6 +7,9 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from registry.remote.mirrors import Mirrors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,9 +17,15 @@ class Settings:
     """How registries are reached; the defaults are for the open internet."""
 
     insecure: frozenset[str] = frozenset()
-    """Hosts (`host` or `host:port`) that may speak plain HTTP or show any certificate."""
+    """Hosts (`host`, `host:port`, `*.domain`) that may speak plain HTTP or show any certificate."""
+    plain: bool = False
+    """All hosts may speak plain HTTP: for files that anybody may see, not for registries."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that say where proxies and certificates are; no others are read."""
+    certificate_folders: tuple[Path, ...] = ()
+    """Places of docker's `certs.d` layout; the first that has a folder for a host is used."""
+    mirrors: Mirrors = field(default_factory=Mirrors)
+    """Where else pulls look, and what is blocked."""
     attempts: int = 5
     """Tries of one request, and of a blob between two pieces of progress."""
     retry_wait_s: float = 0.3
@@ -31,14 +40,17 @@ class Settings:
 
     def is_insecure(self, host: str) -> bool:
         """Say whether certificates of ``host`` (with or without port) are not checked."""
-        return host in self.insecure or split_port(host)[0] in self.insecure
+        name = split_port(host)[0]
+        if host in self.insecure or name in self.insecure:
+            return True
+        return any(place[:2] == "*." and name.endswith(place[1:]) for place in self.insecure)
 
     def may_be_plain(self, host: str) -> bool:
         """Say whether ``host`` may be spoken to without TLS."""
-        return is_loopback(host) or self.is_insecure(host)
+        return self.plain or is_loopback(host) or self.is_insecure(host)
 
-    def ca_bundle(self) -> str | bool:
-        """Return the file or folder of trusted authorities; True means the one `requests` brings."""
+    def ca_bundle(self) -> str:
+        """Return the file or folder of trusted authorities; empty means the one `requests` brings."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
             if path := self.environment.get(name):
                 return path
@@ -48,7 +60,7 @@ class Settings:
             return paths.openssl_cafile
         if os.path.isdir(paths.openssl_capath) and os.listdir(paths.openssl_capath):
             return paths.openssl_capath
-        return True
+        return ""
 
     def proxies(self, scheme: str, host: str) -> dict[str, str]:
         """Return the proxy for ``host`` as `requests` wants it; empty for none."""

@@ -17,16 +17,18 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
-import requests.adapters
 import urllib3
 
 from registry.errors import ProtocolError, RegistryError, TooLargeError, UnreachableError
+from registry.remote.certificates import tls_context
+from registry.remote.connections import Adapter, read_body_into
 from registry.remote.errors import MAX_ERROR_BYTES, map_errors, redact, refusal
-from registry.remote.settings import Settings, is_link_local
+from registry.remote.settings import Settings, is_link_local, is_loopback
+from registry.streams import FileSlice
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 128 * 1024
+BLOCK = 256 * 1024
 """Bytes given to the socket at once: enough for gigabytes a second; a timeout covers one block."""
 
 MIN_RATE = 1024
@@ -45,9 +47,10 @@ _HEADERS: Mapping[str, str] = {
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Answers that may be better a moment later."""
 
-Body = bytes | Callable[[], Iterable[bytes]]
+Block = memoryview | FileSlice
+Body = bytes | Callable[[], Iterable[Block]]
 """Bytes, or a function that starts the body anew. What it returns has a `__len__` if its length is
-known, and is sent in chunks otherwise."""
+known, and is sent in chunks otherwise. A block need not last longer than until the next is asked for."""
 
 
 class Response:
@@ -66,6 +69,8 @@ class Response:
         self.headers: Mapping[str, str] = response.headers
         self.content = b""
         """The whole body, after `load`."""
+        self.tries = 1
+        """How often was asked until this answer came."""
 
     @property
     def host(self) -> str:
@@ -80,14 +85,28 @@ class Response:
         """
         with map_errors(self.host, self.request):
             data: bytes = self._response.raw.read1(size, decode_content=False)
-        self._received += len(data)
+        self._count(len(data))
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read what comes next into ``buffer``; return the number of bytes, 0 at the end.
+
+        Raises: as `read1`.
+        """
+        with map_errors(self.host, self.request):
+            size = read_body_into(self._response.raw, buffer)
+        self._count(size)
+        return size
+
+    def _count(self, size: int) -> None:
+        """Take note that ``size`` bytes came. Raises UnreachableError if they come too slowly."""
+        self._received += size
         elapsed = time.monotonic() - self._since
         if elapsed > self._settings.stall_timeout_s:
-            if data and self._received < MIN_RATE * elapsed:
+            if size and self._received < MIN_RATE * elapsed:
                 reason = f"only {self._received} bytes in {elapsed:.0f} s ({self.request})"
                 raise UnreachableError(self.host, reason)
             self._since, self._received = time.monotonic(), 0
-        return data
 
     def load(self, limit: int, what: str) -> None:
         """Read the whole body into `content`.
@@ -121,7 +140,7 @@ class Response:
     def refusal(self, host: str, what: str) -> RegistryError:
         """Return the error that this answer to a request for ``what`` at ``host`` amounts to."""
         self.discard()
-        return refusal(host, self.request, self.status, self.content, what=what)
+        return refusal(host, self.request, self.status, self.content, what=what, tries=self.tries)
 
 
 class Backoff:
@@ -164,8 +183,8 @@ def _seconds(retry_after: str | None) -> float:
 class _Line:
     """The connections to one origin."""
 
-    adapter: requests.adapters.HTTPAdapter
-    verify: bool | str
+    adapter: Adapter
+    verify: bool
     proxies: dict[str, str]
 
 
@@ -247,6 +266,7 @@ class Transport:
             if response.status not in RETRIED or not backoff.wait(
                 response.headers.get("Retry-After")
             ):
+                response.tries = backoff.tries
                 return response
             response.discard()
 
@@ -261,11 +281,11 @@ class Transport:
     ) -> Response:
         parts = urlsplit(url)
         shown = f"{method} {redact(url)}"
-        line = self._line(parts)
         data: Any = body() if callable(body) else body
         timeouts = (self.settings.connect_timeout_s, timeout_s or self.settings.stall_timeout_s)
         logger.debug("request.started %s", shown)
         with map_errors(parts.netloc, shown):
+            line = self._line(parts)
             prepared = requests.Request(method, url, {**_HEADERS, **headers}, data=data).prepare()
             answer = line.adapter.send(
                 prepared,
@@ -281,16 +301,14 @@ class Transport:
         key, host = origin(parts), parts.netloc
         with self._lock:
             if key not in self._lines:
-                verify = self.settings.ca_bundle()
-                if self.settings.is_insecure(host):
-                    verify = False
+                verify = not self.settings.is_insecure(host)
+                if not verify:
                     # The user has said so; a warning for each request would be too many.
                     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-                self._lines[key] = _Line(
-                    requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=16),
-                    verify,
-                    self.settings.proxies(parts.scheme, host),
-                )
+                tls = parts.scheme == "https"
+                context = tls_context(self.settings, host) if tls else None
+                proxies = self.settings.proxies(parts.scheme, host)
+                self._lines[key] = _Line(Adapter(context), verify, proxies)
             return self._lines[key]
 
 
@@ -323,8 +341,8 @@ def check_url(url: str, settings: Settings, *, sender: SplitResult | None = None
     """Split a URL that may be asked; ``sender`` is who sent us there, if not the user.
 
     Refused: other schemes, plain HTTP to hosts that are not allowed it or after HTTPS, users and
-    passwords, characters that URL parsers disagree about, and link-local addresses (where clouds
-    keep their secrets) unless the user named them.
+    passwords, characters that URL parsers disagree about; and, unless the user named them, link-local
+    addresses (where clouds keep their secrets) and this machine, if it is another that sends us there.
 
     Raises:
         UnreachableError
@@ -346,6 +364,13 @@ def check_url(url: str, settings: Settings, *, sender: SplitResult | None = None
             raise _refused(shown, "is plain HTTP; allow it with --insecure-registry", sender)
     if sender is not None and is_link_local(parts.netloc) and not settings.is_insecure(host):
         raise _refused(shown, "is a link-local address", sender)
+    if (
+        sender is not None
+        and is_loopback(parts.netloc)
+        and not is_loopback(sender.netloc)
+        and not settings.is_insecure(parts.netloc)
+    ):
+        raise _refused(shown, "is this machine", sender)
     return parts
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -23,7 +25,8 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.remote.api import PULL, PUSH, Api
 from registry.remote.errors import error_codes
-from registry.remote.transport import BLOCK, RETRIED, Body, Response, after_tries
+from registry.remote.transport import BLOCK, RETRIED, Block, Body, Response, after_tries
+from registry.streams import FileSlice, Layered, file_below, read_into
 
 _PROGRESS = 1024 * 1024
 """Bytes stored since the last broken connection after which tries are counted anew."""
@@ -36,7 +39,9 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})", re.ASCII)
 _CANCEL_TIMEOUT_S = 2.0
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT = 200, 201, 202, 204
-_BAD_REQUEST, _NOT_FOUND, _RANGE_NOT_SATISFIABLE = 400, 404, 416
+_NOT_FOUND, _TOO_LARGE, _RANGE_NOT_SATISFIABLE = 404, 413, 416
+_PARTS = (64 * 1024 * 1024, 8 * 1024 * 1024, 1024 * 1024)
+"""Sizes tried, one after the other, where a proxy refuses a large body; nginx's own limit is the last."""
 
 
 def put_blob(api: Api, stream: BinaryIO, expected: Descriptor, session: str = "") -> None:
@@ -84,37 +89,63 @@ class _Rewinding:
         """Say whether `body` can begin at ``offset``."""
         return self._start is not None or self._position == offset
 
-    def body(self, offset: int) -> Body:
-        """Return what is left from ``offset`` on.
+    def body(self, offset: int, end: int) -> Body:
+        """Return the bytes from ``offset`` to ``end``.
 
-        Raises: whatever reading raises, if nothing is left.
+        Raises: whatever reading raises, if there are none.
         """
-        left = self._size - offset
+        if offset < end:
+            return lambda: _Sized(self._blocks(offset, end), end - offset)
         # An empty body has to be empty bytes: a length of 0 would be taken for an unknown one.
-        return (
-            (lambda: _Sized(self._blocks(offset), left)) if left else b"".join(self._blocks(offset))
-        )
+        for _ in self._blocks(offset, end):
+            pass  # nothing comes, but the stream sees its end
+        return b""
 
-    def _blocks(self, offset: int) -> Iterator[bytes]:
+    def _blocks(self, offset: int, end: int) -> Iterator[Block]:
         try:
-            yield from self._read_from(offset)
+            if local := file_below(self._stream):
+                yield from self._slices(*local, offset, end)
+            else:
+                yield from self._verified(offset, end)
         except Exception as error:
             self.failure = error
             raise
 
-    def _read_from(self, offset: int) -> Iterator[bytes]:
+    def _slices(
+        self, file: io.FileIO, between: tuple[Layered, ...], offset: int, end: int
+    ) -> Iterator[Block]:
+        """Yield parts of a local file, which nobody reads here: the registry verifies its digest."""
+        start = self._start or 0
+        size = os.fstat(file.fileno()).st_size - start
+        if size != self._size:
+            raise SizeMismatchError(self._size, size, self._what)
+        for position in range(offset, end, BLOCK):
+            length = min(BLOCK, end - position)
+            yield FileSlice(file, start + position, length)
+            self._position = position + length
+            for layer in between:
+                layer.passed(length)
+
+    def _verified(self, offset: int, end: int) -> Iterator[Block]:
         """Yield one block behind what was read: the last goes out when the stream has ended well."""
         self._go_to_start_unless(offset)
-        held = b""
-        while data := self._stream.read(BLOCK):
-            fresh = data[max(0, offset - self._position) :]
-            self._position += len(data)
+        held = memoryview(b"")
+        buffer, other = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+        to_the_end = end == self._size
+        while to_the_end or self._position < end:
+            wanted = BLOCK if to_the_end else min(BLOCK, end - self._position)
+            size = read_into(self._stream, buffer[:wanted])
+            if not size:
+                break
+            fresh = buffer[max(0, offset - self._position) : size]
+            self._position += size
             if self._position > self._size:
                 raise SizeMismatchError(self._size, self._position, self._what)
             if held:
                 yield held
             held = fresh
-        if self._position != self._size:
+            buffer, other = other, buffer
+        if self._position != end:
             raise SizeMismatchError(self._size, self._position, self._what)
         if held:
             yield held
@@ -132,11 +163,11 @@ class _Rewinding:
 class _Sized:
     """Blocks whose total length is known, as an HTTP body."""
 
-    def __init__(self, blocks: Iterable[bytes], size: int) -> None:
+    def __init__(self, blocks: Iterable[Block], size: int) -> None:
         self._blocks = blocks
         self._size = size
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Block]:
         return iter(self._blocks)
 
     def __len__(self) -> int:
@@ -164,7 +195,7 @@ class _Hashing:
         """Say whether `body` can give all the bytes."""
         return self._start is not None or not self.size
 
-    def body(self) -> Iterator[bytes]:
+    def body(self) -> Iterator[Block]:
         """Yield the blocks from the first to the last."""
         try:
             yield from self._read()
@@ -172,16 +203,17 @@ class _Hashing:
             self.failure = error
             raise
 
-    def _read(self) -> Iterator[bytes]:
+    def _read(self) -> Iterator[Block]:
         if self.size:
             if self._start is None:
                 raise _cannot_send_twice(self._registry)
             self._stream.seek(self._start)
             self._hash, self.size = hashlib.sha256(), 0
-        while data := self._stream.read(BLOCK):
-            self._hash.update(data)
-            self.size += len(data)
-            yield data
+        buffer = memoryview(bytearray(BLOCK))
+        while size := read_into(self._stream, buffer):
+            self._hash.update(buffer[:size])
+            self.size += size
+            yield buffer[:size]
 
 
 class _Upload:
@@ -193,6 +225,9 @@ class _Upload:
         self._location = session
         """Always the latest one: it may carry the registry's own state."""
         self._resumed = False
+        self._part = 0
+        """Bytes sent at once, for who refuses more; 0 is no limit."""
+        self._least_part = 0
         self._backoff = api.transport.backoff()
 
     def send(self, source: _Rewinding, expected: Descriptor) -> None:
@@ -200,7 +235,7 @@ class _Upload:
         offset = 0
         while True:
             if not self._location:
-                self._begin()
+                self._begin(expected.digest.algorithm)
             error, retry_after = self._put(source, offset, expected)
             if source.failure is not None:
                 raise source.failure from error
@@ -222,7 +257,7 @@ class _Upload:
     def send_new(self, source: _Hashing, media_type: str) -> Descriptor:
         """Send all of ``source`` as one request in chunks; see `put_new_blob`."""
         while True:
-            self._begin()
+            self._begin("sha256")
             error: RegistryError
             retry_after = None
             try:
@@ -236,7 +271,10 @@ class _Upload:
                     self._follow(response)
                     response.discard()
                     return self._name(source, media_type)
-                error = self._api.error(response, self._what)
+                error = self._refused(response)
+                if response.status == _TOO_LARGE:
+                    # In parts it may go, and they can be sent again, once the digest is known.
+                    raise UnreachableError(self._api.registry, str(error), transient=False)
                 if response.status not in RETRIED:
                     raise error
                 retry_after = response.headers.get("Retry-After")
@@ -250,7 +288,7 @@ class _Upload:
         new = Descriptor(media_type=media_type, digest=source.digest, size=source.size)
         response = self._request("PUT", self._named(new.digest), body=b"")
         if response.status != _CREATED and not self._has(new):
-            raise self._api.error(response, self._what)
+            raise self._refused(response)
         response.discard()
         self._location = ""
         return new
@@ -273,11 +311,14 @@ class _Upload:
                 ).discard()
             self._location = ""
 
-    def _begin(self) -> None:
-        response = self._request("POST", self._api.url("blobs/uploads/"))
+    def _begin(self, algorithm: str) -> None:
+        hint = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
+        response = self._request("POST", self._api.url(f"blobs/uploads/{hint}"))
         if response.status != _ACCEPTED:
-            raise self._api.error(response, self._what)
+            raise self._refused(response)
         self._follow(response)
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        self._least_part = int(least) if re.fullmatch(r"[0-9]{1,12}", least) else 0
         self._resumed = False
         response.discard()
 
@@ -289,22 +330,25 @@ class _Upload:
         Raises:
             RegistryError: what will not heal.
         """
-        if expected.size - offset > _MONOLITHIC_BYTES:
-            failed = self._send_rest("PATCH", source, offset, expected)
+        parts = self._part or expected.size
+        while expected.size - offset > min(parts, _MONOLITHIC_BYTES):
+            end = min(offset + parts, expected.size)
+            failed = self._send_part("PATCH", source, offset, end, expected)
             if failed[0] is not None:
                 return failed
-            offset = expected.size
-        return self._send_rest("PUT", source, offset, expected)
+            offset = end
+        return self._send_part("PUT", source, offset, expected.size, expected)
 
-    def _send_rest(
-        self, method: str, source: _Rewinding, offset: int, expected: Descriptor
+    def _send_part(
+        self, method: str, source: _Rewinding, offset: int, end: int, expected: Descriptor
     ) -> tuple[RegistryError | None, str | None]:
         url = self._named(expected.digest) if method == "PUT" else self._location
         headers = {}
-        if 0 < offset < expected.size:
-            headers["Content-Range"] = f"{offset}-{expected.size - 1}"
+        if offset < end and (offset or end < expected.size):
+            headers["Content-Range"] = f"{offset}-{end - 1}"
         try:
-            response = self._request(method, url, headers, source.body(offset), retry=False)
+            body = source.body(offset, end)
+            response = self._request(method, url, headers, body, retry=False)
         except UnreachableError as broken:
             if source.failure is None and not broken.transient:
                 raise
@@ -314,20 +358,37 @@ class _Upload:
                 self._follow(response)
             response.discard()
             return None, None
-        error: RegistryError = self._api.error(response, self._what)
-        codes, words = error_codes(response.content)
+        error = self._refused(response)
         if response.status in RETRIED:
             return error, response.headers.get("Retry-After")
         if response.status in (_NOT_FOUND, _RANGE_NOT_SATISFIABLE):
             # Not the blob but the session is unknown, or stands elsewhere than we thought.
-            return ProtocolError(response.request, response.status, codes, words), None
-        if response.status != _BAD_REQUEST or "DIGEST_INVALID" not in codes:
+            codes, words = error_codes(response.content)
+            return ProtocolError(
+                response.request, response.status, codes, words, what=self._what
+            ), None
+        if response.status == _TOO_LARGE and self._send_less(end - offset):
+            return error, None
+        if not isinstance(error, ProtocolError) or "DIGEST_INVALID" not in error.codes:
             raise error
         error = DigestMismatchError(expected.digest, "other bytes, says the registry", self._what)
         if not self._resumed:
             raise error
         self._location = ""  # perhaps it counted wrongly while the connection broke
         return error, None
+
+    def _send_less(self, refused: int) -> bool:
+        """Choose smaller parts than that of ``refused`` bytes; False if there are none."""
+        smaller = (size for size in _PARTS if self._least_part <= size < refused)
+        self._part = next(smaller, 0)
+        return self._part > 0
+
+    def _refused(self, response: Response) -> RegistryError:
+        """Return what a refusal means; its URL has a session's name in it, and not the blob's."""
+        error = self._api.error(response, self._what)
+        if isinstance(error, ProtocolError):
+            error.what = self._what
+        return error
 
     def _stored(self) -> int:
         """Ask how many bytes the registry has of the session; forget a session that is gone."""
@@ -349,7 +410,10 @@ class _Upload:
     def _pause(self, error: RegistryError, retry_after: str | None) -> None:
         if not self._backoff.wait(retry_after):
             if isinstance(error, UnreachableError):
-                raise after_tries(error, self._backoff.tries) from error
+                failed = UnreachableError(error.host, f"{error.reason}; {self._what}")
+                raise after_tries(failed, self._backoff.tries) from error
+            if isinstance(error, ProtocolError):
+                error.tries = self._backoff.tries
             raise error
 
     def _has(self, expected: Descriptor) -> bool:

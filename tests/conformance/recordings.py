@@ -7,14 +7,17 @@ from registry.oci.config import ImageConfig
 from registry.oci.digest import sha256
 from registry.oci.platform import Platform
 from registry.reference import Reference
+from wcbuild.dockerfile.ignore import IgnoreRules
+from wcbuild.dockerfile.lint import lower_and_check
 from wcbuild.dockerfile.lower import (
     ContextKind,
     Entitlement,
     NamedContext,
     Options,
     ResolvedImage,
-    lower,
+    remote,
 )
+from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import parse_dockerfile
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -149,10 +152,12 @@ class FakeImages:
         value = self.contexts.get(name)
         if value is None:
             return None
-        kind = ContextKind.FILES if value.startswith("local:") else ContextKind.IMAGE
+        fetched = remote.context(value)
+        files = fetched is not None or value.startswith("local:")
+        kind = ContextKind.FILES if files else ContextKind.IMAGE
         if value == "docker-image://scratch":
             kind = ContextKind.SCRATCH
-        return NamedContext(name=name, kind=kind)
+        return NamedContext(name=name, kind=kind, files=fetched)
 
     def image(self, name, platform):
         reference = Reference.parse(name).with_default_tag()
@@ -200,8 +205,22 @@ def options(recording, platform):
     )
 
 
+def ignore_rules(recording):
+    """Return what a recorded context left out."""
+    files = {each["path"]: each.get("content") for each in recording.files}
+    text = files.get("Dockerfile.dockerignore") or files.get(".dockerignore")
+    return IgnoreRules.parse(text.encode()) if text else None
+
+
 def lowered(recording, platform):
-    """Lower a recorded build for one of its platforms."""
-    text = recording.dockerfile.encode("utf-8", "surrogateescape")
+    """Lower and check a recorded build for one of its platforms."""
+    source = SourceFile(
+        name="Dockerfile", data=recording.dockerfile.encode("utf-8", "surrogateescape")
+    )
+    dockerfile = parse_dockerfile(source.data, file="Dockerfile")
     images = FakeImages(recording.attrs, recording.base_command(), recording.pushed)
-    return lower(parse_dockerfile(text, file="Dockerfile"), options(recording, platform), images)
+    given, ignore = options(recording, platform), ignore_rules(recording)
+    found, checked = lower_and_check(dockerfile, source, given, images, ignore)
+    if checked.error is not None:
+        raise checked.error
+    return found

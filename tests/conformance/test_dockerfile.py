@@ -247,7 +247,7 @@ def test_expands_single_words_as_in_the_test_file(tables, measure):
 
     def check(case):
         try:
-            got = words.process_word(case["input"], env)
+            got = words.expand(case["input"], env).text
         except WordError:
             return None if case["error"] else f"{case}: unexpected error"
         return differs(case["input"], case["expected"], got)
@@ -260,7 +260,7 @@ def test_splits_words_as_in_the_test_file(tables, measure):
     def check(case):
         env = dict(pair.partition("=")[::2] for pair in case["env"])
         try:
-            got = words.process_words(case["input"], env)
+            got = words.expand(case["input"], env).words
         except WordError:
             got = ["error"]
         return differs(case["input"], case["expected"], got)
@@ -444,7 +444,9 @@ def test_reads_mounts_as_recorded(tables, measure):
             if not record["in"]["expand"]:
                 early_check(value)
                 return f"{value}: no error, expected {out['err']}" if out["err"] else None
-            (mount,) = parse_mounts([value], lambda word: words.process_word(word, env, escape))
+            (mount,) = parse_mounts(
+                [value], lambda word: words.expand(word, env, escape=escape).text
+            )
         except ValueError as error:
             expected = (out["err"] or "").partition(" (did you mean")[0]
             return differs(value, expected, str(error))

@@ -5,6 +5,7 @@ from recordings import edge_cases, integration, lowered
 
 from registry.errors import RegistryError
 from wcbuild.errors import WcbuildError
+from wcbuild.solve.cache import timestamp
 
 WINDOWS = "windows/amd64"
 
@@ -12,12 +13,13 @@ WINDOWS = "windows/amd64"
 def check_image(recording):
     """Compare config and history, or the fact of a refusal."""
     try:
-        plans = {platform: lowered(recording, platform).plan for platform in recording.platforms}
+        found = {platform: lowered(recording, platform) for platform in recording.platforms}
     except (WcbuildError, RegistryError) as error:
         return None if recording.error else f"{recording.dockerfile!r}\n      refused: {error}"
     if recording.error:
         return f"{recording.dockerfile!r}\n      not refused: {recording.error}"
-    for platform, plan in plans.items():
+    for platform, each in found.items():
+        plan = each.plan
         wanted = recording.config(platform)
         expected = {
             "config": meaning(wanted.get("config", {}), plan.platform),
@@ -25,7 +27,7 @@ def check_image(recording):
         }
         got = {
             "config": meaning(plan.config.to_json(), plan.platform),
-            "history": history_of(plan),
+            "history": history_of(plan, each.source_date_epoch),
         }
         if got != expected:
             return (
@@ -49,10 +51,13 @@ def meaning(config, platform):
     return config
 
 
-def history_of(plan):
+def history_of(plan, epoch):
     lines = [line.to_json() for line in plan.base_history]
     for line in plan.history:
+        if line.created_by.startswith("FROM scratch"):
+            continue  # the base that BuildKit does not give a Windows image
         fields = {
+            "created": timestamp(int(epoch)) if epoch.isdecimal() else "",
             "created_by": line.created_by,
             "comment": line.comment,
             "empty_layer": line.step is None,
@@ -64,9 +69,9 @@ def history_of(plan):
 @pytest.mark.parametrize(
     ("name", "build_platform", "floor"),
     [
-        ("oracle_edge_cases", "linux/amd64", 131),
-        ("integration_unix", "linux/amd64", 65),
-        ("integration_windows", WINDOWS, 1),
+        ("oracle_edge_cases", "linux/amd64", 145),
+        ("integration_unix", "linux/amd64", 112),
+        ("integration_windows", WINDOWS, 79),
     ],
 )
 def test_images_are_as_recorded(tables, measure, name, build_platform, floor):

@@ -46,7 +46,7 @@ def call(*words: str | Path, check: bool = True, **options) -> subprocess.Comple
         text=True,
         errors="backslashreplace",
         check=False,
-        **options | ({} if "input" in options else {"stdin": subprocess.DEVNULL}),
+        **({} if "input" in options else {"stdin": subprocess.DEVNULL}) | options,
     )
     if check and done.returncode:
         pytest.fail(f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")

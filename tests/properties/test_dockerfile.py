@@ -150,14 +150,14 @@ def test_any_word_is_expanded_or_refused(text, env, escape):
 
 @given(st.text("abc \t.:/-", max_size=30))
 def test_a_word_without_meaning_stays(text):
-    assert words.process_word(text, {}) == text
-    assert words.process_words(text, {}) == text.split()
+    assert words.expand(text, {}).text == text
+    assert words.expand(text, {}).words == text.split()
 
 
 @given(st.text(max_size=30))
 def test_a_quoted_word_is_itself(text):
     quoted = "'" + text.replace("'", "'\\''") + "'"
-    assert words.process_word(quoted, {}) == text
+    assert words.expand(quoted, {}).text == text
 
 
 @given(st.lists(TEXTS.map(lambda text: text[:12]), max_size=6), PATHS)

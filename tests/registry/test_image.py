@@ -95,6 +95,46 @@ def test_prefers_the_exact_windows_version_whatever_its_features(builder):
     assert len(read_image(builder.store, index, wanted).layers) == 1
 
 
+@pytest.mark.parametrize("order", [(1, 10, 9), (10, 9, 1)])
+def test_prefers_the_newest_revision_of_a_windows_build(builder, order):
+    entries = [
+        entry(builder.image(n), Platform.parse(f"windows(10.0.20348.{n})/amd64")) for n in order
+    ]
+    entries.append(entry(builder.image(2), Platform.parse("windows(10.0.26100.50)/amd64")))
+    index = builder.index(*entries)
+    wanted = Platform.parse("windows(10.0.20348)/amd64")
+    assert len(read_image(builder.store, index, wanted).layers) == 10
+    with pytest.raises(NotFoundError, match=r"windows\(10\.0\.17763\)/amd64"):
+        read_image(builder.store, index, Platform.parse("windows(10.0.17763)/amd64"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "expected"),
+    [
+        ("linux/arm/v7", ["linux/arm/v5", "linux/arm/v6", "linux/arm64"], 1),
+        ("linux/arm/v7", ["linux/arm/v6", "linux/arm/v7"], 1),
+        ("linux/arm/v6", ["linux/arm/v7", "linux/arm/v5"], 1),
+        ("linux/arm/v6", ["linux/arm/v7"], None),
+        ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], 1),
+        ("linux/amd64", ["linux/amd64/v2"], None),
+        ("linux/arm64", ["linux/arm64/v8"], 0),
+        ("linux/arm64/v9", ["linux/arm64"], 0),
+        ("linux/arm64", ["linux/arm/v7"], None),
+    ],
+)
+def test_takes_the_nearest_older_variant(builder, wanted, offered, expected):
+    entries = [
+        entry(builder.image(number), Platform.parse(text)) for number, text in enumerate(offered, 1)
+    ]
+    index = builder.index(*entries)
+    if expected is None:
+        with pytest.raises(NotFoundError):
+            read_image(builder.store, index, Platform.parse(wanted))
+    else:
+        image = read_image(builder.store, index, Platform.parse(wanted))
+        assert len(image.layers) == expected + 1
+
+
 def test_an_entry_without_platform_is_the_last_choice(builder):
     index = builder.index(entry(builder.image(1)), entry(builder.image(2), AMD64))
     assert len(read_image(builder.store, index, AMD64).layers) == 2

@@ -1,12 +1,19 @@
 """What attacks are made of: a root to unpack into, and a canary beside it that must not notice."""
 
+import contextlib
 import io
+import os
+import subprocess
+import threading
 
 import pytest
 from canary import Canary
+from clients import ali, at, describe, new_client, repository  # noqa: F401 - fixtures
 from rawtar import archive
 
+from wcbuild.context.git import Repositories
 from wcbuild.errors import UnsafeArchiveError
+from wcbuild.graph.ops import GitOp
 from wcbuild.layer.apply import apply
 
 
@@ -40,3 +47,38 @@ def unpack(root, canary):
         return ""
 
     return unpack
+
+
+@pytest.fixture
+def git_repository(repositories):
+    made = repositories[1]("app")
+    made.commit({"README": "x"})
+    return made
+
+
+@pytest.fixture
+def fetch_git(tmp_path, new_git_server):
+    """Fetch the repository `app`, or another remote, as a build would."""
+
+    def run(remote=None, **fields):
+        store = tmp_path / "store"
+        store.mkdir(exist_ok=True)
+        made = Repositories(
+            store / "git",
+            environment={"PATH": os.environ["PATH"]},
+            secrets={},
+            agent=contextlib.nullcontext,
+        )
+        remote = remote or f"{new_git_server().url}/git/app.git"
+        return made.fetch(GitOp(remote=remote, **fields), threading.Event())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def userns():
+    """Skip where nobody may become root of anything."""
+    if os.geteuid():
+        done = subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("this kernel lets this user create no user namespace")

@@ -96,6 +96,10 @@ class RegistrySimulator:
         self.redirect_to = ""
         self.connections = 0
         self.forgets_bodies = False
+        self.body_limit: int | None = None
+        """Larger bodies are refused with 413, as by a proxy before the registry."""
+        self.least_part = 0
+        """What OCI-Chunk-Min-Length says."""
         self.uploads: dict[str, _Upload] = {}
         self._faults: list[_Fault] = []
         self._basic: tuple[str, str] | None = None
@@ -210,8 +214,14 @@ class RegistrySimulator:
         anonymous_pull: bool = False,
         realm: str = "",
         grant: set[str] | None = None,
+        gives_identity: str = "",
+        rotates: bool = False,
     ) -> None:
-        """Ask for tokens of `/token`, here or wherever ``realm`` is; ``grant`` bounds their actions."""
+        """Ask for tokens of `/token`, here or wherever ``realm`` is; ``grant`` bounds their actions.
+
+        Who asks for an offline token gets ``gives_identity``; with ``rotates`` every identity token is
+        good for one answer, which brings the next.
+        """
         self._token = {
             "username": username,
             "password": password,
@@ -220,6 +230,8 @@ class RegistrySimulator:
             "anonymous": anonymous_pull,
             "realm": realm or f"{self.url}/token",
             "grant": grant,
+            "gives": gives_identity,
+            "rotates": rotates,
         }
 
     def expire_tokens(self) -> None:
@@ -289,12 +301,18 @@ class RegistrySimulator:
             return 404, {}
         if request.method == "POST":
             form = dict(parse_qsl(request.body.decode()))
-            if not rules["identity"] or form.get("refresh_token") != rules["identity"]:
+            if form.get("grant_type") == "password":
+                known = (form.get("username"), form.get("password"))
+                if known != (rules["username"], rules["password"]):
+                    return 401, {"error": "invalid_grant"}
+            elif not rules["identity"] or form.get("refresh_token") != rules["identity"]:
                 return 401, {"error": "invalid_grant"}
+            offline = form.get("access_type") == "offline"
             asked = form.get("scope", "").split()
             known = True
         else:
             asked = parse_qs(urlsplit(request.path).query).get("scope", [])
+            offline = "offline_token=true" in request.path
             pair = f"{rules['username']}:{rules['password']}".encode()
             known = request.authorization == f"Basic {base64.b64encode(pair).decode()}"
             if not known and (request.authorization or not rules["anonymous"]):
@@ -310,7 +328,12 @@ class RegistrySimulator:
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._issued[token] = (scopes, time.monotonic() + float(str(rules["expires_in"])))
-        return 200, {"token": token, "expires_in": rules["expires_in"]}
+        answer: dict[str, object] = {"token": token, "expires_in": rules["expires_in"]}
+        if offline and rules["gives"]:
+            answer["refresh_token"] = rules["identity"] = rules["gives"]
+        elif rules["rotates"]:
+            answer["refresh_token"] = rules["identity"] = secrets.token_urlsafe(12)
+        return 200, answer
 
 
 def _needed_scopes(request: Recorded) -> set[str]:
@@ -355,6 +378,7 @@ def _handler(simulator: RegistrySimulator) -> type[_Handler]:
 class _Handler(http.server.BaseHTTPRequestHandler):
     simulator: RegistrySimulator
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 30
 
     def setup(self) -> None:
@@ -382,6 +406,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.record.body, whole = self.read_body(self.fault.cut_request)
         if not whole and self.fault.cut_request is None:
             self.close_connection = True
+            return
+        limit = self.simulator.body_limit
+        if limit is not None and len(self.record.body) > limit:
+            self.answer(413, {}, b"<html>413 Request Entity Too Large</html>")
             return
         if self.fault.status is not None:
             self.answer(self.fault.status, self.fault.headers, self.fault.body)
@@ -497,7 +525,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return
             ident = secrets.token_hex(8)
             uploads[ident] = _Upload(name)
-            self.answer(202, self.session_headers(name, ident))
+            least = self.simulator.least_part
+            hint = {"OCI-Chunk-Min-Length": str(least)} if least else {}
+            self.answer(202, self.session_headers(name, ident) | hint)
             return
         upload = uploads.get(ident)
         if upload is None or self.query.get("_state") != upload.state:

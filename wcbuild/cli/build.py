@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from registry.files import atomic_write, store_errors
 from registry.oci import mediatypes
-from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
+from wcbuild.builder import plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.plan import shown
@@ -18,7 +19,9 @@ from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
+from wcbuild.inputs import STDIN, is_remote
 from wcbuild.machine import Machine
+from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.sizes import parse_size
 from wcbuild.solve.events import Event
 
@@ -26,8 +29,17 @@ from wcbuild.solve.events import Event
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
     add = parser.add_argument
-    add("context", metavar="PATH", help="the build context: a folder")
-    add("-f", "--file", metavar="FILE", help="the Dockerfile (default: PATH/Dockerfile)")
+    add(
+        "context",
+        metavar="PATH|URL|-",
+        help="the build context: a folder, a URL, or a tar on stdin",
+    )
+    add(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="the Dockerfile, - for stdin (default: PATH/Dockerfile)",
+    )
     add("-t", "--tag", action="append", default=[], metavar="REF", help="a name for the image")
     add("--target", default="", metavar="STAGE", help="the stage to build (default: the last)")
     add("--build-arg", action="append", default=[], metavar="K[=V]", help="set an ARG")
@@ -36,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a folder, oci-layout://DIR or docker-image://REF to use as NAME",
+        help="a folder, URL, oci-layout://DIR, docker-image://REF or stage to use as NAME",
     )
     add("--label", action="append", default=[], metavar="K=V", help="add a label")
     add(
@@ -164,6 +176,9 @@ def _ignore(_: Event) -> None:
 
 def read_source(args: argparse.Namespace) -> SourceReader:
     """Return a reader for the file that an error's place names."""
+    if is_remote(args.context) or args.file == STDIN:
+        # It is not here any more.
+        return lambda _: None
     path = args.file or os.path.join(args.context, "Dockerfile")
     return lambda name: read_file(path) if name == os.path.basename(path) else read_file(name)
 
@@ -178,6 +193,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
     return BuildRequest(
         context=args.context,
         file=args.file,
+        stdin=sys.stdin.fileno() if STDIN in (args.context, args.file) else None,
         tags=tuple(args.tag),
         target=args.target,
         build_args=_build_args(args.build_arg, invocation),

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from wcbuild import calls
-from wcbuild.builder import BuildRequest
-from wcbuild.cli.render.text import clean, excerpt, width
+from wcbuild.cli.render.text import clean, excerpt, source_lines, width
 from wcbuild.dockerfile.lint import CheckResult
 from wcbuild.dockerfile.outline import Outline, OutlineMount, TargetList
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile, Span
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError, WcbuildError
+from wcbuild.request import BuildRequest
 
 _METHODS = ("build", "check", "lint", "outline", "targets")
 _FORMATS = ("json", "text")
@@ -157,15 +157,14 @@ def _location(spans: Iterable[Span]) -> dict[str, Any]:
 
 def check_text(result: CheckResult) -> str:
     """Return the warnings as `--check` prints them, each with its lines."""
-    return "".join(warning_text(warning, result.source) for warning in result.warnings)
-
-
-def warning_text(warning: LintWarning, source: SourceFile) -> str:
-    """Return one warning with its lines."""
-    rule = warning.rule
-    page = f" - {rule.url}" if rule.url else ""
-    head = f"\nWARNING: {rule.name}{page}\n{clean(warning.message)}\n"
-    return head + excerpt(source, warning.span)
+    source = source_lines(result.source)
+    rows: list[str] = []
+    for warning in result.warnings:
+        rule = warning.rule
+        page = f" - {rule.url}" if rule.url else ""
+        rows += ["", f"WARNING: {rule.name}{page}", clean(warning.message)]
+        rows += excerpt(source, warning.span)
+    return "".join(f"{row}\n" for row in rows)
 
 
 def outline_json(outline: Outline) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _source(
         yield store, store.find(rest).descriptor
     elif place == "docker://":
         reference = Reference.parse(rest).with_default_tag()
-        repository = open_client(invocation.registries).repository(reference)
+        repository = open_client(invocation.registries).source(reference)
         yield repository, repository.resolve(str(reference.digest or reference.tag))
     elif place == "oci:":
         path, tag = _split_tag(rest)

@@ -6,11 +6,11 @@ import argparse
 
 from registry.image import read_image
 from registry.oci.platform import Platform
-from wcbuild.builder import host_platform
 from wcbuild.cli.format import listing
 from wcbuild.cli.images import since
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.stores import opened_store
+from wcbuild.request import host_platform
 from wcbuild.sizes import format_size
 
 _COLUMNS = {

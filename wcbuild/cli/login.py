@@ -6,7 +6,7 @@ import argparse
 import getpass
 import sys
 
-from registry.remote.credentials import Credential, Credentials, Secret
+from registry.remote.credentials import Credentials, Secret
 from wcbuild.access import open_client
 from wcbuild.cli.main import Invocation
 from wcbuild.errors import UsageError
@@ -30,8 +30,12 @@ def run(invocation: Invocation) -> int:
     password = typed or _ask_secret()
     if not username or not password:
         raise UsageError("a user name and a password are needed (-u, --password-stdin)")
-    credential = Credential(username=username, password=Secret(password))
-    open_client(invocation.registries).login(args.host, username, Secret(password))
+    if args.password:
+        invocation.stderr.write(
+            "a password in the arguments is seen by all; use --password-stdin\n"
+        )
+    client = open_client(invocation.registries)
+    credential = client.login(args.host, username, Secret(password))
     Credentials.from_environment(invocation.environment).save(args.host, credential)
     invocation.stdout.write("Login Succeeded\n")
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from registry.image import read_image
 from registry.oci.config import ContainerConfig
 from wcbuild.bases import image_layers
-from wcbuild.builder import host_platform
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.stores import opened_store
 from wcbuild.cli.terminal import Terminal
@@ -17,6 +16,7 @@ from wcbuild.dockerfile.variables import Variables
 from wcbuild.errors import UsageError
 from wcbuild.graph.ops import Network
 from wcbuild.machine import Machine
+from wcbuild.request import host_platform
 from wcbuild.sandbox.base import RunSpec, SandboxMount
 from wcbuild.sizes import parse_size
 from wcbuild.snapshot import choose_snapshotter

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wcbuild.dockerfile.instructions import Arg
+from wcbuild.dockerfile.lint import lower_and_check
 from wcbuild.dockerfile.lower import Options, Outside, find_target, lower
 from wcbuild.dockerfile.lower.observer import ArgValue, Observer
 from wcbuild.dockerfile.lower.stage import StageState
@@ -100,9 +101,12 @@ def outline(source: SourceFile, options: Options, outside: Outside) -> Outline:
     """Return what the build of the target takes.
 
     Raises:
-        SourceError: the build would fail before anything is run.
+        WcbuildError: the build would fail before anything is run.
     """
     dockerfile = parse_dockerfile(source.data, file=source.name)
+    _, checked = lower_and_check(dockerfile, source, options, outside, None)
+    if checked.error is not None:
+        raise checked.error
     outliner = _Outliner(dockerfile)
     lowered = lower(dockerfile, options, outside, outliner)
     return outliner.outline(find_target(dockerfile, options.target), lowered.graph, source)

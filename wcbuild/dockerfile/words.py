@@ -105,16 +105,6 @@ def expand(
     )
 
 
-def process_word(word: str, env: Mapping[str, str], escape: str = "\\") -> str:
-    """Return ``word`` expanded, one text however many spaces are in it. Raises as `expand`."""
-    return expand(word, env, escape=escape).text if _has_meaning(word, escape) else word
-
-
-def process_words(word: str, env: Mapping[str, str], escape: str = "\\") -> list[str]:
-    """Return ``word`` expanded and split at white space that was not quoted. Raises as `expand`."""
-    return expand(word, env, escape=escape).words
-
-
 def expand_heredoc(content: str, env: Mapping[str, str]) -> Expansion:
     """Expand the variables of a heredoc's content. Raises as `expand`.
 

@@ -15,7 +15,10 @@ from typing import Any, NewType
 from wcbuild.graph.ops import (
     ContextOp,
     CopyOp,
+    GitOp,
+    HttpOp,
     ImageOp,
+    JoinedCopyOp,
     MkdirOp,
     Mount,
     MountKind,
@@ -23,6 +26,7 @@ from wcbuild.graph.ops import (
     RunOp,
     ScratchOp,
 )
+from wcbuild.graph.urls import without_secrets
 
 CacheKey = NewType("CacheKey", str)
 """sha256 in hexadecimal."""
@@ -53,7 +57,11 @@ def op_json(op: Op) -> dict[str, Any]:
         case ImageOp():
             # The digest alone: two spellings of a reference are one image.
             return {"digest": op.digest}
-        case CopyOp() | MkdirOp() | ContextOp() | ScratchOp():
+        case HttpOp():
+            return _fields(op) | {"url": without_secrets(op.url)}
+        case GitOp():
+            return _fields(op) | {"remote": without_secrets(op.remote)}
+        case CopyOp() | JoinedCopyOp() | MkdirOp() | ContextOp() | ScratchOp():
             return _fields(op)
 
 

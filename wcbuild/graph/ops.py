@@ -55,6 +55,39 @@ class ContextOp:
 
     name: str
     """`context` for the main one."""
+    owned: bool = False
+    """The files have owners: a tar says whose they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOp:
+    """A file that is fetched by HTTP: offered alone, under ``name``. No inputs."""
+
+    url: str = field(repr=False)
+    """May hold a user and a password; `wcbuild.graph.urls` hides them."""
+    name: str
+    checksum: str = ""
+    """A digest that the file must have."""
+    unpack: bool = False
+    """Offer what is in an archive, if it is one (a named context)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitOp:
+    """The files of one commit of a git repository. No inputs."""
+
+    remote: str = field(repr=False)
+    """As `wcbuild.dockerfile.gitref.GitRef.remote`; may hold a user and a password."""
+    ref: str = ""
+    """A branch, a tag, a full `refs/…` or a full commit; empty is the default branch."""
+    checksum: str = ""
+    """What the commit, or the tag, must begin with."""
+    fetch_by_commit: bool = False
+    """The checksum is the commit; nobody asks what ``ref`` is now."""
+    subdir: str = ""
+    """The folder of the repository that is offered, cleaned; empty is all of it."""
+    keep_git_dir: bool = False
+    submodules: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +128,18 @@ class CopyOp:
     """Owners come from the source (a stage or an image); from a build context all is 0:0."""
     os: str = LINUX
     """Of the image that is copied into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedCopyOp:
+    """One ADD of sources that lie in different places.
+
+    Inputs: the file system copied into, then what each part copies from, in their order; a part with no
+    source paths has none.
+    """
+
+    parts: tuple[CopyOp, ...]
+    """Done one after the other, onto what those before left; they differ in sources alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +223,10 @@ class RunOp:
     """Predefined proxy arguments: given to the command, never part of a key or the history."""
 
 
-Op = ImageOp | ScratchOp | ContextOp | CopyOp | MkdirOp | RunOp
+OfferedOp = ContextOp | HttpOp | GitOp
+"""What offers files that come from outside and are no image."""
+
+Op = ImageOp | ScratchOp | OfferedOp | CopyOp | JoinedCopyOp | MkdirOp | RunOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, MkdirOp, RunOp, ScratchOp
+from wcbuild.graph.ops import (
+    ContextOp,
+    CopyOp,
+    GitOp,
+    Graph,
+    HttpOp,
+    ImageOp,
+    JoinedCopyOp,
+    MkdirOp,
+    RunOp,
+    ScratchOp,
+)
 
 
 def unread_images(graph: Graph) -> frozenset[str]:
@@ -13,14 +24,14 @@ def unread_images(graph: Graph) -> frozenset[str]:
     for index in range(len(graph.steps) - 1, -1, -1):
         step = graph.steps[index]
         match step.op:
-            case CopyOp(link=link):
+            case CopyOp(link=link) | JoinedCopyOp(parts=(CopyOp(link=link), *_)):
                 # What is read is the whole stack, so also what a link stands on.
                 read.update(step.inputs[1:])
                 if not link or index in read:
                     read.add(step.inputs[0])
-            case MkdirOp() | RunOp():
+            case MkdirOp() | RunOp() | JoinedCopyOp():
                 read.update(step.inputs)
-            case ImageOp() | ScratchOp() | ContextOp():
+            case ImageOp() | ScratchOp() | ContextOp() | HttpOp() | GitOp():
                 pass
             case _:
                 assert_never(step.op)

@@ -19,8 +19,11 @@ from wcbuild.graph.ops import (
     WINDOWS,
     ContextOp,
     CopyOp,
+    GitOp,
+    HttpOp,
     ImageOp,
     InlineFile,
+    JoinedCopyOp,
     MkdirOp,
     RunOp,
     ScratchOp,
@@ -34,8 +37,8 @@ from wcbuild.solve.layers import Layers, uncompressed
 from wcbuild.solve.mounts import Mounts, Surroundings
 from wcbuild.solve.results import (
     BuiltLayer,
-    ContextFiles,
     FileSystem,
+    OfferedFiles,
     Result,
     empty,
     ready,
@@ -51,7 +54,8 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
 
-LayerOp = RunOp | MkdirOp | CopyOp
+AnyCopyOp = CopyOp | JoinedCopyOp
+LayerOp = RunOp | MkdirOp | AnyCopyOp
 
 
 class BaseImages(Protocol):
@@ -70,6 +74,23 @@ class BaseImages(Protocol):
         ...
 
 
+class RemoteFiles(Protocol):
+    """What is fetched by HTTP and git."""
+
+    def find(self, op: HttpOp | GitOp) -> FileTree | None:
+        """Return the files if they are here, and nobody has to be asked whether they still are the same."""
+        ...
+
+    def fetch(self, op: HttpOp | GitOp, cancel: Event) -> FileTree:
+        """Return the files, bringing them here if need be.
+
+        Raises:
+            RemoteError: they cannot be had, or are not what the checksum says.
+            CancelledError: ``cancel`` was set.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds for each RUN; 0 is none."""
@@ -83,10 +104,10 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
-    ``unread`` are base images (digests) whose files no step looks into: they are not fetched. With
-    ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
-    ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
-    1970) is the latest time that anything may carry.
+    ``remotes`` is asked when something has to be fetched. ``unread`` are base images (digests) whose files
+    no step looks into: they are not fetched. With ``thorough``, `find` reads a context's files rather
+    than leave open whether a COPY is known. ``salt`` is what else decides results, such as whether
+    owners can be kept. ``epoch`` (seconds since 1970) is the latest time that anything may carry.
     """
 
     def __init__(
@@ -95,7 +116,8 @@ class StepExecutor:
         layers: Layers,
         cache: Cache,
         images: BaseImages,
-        contexts: Mapping[str, LocalTree],
+        contexts: Mapping[str, FileTree],
+        remotes: Callable[[], RemoteFiles],
         snapshotter: Snapshotter,
         sandbox: Sandbox,
         scratch: Callable[[], Path],
@@ -111,6 +133,7 @@ class StepExecutor:
         self._cache = cache
         self._images = images
         self._contexts = contexts
+        self._remotes = remotes
         self._snapshotter = snapshotter
         self._sandbox = sandbox
         self._scratch = scratch
@@ -142,12 +165,15 @@ class StepExecutor:
                     return stacked((self._layers.windows_scratch(),), WINDOWS)
                 return empty()
             case ContextOp():
-                return ContextFiles(name=op.name, tree=self._contexts[op.name])
+                return OfferedFiles(tree=self._contexts[op.name])
+            case HttpOp() | GitOp():
+                tree = self._remotes().find(op)
+                return None if tree is None else OfferedFiles(tree=tree)
             case ImageOp():
                 if op.digest not in self._unread_images and not self._images.is_here(op.digest):
                     return None
                 return stacked(self._images.layers(op.digest), op.platform.os)
-            case RunOp() | MkdirOp() | CopyOp():
+            case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
                 return None if step.no_cache else self._find_layer(op, inputs)
             case _:
                 assert_never(op)
@@ -161,15 +187,24 @@ class StepExecutor:
 
     def _keys(self, op: LayerOp, inputs: tuple[Result, ...]) -> Iterator[CacheKey]:
         """Yield the keys under which the result may be known, the cheapest to compute first."""
-        if not isinstance(op, CopyOp) or len(inputs) == 1:
+        if not isinstance(op, AnyCopyOp) or len(inputs) == 1:
             yield step_key(op, [_file_system(each).key for each in inputs], self._salt)
             if isinstance(op, RunOp) and len(inputs) > 1:
                 below = step_key(op, [_file_system(inputs[0]).key], self._salt)
                 yield digest("content", below, self._mounted_content(op, inputs))
             return
-        parent, source = _file_system(inputs[0]), inputs[1]
-        if isinstance(source, FileSystem):
-            yield step_key(op, [parent.key, source.key], self._salt)
+        parent, *sources = inputs
+        below = _file_system(parent).key
+        if all(isinstance(source, FileSystem) for source in sources):
+            keys = [_file_system(source).key for source in sources]
+            yield step_key(op, [below, *keys], self._salt)
+        contents = [self._copied_content(part, source) for part, source in _sources(op, sources)]
+        if None not in contents:
+            content = contents if isinstance(op, JoinedCopyOp) else contents[0]
+            yield digest("content", step_key(op, [below], self._salt), content)
+
+    def _copied_content(self, op: CopyOp, source: Result) -> str | None:
+        """Return a key of what is copied; None if most of it would have to be read for that."""
         memo = (op, id(source))
         if memo not in self._contents and memo not in self._unread:
             key_of = content_key if self._thorough else cheap_content_key
@@ -179,9 +214,7 @@ class StepExecutor:
                 self._unread.add(memo)
             else:
                 self._contents[memo] = content
-        if memo in self._contents:
-            below = step_key(op, [parent.key], self._salt)
-            yield digest("content", below, self._contents[memo])
+        return self._contents.get(memo)
 
     def _mounted_content(self, op: RunOp, inputs: tuple[Result, ...]) -> list[str]:
         """Return keys of what a RUN's mounts show, whatever lies beside it."""
@@ -201,7 +234,7 @@ class StepExecutor:
         return FileSystem(key=record.identity, parent=parent, layer=ready(layer), os=parent.os)
 
     def _source_tree(self, source: Result, for_os: str) -> FileTree:
-        if isinstance(source, ContextFiles):
+        if isinstance(source, OfferedFiles):
             return source.tree
         return self._layers.tree(source, for_os=for_os)
 
@@ -226,7 +259,9 @@ class StepExecutor:
             case ImageOp():
                 self._images.fetch(op.digest)
                 return stacked(self._images.layers(op.digest), op.platform.os), False
-            case RunOp() | MkdirOp() | CopyOp():
+            case HttpOp() | GitOp():
+                return OfferedFiles(tree=self._remotes().fetch(op, self._cancel)), False
+            case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
                 found = self._find(step, inputs)
                 if found is not None:
                     return found, True
@@ -251,18 +286,18 @@ class StepExecutor:
                 tree = self._layers.tree(parent, for_os=op.os)
                 layer, _ = self._pack(place.mkdir(op, tree, mtime=self._now()), op.os)
                 return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
-            case CopyOp():
+            case CopyOp() | JoinedCopyOp():
                 return self._copy(step, op, parent, inputs)
             case _:
                 assert_never(op)
 
     def _copy(
-        self, step: Step, op: CopyOp, parent: FileSystem, inputs: tuple[Result, ...]
+        self, step: Step, op: AnyCopyOp, parent: FileSystem, inputs: tuple[Result, ...]
     ) -> tuple[FileSystem, bool]:
         from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
 
-        source = inputs[1] if len(inputs) > 1 else None
-        tree = EmptyTree() if op.link else self._layers.tree(parent, for_os=op.os)
+        first = op.parts[0] if isinstance(op, JoinedCopyOp) else op
+        tree = EmptyTree() if first.link else self._layers.tree(parent, for_os=first.os)
         spools: list[Path] = []
 
         def scratch() -> Path:
@@ -273,18 +308,21 @@ class StepExecutor:
             changes = place.copy(
                 op,
                 tree,
-                None if source is None else self._source_tree(source, op.os),
+                *(self._source_tree(source, first.os) for source in inputs[1:]),
                 mtime=self._now(),
                 scratch=scratch,
             )
-            layer, entries = self._pack(changes, op.os)
+            layer, entries = self._pack(changes, first.os)
         finally:
             for spool in spools:
                 spool.unlink()
-        if isinstance(source, ContextFiles):
+        if any(isinstance(source, OfferedFiles) for source in inputs):
             # Packing read every file, so now their digests are known and the key costs nothing.
-            source.tree.learn(changes, entries)
-            self._contents[op, id(source)] = content_key(op, source.tree)
+            for part, source in _sources(op, inputs[1:]):
+                tree = self._source_tree(source, first.os)
+                if isinstance(tree, LocalTree):
+                    tree.learn(changes, entries)
+                    self._contents[part, id(source)] = content_key(part, tree)
             if not step.no_cache:
                 found = self._find_layer(op, inputs)
                 if found is not None:
@@ -433,6 +471,12 @@ class _Tail:
         """Return the last lines."""
         lines = self._data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _sources(op: AnyCopyOp, sources: Iterable[Result]) -> Iterator[tuple[CopyOp, Result]]:
+    """Yield each part of a copy that has sources, and what it copies from."""
+    parts = op.parts if isinstance(op, JoinedCopyOp) else (op,)
+    return zip((part for part in parts if part.sources), sources, strict=True)
 
 
 def _script(file: InlineFile) -> SuppliedFile:

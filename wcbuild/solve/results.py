@@ -9,10 +9,10 @@ from functools import partial
 from registry.oci import chain
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId
-from wcbuild.context.local import LocalTree
 from wcbuild.graph.keys import CacheKey, digest
 from wcbuild.graph.ops import LINUX
 from wcbuild.snapshot.base import Snapshot
+from wcbuild.tree.base import FileTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +83,11 @@ def _identity(layer: BuiltLayer) -> BuiltLayer:
     return layer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextFiles:
-    """A build context."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OfferedFiles:
+    """Files from outside that are no image: a build context, or what was fetched."""
 
-    name: str
-    tree: LocalTree
+    tree: FileTree
 
 
-Result = FileSystem | ContextFiles
+Result = FileSystem | OfferedFiles

@@ -30,7 +30,8 @@ class MissingSourceError(PlaceError):
     def __init__(
         self, source: str, where: str, near: tuple[str, ...] = (), *, ignored: bool = False
     ) -> None:
-        super().__init__(source, where, near, ignored)
+        # Not `ignored`, which takes no place among the arguments: `pickle` brings it with the other fields.
+        super().__init__(source, where, near)
         self.source = source
         self.word = source
         self.where = where

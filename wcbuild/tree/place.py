@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wcbuild.errors import UnsafeArchiveError
-from wcbuild.graph.ops import WINDOWS, CopyOp, InlineFile, MkdirOp
+from wcbuild.graph.ops import WINDOWS, CopyOp, InlineFile, JoinedCopyOp, MkdirOp
 from wcbuild.layer.changes import (
     DIRECTORY,
     FILE,
@@ -59,10 +59,9 @@ def _staging(op: MkdirOp | CopyOp, tree: FileTree) -> Staging:
 
 
 def copy(
-    op: CopyOp,
+    op: CopyOp | JoinedCopyOp,
     dest_tree: FileTree,
-    source_tree: FileTree | None,
-    *,
+    *source_trees: FileTree,
     mtime: int,
     scratch: Callable[[], Path] | None = None,
 ) -> tuple[Change, ...]:
@@ -75,7 +74,7 @@ def copy(
     Args:
         op: what to copy.
         dest_tree: the file system copied into; an empty one for --link.
-        source_tree: the files copied from; None if ``op`` has inline files only.
+        source_trees: the files copied from, one for ``op``, or for each of its parts, that has sources.
         mtime: seconds since 1970, for what no source gives a time.
         scratch: gives the path of a new temporary file, into which a compressed archive is decompressed.
             It must stay until the changes are packed.
@@ -85,15 +84,17 @@ def copy(
         UnsafeArchiveError: an archive that leads out of its root, or is damaged.
         ContextError: a part of the build context cannot be read.
     """
-    copying = _Copying(op, dest_tree, mtime, scratch)
-    if op.sources:
-        if source_tree is None:
-            raise AssertionError(op)
-        for source in select(op, source_tree):
-            copying.add(source)
-    for file in op.inline:
-        copying.add(_inline(file, mtime))
-    return copying.changes()
+    parts = op.parts if isinstance(op, JoinedCopyOp) else (op,)
+    staging = _staging(parts[0], dest_tree)
+    trees = iter(source_trees)
+    for part in parts:
+        copying = _Copying(part, staging, dest_tree, mtime, scratch)
+        if part.sources:
+            for source in select(part, next(trees)):
+                copying.add(source)
+        for file in part.inline:
+            copying.add(_inline(file, mtime))
+    return staging.changes()
 
 
 def _inline(file: InlineFile, mtime: int) -> Source:
@@ -111,13 +112,21 @@ def _stamp(op: CopyOp, tree: FileTree) -> Stamp:
 
 
 class _Copying:
-    """One COPY or ADD at work: each source lands on what those before it left."""
+    """One COPY or ADD at work: each source lands on what those before it left in ``staging``.
+
+    Owners are looked up in ``tree``, which is what ``staging`` began with.
+    """
 
     def __init__(
-        self, op: CopyOp, tree: FileTree, mtime: int, scratch: Callable[[], Path] | None
+        self,
+        op: CopyOp,
+        staging: Staging,
+        tree: FileTree,
+        mtime: int,
+        scratch: Callable[[], Path] | None,
     ) -> None:
         self._op = op
-        self._staging = _staging(op, tree)
+        self._staging = staging
         self._scratch = scratch
         self._stamp = _stamp(op, tree)
         mode = chmod.octal(op.chmod) if op.chmod else None
@@ -127,9 +136,6 @@ class _Copying:
         """Of directories that what ADD unpacks needs."""
         self._parent = folder._replace(mode=parent_mode)
         """Of other missing directories."""
-
-    def changes(self) -> tuple[Change, ...]:
-        return self._staging.changes()
 
     def add(self, source: Source) -> None:
         """Copy or unpack one source."""

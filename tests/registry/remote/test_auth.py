@@ -409,6 +409,55 @@ def test_login_accepts_the_right_password_only(new_client, simulator):
             client.login(simulator.host, "ali", Secret("wrong"))
 
 
+def test_login_keeps_an_identity_token_instead_of_the_password(new_client, simulator, at, blob):
+    simulator.require_token("ali", "open sesame", gives_identity="for-later")
+    kept = new_client().login(simulator.host, "ali", Secret("open sesame"))
+    assert kept == Credential(username="ali", identity_token=Secret("for-later"))
+    assert new_client({simulator.host: kept}).repository(at("team/app")).has(blob)
+    assert b"refresh_token=for-later" in simulator.sent("POST", "/token")[-1].body
+
+
+def test_login_keeps_the_password_where_there_is_nothing_better(new_client, simulator):
+    for require in (simulator.require_token, simulator.require_basic):
+        require("ali", "open sesame")
+        kept = new_client().login(simulator.host, "ali", Secret("open sesame"))
+        assert kept == Credential(username="ali", password=Secret("open sesame"))
+
+
+def test_an_identity_token_that_is_good_once_is_followed_by_the_next(
+    new_client, simulator, at, describe
+):
+    simulator.require_token(identity_token="first", rotates=True)
+    credential = Credential(username="ali", identity_token=Secret("first"))
+    repository = new_client({simulator.host: credential}).repository(at("team/app"))
+    assert not repository.has(describe(b"new"))
+    repository.put(io.BytesIO(b"new"), describe(b"new"))
+    assert len(simulator.sent("POST", "/token")) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+def test_an_identity_token_that_is_not_accepted_is_said_so(new_client, simulator, at, blob, status):
+    simulator.require_token(identity_token="x")
+    simulator.fail_next("POST", status, body=b'{"error": "invalid_grant"}', at="/token")
+    credential = Credential(username="ali", identity_token=Secret("x"))
+    with pytest.raises(UnauthorizedError, match="does not accept the identity token") as caught:
+        new_client({simulator.host: credential}).repository(at("team/app")).has(blob)
+    assert f"wcbuild login {simulator.host}" in str(caught.value)
+    assert not any(r.authorization.startswith("Basic") for r in simulator.requests)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_server_that_knows_oauth2_alone_gets_the_password_posted(
+    new_client, simulator, at, ali, blob, status
+):
+    simulator.require_token("ali", "open sesame")
+    simulator.fail_next("GET", status, at="/token")
+    assert new_client({simulator.host: ali}).repository(at("team/app")).has(blob)
+    (posted,) = simulator.sent("POST", "/token")
+    assert b"grant_type=password" in posted.body
+    assert posted.authorization == ""
+
+
 def test_login_at_something_that_is_no_registry_fails(new_client, simulator):
     simulator.fail_next("GET", 404, times=9, at="/v2/")
     with pytest.raises(RegistryError, match="not found"):

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -442,3 +443,22 @@ def test_leaves_no_zombie(credentials, docker, helper):
         with contextlib.suppress(OSError):  # gone meanwhile
             state, parent = path.read_text().rpartition(")")[2].split()[:2]
             assert (state, parent) != ("Z", str(os.getpid()))
+
+
+# In the environment
+
+
+def test_what_a_ci_job_sets_goes_before_the_files(home, docker):
+    docker({"auths": {"a.example": auth("file:x"), "b.example": auth("file:x")}})
+    inline = json.dumps({"auths": {"a.example": auth("inline:y")}})
+    credentials = Credentials.from_environment({"HOME": str(home), "DOCKER_AUTH_CONFIG": inline})
+    assert credentials.find("a.example") == password("inline", "y")
+    assert credentials.find("b.example") == password("file", "x")
+
+
+def test_broken_text_in_the_environment_is_named_and_not_shown(home):
+    for text in ('{"auths": {"a.example": {"auth": "c2VjcmV0', '"c2VjcmV0"'):
+        credentials = Credentials.from_environment({"HOME": str(home), "DOCKER_AUTH_CONFIG": text})
+        with pytest.raises(CredentialsError, match=r"^DOCKER_AUTH_CONFIG: is not (a )?JSON") as e:
+            credentials.find("a.example")
+        assert "c2Vj" not in "".join(traceback.format_exception(e.value))

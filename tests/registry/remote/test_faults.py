@@ -1,19 +1,24 @@
 """Networks and registries that fail on the way; the numbers are those of the fault catalogue."""
 
+import concurrent.futures
 import io
 import random
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
+from registry.copy import copy
 from registry.errors import (
     DigestMismatchError,
     ProtocolError,
     SizeMismatchError,
     UnreachableError,
 )
+from registry.image import check_image, read_image
+from registry.memory import MemoryStore
 from registry.oci import mediatypes
 from registry.oci.manifest import Index, Manifest
 from registry.reference import Reference
@@ -443,3 +448,58 @@ def test_v79_attack_trickle_is_cut_off(repository, simulator, describe):
     with pytest.raises(UnreachableError, match=r"only [1-9] bytes in"):
         repository.open(describe(raw)).read()
     assert time.monotonic() - begin < 6
+
+
+# F31: several addresses
+
+
+def test_f31_address_that_does_not_answer_is_passed_over_for_the_next(
+    simulator, new_client, blob, monkeypatch
+):
+    """As with IPv6 that leads nowhere: each address has its own time to answer."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        filling = [socket.socket() for _ in range(4)]
+        for each in filling:
+            each.settimeout(0)
+            each.connect_ex(hole.getsockname())
+        port = int(simulator.host.partition(":")[2])
+
+        def addresses(host, *arguments, **keywords):
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            return [(*kind, hole.getsockname()), (*kind, ("127.0.0.1", port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", addresses)
+        repository = new_client(connect_timeout_s=0.5).repository(
+            Reference.parse(f"localhost:{port}/team/app")
+        )
+        begin = time.monotonic()
+        assert repository.has(blob)
+        assert 0.4 < time.monotonic() - begin < 4
+        for each in filling:
+            each.close()
+
+
+# F35: at once
+
+
+def test_f35_eight_pushes_to_one_tag_all_succeed_and_one_of_them_stands(
+    simulator, new_client, at, new_builder
+):
+    images = [new_builder() for _ in range(8)]
+    roots = [builder.image(number) for number, builder in enumerate(images, 1)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        pushes = [
+            pool.submit(
+                copy, builder.store, new_client().repository(at("team/app")), root, tags=("1",)
+            )
+            for builder, root in zip(images, roots, strict=True)
+        ]
+        assert [push.result() for push in pushes] == roots
+    repository = new_client().repository(at("team/app"))
+    assert repository.resolve("1") in roots
+    for root in roots:
+        back = MemoryStore()
+        copy(repository, back, root)
+        check_image(read_image(back, root, None), back)

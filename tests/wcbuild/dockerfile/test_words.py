@@ -1,7 +1,7 @@
 import pytest
 
 from wcbuild.dockerfile import words
-from wcbuild.dockerfile.words import MAX_EXPANSION, MAX_NESTING, WordError, process_word
+from wcbuild.dockerfile.words import MAX_EXPANSION, MAX_NESTING, WordError, expand
 
 ENV = {"x": "value", "empty": "", "path": "/usr/local/bin:/bin", "two": "a  b", "1": "one"}
 
@@ -36,7 +36,7 @@ ENV = {"x": "value", "empty": "", "path": "/usr/local/bin:/bin", "two": "a  b", 
     ],
 )
 def test_expands(word, expected):
-    assert process_word(word, ENV) == expected
+    assert expand(word, ENV).text == expected
 
 
 @pytest.mark.parametrize(
@@ -60,19 +60,19 @@ def test_expands(word, expected):
 )
 def test_refuses(word, message):
     with pytest.raises(WordError, match=message):
-        process_word(word, ENV)
+        expand(word, ENV)
 
 
 def test_the_backtick_escapes_instead_of_the_backslash():
-    assert process_word("C:\\a`$x$x\\", ENV, "`") == "C:\\a$xvalue\\"
+    assert expand("C:\\a`$x$x\\", ENV, escape="`").text == "C:\\a$xvalue\\"
 
 
 def test_splits_after_expansion_but_not_in_quotes():
-    assert words.process_words('$two "$two" c\\ d', ENV) == ["a", "b", "a  b", "c d"]
+    assert expand('$two "$two" c\\ d', ENV).words == ["a", "b", "a  b", "c d"]
 
 
 def test_words_without_text_fall_away():
-    assert words.process_words("  '' $unset x ", ENV) == ["x"]
+    assert expand("  '' $unset x ", ENV).words == ["x"]
 
 
 def test_tells_which_variables_were_set_and_which_were_not():
@@ -87,22 +87,22 @@ def test_quotes_in_a_heredoc_are_ordinary():
 def test_expansion_bomb_is_refused():
     env = {"a": "x" * (MAX_EXPANSION // 8)}
     for name, before in ("ba", "cb", "dc"):
-        env[name] = process_word(f"${before}${before}", env)
+        env[name] = expand(f"${before}${before}", env).text
     with pytest.raises(WordError, match="expands to more than"):
-        process_word("$d$d", env)
+        expand("$d$d", env)
 
 
 def test_replacement_bomb_is_refused():
     env = {"a": "x" * 70_000, "b": "y" * 70_000}
     with pytest.raises(WordError, match="expands to more than"):
-        process_word("${a//x/$b}", env)
+        expand("${a//x/$b}", env)
 
 
 def test_nesting_without_end_is_refused():
     with pytest.raises(WordError, match=f"more than {MAX_NESTING}"):
-        process_word("${a:-" * 10_000 + "}" * 10_000, {})
+        expand("${a:-" * 10_000 + "}" * 10_000, {})
 
 
 def test_pattern_of_many_stars_is_not_slow():
     value = "a" * 20_000
-    assert process_word("${v%" + "*a" * 200 + "*b}", {"v": value}) == value
+    assert expand("${v%" + "*a" * 200 + "*b}", {"v": value}).text == value

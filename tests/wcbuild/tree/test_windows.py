@@ -69,7 +69,7 @@ def base(tmp_path):
 
 def copy(tree, source=SOURCE, **fields):
     fields = {"dest": "/", "os": WINDOWS} | fields
-    changes = place.copy(CopyOp(**fields), tree, source, mtime=LATER)
+    changes = place.copy(CopyOp(**fields), tree, *([source] if source else []), mtime=LATER)
     return {change.path: change for change in changes}
 
 

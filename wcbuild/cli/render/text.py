@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from wcbuild.dockerfile.source import SourceFile, Span
 from wcbuild.solve.events import Warned
@@ -136,16 +137,21 @@ def warning_lines(warned: Sequence[Warned], *, colour: bool = False) -> list[str
         rule = each.warning.rule
         lines += [f" - {clean(str(each.warning))}", rule.description]
         lines += [f"More info: {rule.url}"] if rule.url else []
-        lines += [*excerpt(each.source, each.warning.span).splitlines(), ""]
+        lines += [*excerpt(source_lines(each.source), each.warning.span), ""]
     return lines
 
 
-def excerpt(source: SourceFile, span: Span) -> str:
-    """Return the lines of ``span``, marked, with a few around them, as BuildKit shows a place."""
-    lines = source.text.split("\n")
+@lru_cache(maxsize=1)
+def source_lines(source: SourceFile) -> list[str]:
+    """Return the lines of a Dockerfile; bytes that are not UTF-8 are spelled."""
+    return source.data.decode("utf-8", "backslashreplace").split("\n")
+
+
+def excerpt(lines: Sequence[str], span: Span) -> list[str]:
+    """Return those ``lines`` of a file that ``span`` means, and a few around, as BuildKit shows a place."""
     first, last = span.first, min(span.last, len(lines))
     if not 1 <= first <= len(lines):
-        return ""
+        return []
     around = 4 if first == last else 2
     start, end, added = first, last, 0
     while added < around:
@@ -155,9 +161,9 @@ def excerpt(source: SourceFile, span: Span) -> str:
             end, added = end + 1, added + 1
         added += 1
     rule = "-" * 20
-    rows = [f"{clean(source.name)}:{first}", rule]
+    rows = [f"{clean(span.file)}:{first}", rule]
     for number in range(start, end + 1):
         mark = ">>>" if first <= number <= last else "   "
         line = clean(lines[number - 1].rstrip("\r"))
         rows.append(f" {number:3} | {mark} {line}")
-    return "".join(f"{row}\n" for row in (*rows, rule))
+    return [*rows, rule]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from registry.oci.platform import Platform
 from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lint.linter import Linter, lint_unreadable
 from wcbuild.dockerfile.lint.options import check_options
@@ -50,7 +52,7 @@ def check(
     try:
         dockerfile = parse_dockerfile(source.data, file=source.name)
     except DockerfileSyntaxError as error:
-        return check_unreadable(source, error, options)
+        return check_unreadable(source, error, options.build_args, options.platform)
     options = replace(options, every_stage=not options.target, without_images=True)
     return lower_and_check(dockerfile, source, options, outside, ignore)[1]
 
@@ -83,7 +85,10 @@ def lower_and_check(
 
 
 def check_unreadable(
-    source: SourceFile, error: DockerfileSyntaxError, options: Options
+    source: SourceFile,
+    error: DockerfileSyntaxError,
+    build_args: Mapping[str, str],
+    platform: Platform,
 ) -> CheckResult:
     """Return what can be said of a Dockerfile that could not be read, which ``error`` tells of.
 
@@ -91,9 +96,9 @@ def check_unreadable(
         UsageError: as in `check`.
     """
     try:
-        chosen = check_options(source, options.build_args)
+        chosen = check_options(source, build_args)
     except SourceError as wrong_option:
         return CheckResult(warnings=(), error=wrong_option, source=source)
-    windows = options.platform.os == WINDOWS
+    windows = platform.os == WINDOWS
     found = lint_unreadable(source, error, chosen, windows=windows)
     return CheckResult(warnings=found, error=error, source=source)

@@ -80,7 +80,7 @@ class _Findings:
         self._options = options
         self._found: dict[LintWarning, None] = {}
 
-    def add(self, warnings: Iterable[LintWarning]) -> None:
+    def add(self, *warnings: LintWarning) -> None:
         for warning in warnings:
             if self._options_at(warning.span).wants(warning.rule):
                 self._found[warning] = None
@@ -112,7 +112,7 @@ class Linter(Observer):
         ignore: IgnoreRules | None,
     ) -> None:
         """``ignore`` says what the build context leaves out."""
-        self.dockerfile = dockerfile
+        self._dockerfile = dockerfile
         self._source = source
         self._compared = 0
         self._options = options
@@ -127,8 +127,8 @@ class Linter(Observer):
         self.missing: list[BaseImageError] = []
         """The images that could not be had."""
         self._latest: dict[tuple[int, type[Instruction]], Span] = {}
-        self._findings.add(static.of_text(dockerfile.nodes, dockerfile.warnings))
-        self._findings.add(static.of_stages(dockerfile))
+        self._findings.add(*static.of_text(dockerfile.nodes, dockerfile.warnings))
+        self._findings.add(*static.of_stages(dockerfile))
 
     @property
     def warnings(self) -> tuple[LintWarning, ...]:
@@ -149,16 +149,16 @@ class Linter(Observer):
     # -- Observer
 
     def from_scope(self, predefined: Mapping[str, str], scope: Mapping[str, str]) -> None:
-        self._findings.add(self._of_bases(predefined))
-        declared = [name for arg in self.dockerfile.args for name, _ in arg.pairs]
-        known = list(dict.fromkeys((*declared, *scope)))
-        for stage in self.dockerfile.stages:
-            self._findings.add(self._of_from_line(stage, scope, known))
+        self._findings.add(*self._of_bases(predefined))
+        declared = [name for arg in self._dockerfile.args for name, _ in arg.pairs]
+        known = dict.fromkeys((*declared, *scope))
+        for stage in self._dockerfile.stages:
+            self._findings.add(*self._of_from_line(stage, scope, known))
 
     def image(self, name: str, wanted: Platform, found: Platform, span: Span) -> None:
         if (wanted.os, wanted.architecture) != (found.os, found.architecture):
             words = (name, quoted(str(found)), quoted(str(wanted)))
-            self._findings.add([INVALID_BASE_IMAGE_PLATFORM.at(span, *words)])
+            self._findings.add(INVALID_BASE_IMAGE_PLATFORM.at(span, *words))
 
     def no_image(self, error: BaseImageError) -> None:
         self.missing.append(error)
@@ -171,8 +171,8 @@ class Linter(Observer):
         is_missing = any(error.spans == (stage.from_.span,) for error in self.missing)
         if is_missing:
             self._on_nothing.add(stage.index)
-        if (state.is_windows or is_missing) and not _chooses_escape(self.dockerfile.directives):
-            self._findings.add(self._of_backslashes(stage))
+        if (state.is_windows or is_missing) and not _chooses_escape(self._dockerfile.directives):
+            self._findings.add(*self._of_backslashes(stage))
 
     def instruction(self, state: StageState, instruction: Instruction) -> None:
         self._states[instruction.span.first] = state
@@ -206,14 +206,14 @@ class Linter(Observer):
             if name not in declared and name not in _NEVER_SET:
                 near = self._suggest(name, state.scope)
                 hint = f" (did you mean ${near}?)" if near else ""
-                self._findings.add([UNDEFINED_VAR.at(span, name, hint)])
+                self._findings.add(UNDEFINED_VAR.at(span, name, hint))
 
     # -- the rules
 
     def _of_bases(self, predefined: Mapping[str, str]) -> Iterator[LintWarning]:
         """Find bases that are no reference unless a build argument makes them one."""
         defaults = dict(predefined)
-        for arg in self.dockerfile.args:
+        for arg in self._dockerfile.args:
             for name, default in arg.pairs:
                 value = self._expand(default or "", defaults)
                 if value is None:
@@ -221,17 +221,18 @@ class Linter(Observer):
                 if default is not None:
                     defaults[name] = value.text
         stages: set[str] = set()
-        for stage in self.dockerfile.stages:
+        for stage in self._dockerfile.stages:
             base = stage.from_.base
             found = self._expand(base, defaults)
             if found is None:
                 return
             if found.text not in stages and not _is_reference(found.text):
                 yield INVALID_DEFAULT_ARG_IN_FROM.at(stage.from_.span, base)
-            stages.add(stage.name)
+            if stage.name:
+                stages.add(stage.name)
 
     def _of_from_line(
-        self, stage: Stage, scope: Mapping[str, str], known: Sequence[str]
+        self, stage: Stage, scope: Mapping[str, str], known: Collection[str]
     ) -> Iterator[LintWarning]:
         from_ = stage.from_
         base, platform = self._expand(from_.base, scope), self._expand(from_.platform, scope)
@@ -262,8 +263,8 @@ class Linter(Observer):
 
         is_known = stage.index not in self._on_nothing
         if is_known or windows.sounds_like_windows(stage.from_.base):
-            nodes = self.dockerfile.nodes
-            starts = [each.from_.span.first for each in self.dockerfile.stages]
+            nodes = self._dockerfile.nodes
+            starts = [each.from_.span.first for each in self._dockerfile.stages]
             end = starts[stage.index + 1] if stage.index + 1 < len(starts) else sys.maxsize
             own = [node for node in nodes if starts[stage.index] <= node.span.first < end]
             yield from windows.backslashes(own, _lines(self._source))
@@ -271,20 +272,19 @@ class Linter(Observer):
     def _legacy(self, instruction: Env | Label) -> None:
         if instruction.legacy:
             keyword = _keyword(instruction)
-            self._findings.add([LEGACY_KEY_VALUE_FORMAT.at(instruction.span, keyword)])
+            self._findings.add(LEGACY_KEY_VALUE_FORMAT.at(instruction.span, keyword))
 
     def _secrets(self, keyword: str, names: Iterable[str], span: Span) -> None:
         for name in names:
             words = frozenset(name.lower().split("_"))
             if words & _SECRETS and not words & _NO_SECRETS:
-                warning = SECRETS_USED_IN_ARG_OR_ENV.at(span, keyword, quoted(name))
-                self._findings.add([warning])
+                self._findings.add(SECRETS_USED_IN_ARG_OR_ENV.at(span, keyword, quoted(name)))
 
     def _workdir(self, state: StageState, instruction: Workdir) -> None:
         index = state.stage.index
         path = self._expanded(instruction.path, state)
         if index not in self._with_workdir and not is_absolute(path, windows=state.is_windows):
-            self._findings.add([WORKDIR_RELATIVE_PATH.at(instruction.span, quoted(path))])
+            self._findings.add(WORKDIR_RELATIVE_PATH.at(instruction.span, quoted(path)))
         self._with_workdir.add(index)
 
     def _ignored(self, state: StageState, instruction: Copy, ignore: IgnoreRules) -> None:
@@ -305,7 +305,7 @@ class Linter(Observer):
             else:
                 is_ignored = ignore.excludes(below)
             if is_ignored:
-                self._findings.add([COPY_IGNORED_FILE.at(instruction.span, verb, quoted(path))])
+                self._findings.add(COPY_IGNORED_FILE.at(instruction.span, verb, quoted(path)))
 
     def _final(self, state: StageState, instruction: Cmd | Entrypoint | HealthCheck) -> None:
         """Check what counts only once, and last."""
@@ -313,12 +313,12 @@ class Linter(Observer):
         name = _keyword(instruction)
         before = self._latest.get((state.stage.index, kind))
         if before is not None:
-            self._findings.add([MULTIPLE_INSTRUCTIONS_DISALLOWED.at(before, name)])
+            self._findings.add(MULTIPLE_INSTRUCTIONS_DISALLOWED.at(before, name))
         self._latest[state.stage.index, kind] = instruction.span
         if isinstance(instruction, HealthCheck):
             return
         if instruction.command.shell and not state.config.shell:
-            self._findings.add([JSON_ARGS_RECOMMENDED.at(instruction.span, name)])
+            self._findings.add(JSON_ARGS_RECOMMENDED.at(instruction.span, name))
 
     def _expose(self, state: StageState, instruction: Expose) -> None:
         for text in instruction.ports:
@@ -327,9 +327,9 @@ class Linter(Observer):
                 host, _, container = word.rpartition(":")
                 protocol = container.partition("/")[2]
                 if protocol != protocol.lower():
-                    self._findings.add([EXPOSE_PROTO_CASING.at(instruction.span, word)])
+                    self._findings.add(EXPOSE_PROTO_CASING.at(instruction.span, word))
                 if host.strip(":"):
-                    self._findings.add([EXPOSE_INVALID_FORMAT.at(instruction.span, word)])
+                    self._findings.add(EXPOSE_INVALID_FORMAT.at(instruction.span, word))
 
     def _suggest(self, name: str, known: Collection[str]) -> str:
         """Return what ``name`` may be a slip of, as long as comparing does not take too long."""
@@ -339,7 +339,7 @@ class Linter(Observer):
     def _expand(self, word: str, scope: Mapping[str, str]) -> Expansion | None:
         """Return what a word comes to; None if lowering will refuse it."""
         try:
-            return expand(word, scope, escape=self.dockerfile.escape)
+            return expand(word, scope, escape=self._dockerfile.escape)
         except WordError:
             return None
 
@@ -362,7 +362,7 @@ def lint_unreadable(
     end = error.spans[0].first if error.spans else 0
     nodes = [node for node in parsed.nodes if node.span.first <= end]
     findings = _Findings(parsed.nodes, options)
-    findings.add(static.of_text(nodes, parsed.warnings))
+    findings.add(*static.of_text(nodes, parsed.warnings))
     if not _chooses_escape(parsed.directives):
         from wcbuild.dockerfile.lint.windows import (  # noqa: PLC0415 - as above
             backslashes,
@@ -371,7 +371,7 @@ def lint_unreadable(
 
         bases = [node.args[0] for node in nodes if node.keyword.lower() == "from" and node.args]
         if windows or any(map(sounds_like_windows, bases)):
-            findings.add(backslashes(nodes, _lines(source)))
+            findings.add(*backslashes(nodes, _lines(source)))
     return findings.in_order()
 
 

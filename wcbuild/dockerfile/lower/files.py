@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wcbuild.dockerfile.instructions import Copy, Workdir
 from wcbuild.dockerfile.lower import paths
 from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import CopyOp, InlineFile, MkdirOp
+from wcbuild.graph.ops import CopyOp, GitOp, HttpOp, InlineFile, JoinedCopyOp, MkdirOp
+from wcbuild.graph.urls import without_secrets
 
 if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
@@ -39,63 +41,117 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     sources = tuple(expand(source) for source in instruction.sources)
     dest = expand(instruction.dest)
     chown, mode = expand(instruction.chown), expand(instruction.chmod)
-    for source in sources:
-        _refuse_remote(source, instruction, verb)
     _check_flags(mode, chown if state.is_windows else "", instruction)
-    inputs: tuple[int, ...] = (state.rootfs,)
-    from_stage = False
-    if sources:
-        source_step, from_stage = lowering.files(state, instruction.from_, instruction.span)
-        inputs += (source_step,)
-    windows = state.is_windows
-    op = CopyOp(
-        sources=tuple(
-            paths.clean_source(source, parents=instruction.parents, windows=windows)
-            for source in sources
-        ),
-        dest=paths.destination(state.config.working_dir, dest, windows=windows),
-        inline=tuple(
-            InlineFile(
-                name=each.name, data=lowering.expand_heredoc(each, state.scope, instruction.span)
-            )
-            for each in instruction.heredocs
-        ),
+    origins = _origins(lowering, state, instruction, sources, expand(instruction.checksum))
+    flags = CopyOp(
+        sources=(),
+        dest=paths.destination(state.config.working_dir, dest, windows=state.is_windows),
         chown=chown,
         chmod=mode,
-        unpack=instruction.add and instruction.unpack is not False,
         # BuildKit, too, forgets --link where a mode is to be set.
         link=instruction.link and not mode,
         parents=instruction.parents,
         exclude=instruction.exclude,
-        keep_owner=from_stage,
         os=state.platform.os,
     )
-    flags = (
+    inline = tuple(
+        InlineFile(
+            name=each.name, data=lowering.expand_heredoc(each, state.scope, instruction.span)
+        )
+        for each in instruction.heredocs
+    )
+    parts = [
+        replace(flags, sources=each.sources, unpack=each.unpack, keep_owner=each.has_owners)
+        for each in origins
+    ]
+    if not parts or inline:
+        last = parts.pop() if parts else replace(flags, unpack=_unpacks(instruction))
+        parts.append(replace(last, inline=inline))
+    op = parts[0] if len(parts) == 1 else JoinedCopyOp(parts=tuple(parts))
+    inputs = (state.rootfs, *(each.step for each in origins))
+    shown_flags = (
         (" --parents" if instruction.parents else "")
         + (f" --chown={chown}" if chown else "")
         + (f" --chmod={mode}" if mode else "")
     )
-    names = "".join(f" {source}" for source in sources)
+    names = "".join(f" {without_secrets(source)}" for source in sources)
     names += "".join(f" <<{heredoc.name}" for heredoc in instruction.heredocs)
-    text = f"{verb}{flags}{names} {dest}"
+    text = f"{verb}{shown_flags}{names} {dest}"
     shown = f"{verb} --from={instruction.from_}{text[len(verb) :]}" if instruction.from_ else text
     step = lowering.step(state, op, inputs, shown, instruction.span)
     state.note(f"{text} # buildkit", step)
 
 
-def _refuse_remote(source: str, instruction: Copy, verb: str) -> None:
-    """Refuse what would have to be fetched."""
-    if not source.startswith(("http://", "https://", "git://", "git@", "ssh://")):
-        return
-    if not instruction.add:
-        kind = "a URL" if source.startswith("http") else "a git ref"
-        raise SourceError(f"source can't be {kind} for {verb}", (instruction.span,), word=source)
-    raise SourceError(
-        "ADD from a URL or a git repository is not supported yet",
-        (instruction.span,),
-        word=source,
-        hint="fetch it before the build, or in a RUN",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Sources of one instruction that stand beside each other and lie in one place."""
+
+    step: int
+    """What offers them."""
+    sources: tuple[str, ...]
+    """As `CopyOp.sources`."""
+    unpack: bool
+    has_owners: bool = False
+
+
+def _origins(
+    lowering: Lowering,
+    state: StageState,
+    instruction: Copy,
+    sources: tuple[str, ...],
+    checksum: str,
+) -> tuple[_Origin, ...]:
+    """Find out where the sources lie; their order stays."""
+    span = instruction.span
+    if checksum and len(sources) > 1:
+        message = "checksum can't be specified for multiple sources"
+        raise SourceError(message, (span,), word="--checksum")
+    origins: list[_Origin] = []
+    local: _Origin | None = None
+    for source in sources:
+        remote = _remote(source, instruction, checksum)
+        if remote is not None:
+            step = lowering.source(remote, f"fetch {without_secrets(source)}", span)
+            # A file's name is no pattern; of a repository everything is meant.
+            what = escape(remote.name) if isinstance(remote, HttpOp) else ""
+            unpack = isinstance(remote, HttpOp) and instruction.unpack is True
+            origins.append(_Origin(step=step, sources=(what,), unpack=unpack))
+            local = None
+            continue
+        if checksum:
+            message = "checksum requires HTTP(S) or Git sources"
+            raise SourceError(message, (span,), word="--checksum")
+        clean = paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
+        if local is None:
+            step, has_owners = lowering.files(state, instruction.from_, span)
+            local = _Origin(
+                step=step, sources=(), unpack=_unpacks(instruction), has_owners=has_owners
+            )
+            origins.append(local)
+        origins[-1] = local = replace(local, sources=(*local.sources, clean))
+    return tuple(origins)
+
+
+def _unpacks(instruction: Copy) -> bool:
+    """Say whether archives of a context are unpacked: unless ADD is told otherwise."""
+    return instruction.add and instruction.unpack is not False
+
+
+def _remote(source: str, instruction: Copy, checksum: str) -> HttpOp | GitOp | None:
+    """Return what offers a source that has to be fetched; None is a path."""
+    if "://" not in source and "@" not in source:
+        return None
+    from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - only few Dockerfiles have one
+
+    try:
+        op = remote.added(source, checksum=checksum, keep_git_dir=instruction.keep_git_dir)
+    except SourceError as error:
+        error.spans = (instruction.span,)
+        raise
+    if op is not None and not instruction.add:
+        kind = "a URL" if isinstance(op, HttpOp) else "a git ref"
+        raise SourceError(f"source can't be {kind} for COPY", (instruction.span,), word=source)
+    return op
 
 
 def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
@@ -103,7 +159,6 @@ def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
 
     Linux's owners stand in files of the image; for Windows they are known beforehand.
     """
-    spans = (instruction.span,)
     if mode:
         from wcbuild.tree import chmod  # noqa: PLC0415 - only few Dockerfiles have one
         from wcbuild.tree.errors import InvalidModeError  # noqa: PLC0415
@@ -111,10 +166,8 @@ def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
         try:
             chmod.change(mode, 0, is_directory=False)
         except InvalidModeError as error:
-            raise SourceError(str(error), spans, word=mode) from error
+            raise SourceError(str(error), (instruction.span,), word=mode) from error
     if windows_owner:
         from wcbuild.tree.owners import find_account  # noqa: PLC0415 - as above
 
         find_account(windows_owner)
-    if instruction.checksum:
-        raise SourceError("checksum requires HTTP(S) or Git sources", spans, word="--checksum")

@@ -74,7 +74,7 @@ def lower(
     """
     _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside, observer)
-    target = find_target(dockerfile, options.target)
+    target = find_target(dockerfile, lowering.stage_name(options.target))
     # In the order of the file, as people read it, and without recursion through a thousand stages.
     needed = lowering.needed(target)
     for stage in dockerfile.stages if options.every_stage else needed:
@@ -211,10 +211,7 @@ class Lowering:
 
     def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
         """Return a word of a stage with its variables replaced, quotes and escapes gone."""
-        expansion = self._expansion(word, scope, span)
-        if expansion.unset:
-            self._observer.unset(expansion.unset, span)
-        return expansion.text
+        return self._told(self._expansion(word, scope, span), span).text
 
     def expand_heredoc(self, heredoc: Heredoc, scope: Mapping[str, str], span: Span) -> str:
         """Return the content of a heredoc, with variables replaced if its name allows it."""
@@ -222,16 +219,17 @@ class Lowering:
             return heredoc.content
         with _blaming(span, heredoc.name):
             expansion = words.expand_heredoc(heredoc.content, scope)
-        if expansion.unset:
-            self._observer.unset(expansion.unset, span)
-        return expansion.text
+        return self._told(expansion, span).text
 
     def expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
         """Return what a word comes to, split again at its blanks."""
-        expansion = self._expansion(word, scope, span)
+        return self._told(self._expansion(word, scope, span), span).words
+
+    def _told(self, expansion: words.Expansion, span: Span) -> words.Expansion:
+        """Tell the observer of variables without a value."""
         if expansion.unset:
             self._observer.unset(expansion.unset, span)
-        return expansion.words
+        return expansion
 
     # -- stages
 
@@ -275,7 +273,20 @@ class Lowering:
         return bool(stage.name) and self._named(stage.name) is not None
 
     def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
-        return self._outside.context(name, platform or self.options.platform)
+        named = self._outside.context(name, platform or self.options.platform)
+        return None if named is None or named.kind is ContextKind.STAGE else named
+
+    def stage_name(self, name: str) -> str:
+        """Return the name of the stage that ``name`` means: a named context may say another."""
+        named = self._outside.context(name, self.options.platform) if name else None
+        if named is None or named.kind is not ContextKind.STAGE:
+            return name
+        if all(stage.name != named.stage.lower() for stage in self._dockerfile.stages):
+            message = (
+                f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
+            )
+            raise SourceError(message)
+        return named.stage
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
@@ -351,6 +362,7 @@ class Lowering:
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
+        name = self.stage_name(name)
         for stage in reversed(self._dockerfile.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -364,7 +376,7 @@ class Lowering:
             return
         state.position = 1
         if named is not None and named.kind is ContextKind.FILES:
-            files = self._context(named.name, span)
+            files, _ = self._context(named, span)
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span, op.os), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
@@ -450,9 +462,17 @@ class Lowering:
         """Return the step that gives the empty file system."""
         return self.source(ScratchOp(os=os), "FROM scratch", span)
 
-    def _context(self, name: str, span: Span) -> int:
-        label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
-        return self.source(ContextOp(name=name), label, span)
+    def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
+        """Return the step that offers a context's files, and whether they have owners.
+
+        None is the main context.
+        """
+        if named is None:
+            owned = self.options.owned_context
+            main = ContextOp(name=MAIN_CONTEXT, owned=owned)
+            return self.source(main, "load build context", span), owned
+        op = named.files or ContextOp(name=named.name)
+        return self.source(op, f"load build context {named.name}", span), False
 
     def step(
         self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
@@ -589,12 +609,12 @@ class Lowering:
         state.note("ARG " + " ".join(texts))
 
     def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: no context's have."""
+        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
         if not name:
-            return self._context(MAIN_CONTEXT, span), False
+            return self._context(None, span)
         named = self._named(name, state.platform)
         if named is not None and named.kind is ContextKind.FILES:
-            return self._context(named.name, span), False
+            return self._context(named, span)
         stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True

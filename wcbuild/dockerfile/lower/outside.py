@@ -10,7 +10,7 @@ from typing import Protocol
 from registry.oci.config import ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import DEFAULT_SHM_SIZE, Graph, Network
+from wcbuild.graph.ops import DEFAULT_SHM_SIZE, Graph, Network, OfferedOp
 from wcbuild.graph.plan import ImagePlan
 
 MAIN_CONTEXT = "context"
@@ -45,6 +45,8 @@ class ContextKind(StrEnum):
     FILES = "files"
     IMAGE = "image"
     SCRATCH = "scratch"
+    STAGE = "stage"
+    """The same as another stage of the Dockerfile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,10 @@ class NamedContext:
     name: str
     """The one it is known by, however the Dockerfile spells it."""
     kind: ContextKind
+    files: OfferedOp | None = None
+    """What offers the files, if that is not the `ContextOp` of this name."""
+    stage: str = ""
+    """The stage's name, if it is one."""
 
 
 class Outside(Protocol):
@@ -90,6 +96,8 @@ class Options:
     network: Network = Network.DEFAULT
     allow: frozenset[Entitlement] = frozenset()
     """What the person who builds lets a RUN have, should it ask."""
+    owned_context: bool = False
+    """The files of the main context have owners: it is a tar."""
     hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
     shm_size: int = DEFAULT_SHM_SIZE

@@ -20,6 +20,7 @@ from wcbuild.graph.ops import (
     InlineFile,
     Mount,
     Network,
+    OfferedOp,
     RunOp,
 )
 
@@ -135,11 +136,11 @@ def _mounts(
 
     def files(name: str, source: str) -> int:
         step, has_owners = lowering.files(state, name, span)
-        if has_owners:
+        if not isinstance(lowering.steps[step].op, OfferedOp):
             return step
         # Packed like a COPY, so that whatever is mounted is a path in a file system, and is known
         # by its content.
-        op = CopyOp(sources=(escape(source),), dest=f"/{source}")
+        op = CopyOp(sources=(escape(source),), dest=f"/{source}", keep_owner=has_owners)
         where = f"{name}: {source or '.'}" if name else source or "."
         return lowering.source(op, f"load {where}", span, (lowering.scratch(span), step))
 

@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from wcbuild.solve.events import Notice, StepDone, StepFailed, StepOutput, StepStarted, Transfer
+from wcbuild.dockerfile.rules import INVALID_BASE_IMAGE_PLATFORM, JSON_ARGS_RECOMMENDED
+from wcbuild.dockerfile.source import SourceFile, Span
+from wcbuild.solve.events import (
+    Notice,
+    StepDone,
+    StepFailed,
+    StepOutput,
+    StepStarted,
+    Transfer,
+    Warned,
+)
 
 
 class Terminal:
@@ -103,4 +113,15 @@ def a_build():
             seconds=0.6,
             reason="exit code: 1",
         ),
+    ]
+
+
+@pytest.fixture
+def warned():
+    """Two warnings of one Dockerfile; the second has no page."""
+    source = SourceFile(name="Dockerfile", data=b"FROM a\nCMD b\x1b[2J\n")
+    first, second = (Span(file="Dockerfile", first=line, last=line) for line in (1, 2))
+    return [
+        Warned(warning=JSON_ARGS_RECOMMENDED.at(second, "CMD"), source=source),
+        Warned(warning=INVALID_BASE_IMAGE_PLATFORM.at(first, "a", '"x"', '"y"'), source=source),
     ]

@@ -33,3 +33,19 @@ def test_writes_buildkits_shape(a_build):
     assert "completed" in moved
     assert "completed" not in moving
     assert lines[-1]["vertexes"][0]["error"] == "exit code: 1"
+
+
+def test_a_warning_has_buildkits_fields(warned):
+    stream = io.StringIO()
+    renderer = JsonRenderer(stream)
+    for event in warned:
+        renderer(event)
+    first, second = (json.loads(line)["warnings"][0] for line in stream.getvalue().splitlines())
+    assert base64.b64decode(first["short"]).endswith(b"related to OS signals (line 2)")
+    assert base64.b64decode(first["detail"][0]).startswith(b"JSON arguments recommended for ENTRY")
+    assert first["url"].endswith("/json-args-recommended/")
+    assert first["range"] == [{"start": {"line": 2}, "end": {"line": 2}}]
+    assert first["sourceInfo"]["filename"] == "Dockerfile"
+    assert base64.b64decode(first["sourceInfo"]["data"]).startswith(b"FROM a\nCMD b")
+    assert first["level"] == 1
+    assert "url" not in second

@@ -177,3 +177,20 @@ def test_a_terminal_that_is_gone_does_not_end_the_build(terminal):
 def test_nothing_is_written_when_nothing_happened(terminal):
     TtyRenderer(terminal).close()
     assert terminal.written == ""
+
+
+def test_what_checks_found_stays_below_the_summary(terminal, a_build, warned):
+    renderer = TtyRenderer(terminal, colour=False)
+    for event in (*warned, *a_build):
+        renderer(event)
+    renderer.close()
+    _, _, end = terminal.screen.partition("FAILED\n")
+    assert end.startswith("\n 2 warnings found:\n - JSONArgsRecommended: ")
+    assert "   2 | >>> CMD b\\x1b[2J\n" in end
+
+
+def test_a_build_that_never_began_still_says_what_checks_found(terminal, warned):
+    renderer = TtyRenderer(terminal, colour=False)
+    renderer(warned[0])
+    renderer.close()
+    assert terminal.screen.startswith("\n 1 warning found:\n")

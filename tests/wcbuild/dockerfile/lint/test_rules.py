@@ -1,5 +1,7 @@
 """One rule after the other: what it finds, and what it leaves alone."""
 
+from pathlib import Path
+
 import pytest
 
 from registry.oci.config import ContainerConfig
@@ -14,6 +16,12 @@ def test_names_are_unique_and_pages_are_named_after_the_rule():
         if rule.url:
             words = rule.url.rstrip("/").rpartition("/")[2].split("-")
             assert "".join(words) == rule.name.lower()
+
+
+def test_every_rule_has_its_section_in_the_documentation():
+    page = (Path(__file__).parents[4] / "docs" / "checks.md").read_text(encoding="utf-8")
+    sections = [line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")]
+    assert sorted(sections) == sorted(rule.name for rule in RULES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,230 @@
+"""A repository read through its mirrors: each is asked in turn, the registry itself at last."""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+from registry.errors import (
+    DigestMismatchError,
+    RegistryError,
+    SizeMismatchError,
+    UnreachableError,
+)
+from registry.oci.descriptor import Descriptor
+from registry.oci.mediatypes import INDEXES, MANIFESTS
+from registry.remote.download import Continued
+from registry.remote.errors import printable
+from registry.remote.repository import RemoteRepository
+from registry.remote.transport import BLOCK
+from registry.store import verifying
+from registry.streams import Layered, read_into
+
+logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One repository that may have the images, and what it is asked for."""
+
+    repository: RemoteRepository
+    tags: bool = True
+    digests: bool = True
+
+
+class MirroredRepository:
+    """Reads one repository wherever it can be had; for writing there is ``origin``.
+
+    What is asked for by digest is verified, whoever sent it. Who answers for a tag is believed, as a
+    mirror is there for; `resolved_by` says who that was. A mirror that sent wrong bytes, or
+    could not be reached, is not asked again by this object.
+    """
+
+    def __init__(self, origin: RemoteRepository, places: tuple[Place, ...]) -> None:
+        """``places`` are asked in order; the last is where the registry itself is."""
+        self.origin = origin
+        """Where the name says that the repository is."""
+        self.resolved_by = ""
+        """Registry and repository that said what the last tag means."""
+        self._places = places
+        self._bad: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"MirroredRepository({self.origin.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Registry and repository as people name it, wherever it is read: `docker.io/library/debian`."""
+        return self.origin.name
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """Return the descriptor of a manifest or index. Raises as `RemoteRepository.resolve`."""
+        by_digest = ":" in tag_or_digest
+
+        def resolve(repository: RemoteRepository) -> Descriptor:
+            found = repository.resolve(tag_or_digest)
+            self.resolved_by = repository.name
+            return found
+
+        return self._first(resolve, by_digest=by_digest)
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a verified stream. Raises as `RemoteRepository.open`."""
+        if descriptor.media_type in (*MANIFESTS, *INDEXES):
+            return self._first(lambda repository: repository.open(descriptor), by_digest=True)
+        return self._verified(descriptor, lambda used: self._chain(descriptor, used, 0))
+
+    def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
+        """Return a blob's stream that begins with the bytes of ``kept``, which it closes."""
+
+        def continued(used: list[RemoteRepository]) -> io.RawIOBase:
+            rest = functools.partial(self._chain, descriptor, used)
+            return Continued(kept, descriptor.size, rest)
+
+        return self._verified(descriptor, continued)
+
+    def _verified(
+        self,
+        descriptor: Descriptor,
+        make: Callable[[list[RemoteRepository]], io.RawIOBase],
+    ) -> BinaryIO:
+        used: list[RemoteRepository] = []
+        stream = verifying(make(used), descriptor)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+        return io.BufferedReader(_Judging(stream, functools.partial(self._distrust, used)), BLOCK)
+
+    def _distrust(self, used: list[RemoteRepository]) -> None:
+        with self._lock:
+            self._bad.update(repository.name for repository in used)
+
+    def _candidates(self, *, by_digest: bool) -> Iterator[RemoteRepository]:
+        *mirrors, last = self._places
+        for place in mirrors:
+            asked = place.digests if by_digest else place.tags
+            if asked and place.repository.name not in self._bad:
+                yield place.repository
+        yield last.repository
+
+    def _chain(self, descriptor: Descriptor, used: list[RemoteRepository], offset: int) -> _Chain:
+        failures: list[RegistryError] = []
+
+        def bodies() -> Iterator[Callable[[int], io.RawIOBase]]:
+            for repository in self._candidates(by_digest=True):
+                used.append(repository)
+                yield functools.partial(repository.body, descriptor)
+                if isinstance(failures[-1], UnreachableError):
+                    self._distrust([repository])
+
+        return _Chain(bodies(), failures, offset)
+
+    def _first(self, ask: Callable[[RemoteRepository], _Result], *, by_digest: bool) -> _Result:
+        """Return the first answer; if there is none raise the last error, the others as its notes."""
+        failures: list[RegistryError] = []
+        for repository in self._candidates(by_digest=by_digest):
+            try:
+                return ask(repository)
+            except RegistryError as error:
+                failures.append(error)
+                if isinstance(error, DigestMismatchError | SizeMismatchError | UnreachableError):
+                    self._distrust([repository])
+            logger.debug("mirror.failed %s: %s", repository.name, printable(str(failures[-1])))
+        raise _told(failures)
+
+
+class _Chain(io.RawIOBase):
+    """One run of bytes: when one body fails, the next goes on where it stopped."""
+
+    def __init__(
+        self,
+        bodies: Iterator[Callable[[int], io.RawIOBase]],
+        failures: list[RegistryError],
+        offset: int,
+    ) -> None:
+        """``failures`` receives what each body failed with, before the next is asked for."""
+        self._bodies = bodies
+        self._offset = offset
+        self._body: io.RawIOBase | None = None
+        self._failures = failures
+        self._opened()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._offset
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_CUR and offset == 0:
+            return self._offset
+        self._offset = self._opened().seek(offset, whence)
+        return self._offset
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        while True:
+            try:
+                size = read_into(self._opened(), buffer)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
+            except RegistryError as error:
+                self._next(error)
+                continue
+            self._offset += size
+            return size
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        super().close()
+
+    def _opened(self) -> io.RawIOBase:
+        while self._body is None:
+            opener = next(self._bodies, None)
+            if opener is None:
+                raise _told(self._failures)
+            try:
+                self._body = opener(self._offset)
+            except RegistryError as error:
+                self._next(error)
+        return self._body
+
+    def _next(self, error: RegistryError) -> None:
+        self._failures.append(error)
+        logger.debug("mirror.failed %s", printable(str(error)))
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+
+class _Judging(Layered):
+    """Reads a verified stream through and tells when its bytes are found wrong."""
+
+    same_bytes = True
+
+    def __init__(self, stream: BinaryIO, found_wrong: Callable[[], None]) -> None:
+        super().__init__(stream)
+        self._found_wrong = found_wrong
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        try:
+            size = read_into(self._below, buffer)
+        except (DigestMismatchError, SizeMismatchError):
+            self._found_wrong()
+            raise
+        self._position += size
+        return size
+
+
+def _told(failures: list[RegistryError]) -> RegistryError:
+    """Return the last failure, the registry's own, with those of the mirrors as its notes."""
+    last = failures[-1]
+    for failure in failures[:-1]:
+        last.add_note(f"before that: {failure}")
+    return last

@@ -1,0 +1,83 @@
+"""Commands that are run for a build: bounded, cancelled, and ended with all they started."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from wcbuild.context import command
+from wcbuild.context.command import CommandError, run
+from wcbuild.errors import CancelledError
+
+VARIABLES = {"PATH": os.environ["PATH"]}
+
+
+def sh(text, tmp_path, *, cancel=None, stdin=b"", variables=None):
+    words = ("sh", "-c", text)
+    return run(words, variables or VARIABLES, tmp_path, stdin, cancel or threading.Event())
+
+
+def test_returns_what_a_command_says_and_gives_it_what_it_reads(tmp_path):
+    data = os.urandom(300_000)
+    assert sh("cat; echo noise >&2", tmp_path, stdin=data) == data
+
+
+def test_a_command_sees_our_variables_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("CANARY", "seen")
+    assert b"CANARY" not in sh("env", tmp_path, variables=VARIABLES | {"OWN": "1"})
+
+
+def test_an_error_is_the_last_thing_that_was_said_of_it(tmp_path):
+    text = "echo hint: x >&2; echo 'fatal: it \033[31mbroke' >&2; echo hint: y >&2; exit 3"
+    with pytest.raises(CommandError) as caught:
+        sh(text, tmp_path)
+    assert str(caught.value) == "sh: it  [31mbroke"
+    with pytest.raises(CommandError, match="ended with status 3"):
+        sh("exit 3", tmp_path)
+
+
+def test_a_command_that_is_not_installed_is_named(tmp_path):
+    with pytest.raises(CommandError, match='there is no "no-such-thing" on this machine'):
+        run(("no-such-thing",), VARIABLES, tmp_path, b"", threading.Event())
+
+
+def test_a_command_that_says_too_much_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "MAX_OUTPUT_BYTES", 1000)
+    with pytest.raises(CommandError, match="said more than 1000 bytes"):
+        sh("yes", tmp_path)
+
+
+def is_running(pid):
+    """Say whether a process runs even some time after it was killed; a zombie runs no more."""
+    for _ in range(100):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] in "ZX":
+                    return False
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_cancelling_ends_a_command_and_all_it_started(tmp_path):
+    cancel = threading.Event()
+    threading.Timer(0.5, cancel.set).start()
+    started = time.monotonic()
+    with pytest.raises(CancelledError):
+        sh("sleep 60 & echo $! > child; echo $$ > own; wait", tmp_path, cancel=cancel)
+    assert time.monotonic() - started < 5
+    for name in ("child", "own"):
+        assert not is_running(int((tmp_path / name).read_text()))
+
+
+def test_what_a_command_leaves_behind_is_ended_too(tmp_path):
+    sh("sleep 60 >/dev/null 2>&1 & echo $! > child", tmp_path)
+    assert not is_running(int((tmp_path / "child").read_text()))
+
+
+def test_no_file_of_ours_is_open_in_a_command(tmp_path):
+    with open(tmp_path / "secret", "w"):
+        names = sh("ls -l /proc/self/fd", tmp_path)
+    assert b"secret" not in names

@@ -1,0 +1,172 @@
+"""What a build is asked for and what it gives, and how the one is read.
+
+Here, in `wcbuild.builder` and in `wcbuild.cli`, is where the host's platform and the environment are asked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
+from registry.oci.platform import Platform
+from wcbuild.access import RegistryAccess
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.errors import UsageError
+from wcbuild.export import Output
+from wcbuild.graph.ops import Network
+from wcbuild.inputs import MainContext
+from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """Everything that decides a build; the words are those of the command line."""
+
+    context: str | Path = "."
+    """The folder whose files COPY and ADD may see, or a URL, or `-`: what `stdin` holds, which is a tar or
+    a Dockerfile."""
+    file: str | Path | None = None
+    """The Dockerfile; None is `Dockerfile` in the context, `-` is what `stdin` holds."""
+    stdin: bytes | int | None = field(default=None, repr=False)
+    """Bytes, or a file descriptor to read them from."""
+    tags: tuple[str, ...] = ()
+    target: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Key to value; a key may begin with the places that `wcbuild.annotations` describes."""
+    platform: str = ""
+    """`os/architecture[/variant]`, several with commas between them; empty is this machine's, for Linux
+    images."""
+    build_contexts: Mapping[str, str] = field(default_factory=dict)
+    """Name to a folder, a URL, `oci-layout://DIR[:TAG][@DIGEST]`, `docker-image://REF`, or a stage."""
+    outputs: tuple[Output, ...] = ()
+    push: bool = False
+    pull: bool = False
+    """Ask the registry for base images even if they are here."""
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    """Names of stages whose steps are all done again."""
+    allow: tuple[str, ...] = ()
+    """What the Dockerfile may have: `network.host`, `security.insecure`, `device`."""
+    network: str = "default"
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    shm_size: int = 64 * 1024 * 1024
+    memory: int = 0
+    """Bytes a RUN may use; 0 is no limit."""
+    cpus: float = 0.0
+    pids_limit: int = 0
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
+    ssh: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """For `RUN --mount=type=ssh`, by id, which is mostly `default`: an agent's socket, or private keys."""
+    device_folders: tuple[Path, ...] = DEVICE_FOLDERS
+    """Where the devices that a RUN may name are specified, in the format of the Container Device
+    Interface."""
+    root: Path | None = None
+    """Where the store is; None is the usual place."""
+    registries: RegistryAccess = field(default_factory=RegistryAccess)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a build gave."""
+
+    image_id: Digest
+    """The config's digest; of several platforms, the index's."""
+    descriptor: Descriptor
+    """The manifest or index in the local store, or, after a push, the one in the registry."""
+    names: tuple[str, ...]
+    """Canonical references that now point to the image."""
+    seconds: float
+    warnings: tuple[LintWarning, ...] = ()
+    """What the checks found (docs/checks.md), in the order of the file."""
+
+
+def host_platform() -> Platform:
+    """Return the platform of images that run here; Linux, whatever the host."""
+    return Platform(os="linux", architecture=os.uname().machine).normalized()
+
+
+def read_platforms(text: str) -> tuple[Platform, ...]:
+    """Return the platforms that `--platform` names, at least one."""
+    if not text:
+        return (host_platform(),)
+    return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
+
+
+def make_options(request: BuildRequest, platform: Platform, main: MainContext) -> Options:
+    """Return what a request says of its Dockerfile, for one platform.
+
+    Raises:
+        UsageError: an entitlement that there is not.
+    """
+    return Options(
+        platform=platform,
+        build_platform=host_platform(),
+        platform_given=bool(request.platform),
+        show_platform="," in request.platform,
+        target=request.target,
+        build_args=_build_args(request.build_args, main),
+        labels=request.labels,
+        owned_context=main.owned,
+        network=Network(request.network),
+        allow=_entitlements(request),
+        hosts=request.add_hosts,
+        ulimits=request.ulimits,
+        shm_size=request.shm_size,
+        no_cache=request.no_cache,
+        no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
+    )
+
+
+def is_set(build_args: Mapping[str, str], name: str) -> bool:
+    """Say whether a build argument that is a switch is on."""
+    return build_args.get(name, "").lower() in ("1", "true")
+
+
+def read_epoch(text: str, context: int | None) -> int | None:
+    """Read SOURCE_DATE_EPOCH (seconds since 1970); ``context`` is how new the build context is.
+
+    Raises:
+        UsageError: it is neither a number nor `context`.
+    """
+    if text == MAIN_CONTEXT:
+        return context
+    if text and not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
+    return int(text) if text else None
+
+
+def _build_args(given: Mapping[str, str], main: MainContext) -> dict[str, str]:
+    """Return the build arguments; an epoch that is the context's becomes a number."""
+    args = dict(given)
+    if args.get("SOURCE_DATE_EPOCH") == MAIN_CONTEXT:
+        del args["SOURCE_DATE_EPOCH"]
+        if main.moment is not None:
+            args["SOURCE_DATE_EPOCH"] = str(main.moment)
+    return args
+
+
+def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:
+    """Return what is allowed; whoever gives every RUN the host's network allows it to one."""
+    found = {_entitlement(text) for text in request.allow}
+    if request.network == Network.HOST:
+        found.add(Entitlement.NETWORK_HOST)
+    return frozenset(found)
+
+
+def _entitlement(text: str) -> Entitlement:
+    try:
+        return Entitlement(text.partition("=")[0])
+    except ValueError:
+        near = did_you_mean(text, tuple(Entitlement))
+        hint = near or f"there are {', '.join(Entitlement)}"
+        raise UsageError(f'--allow "{text}": unknown entitlement ({hint})') from None
