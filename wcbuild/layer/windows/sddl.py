@@ -99,6 +99,7 @@ _HEADER = struct.Struct("<BxHIIII")
 _ACL = struct.Struct("<BxHHxx")
 _ACE = struct.Struct("<BBHI")
 _ACL_REVISION = 2
+_MAX_LIST_BYTES = 0xFFFF
 _MAX_SUB_AUTHORITIES = 15
 
 _SID = re.compile(r"S-1-(\d{1,15}|0x[0-9A-Fa-f]{1,12})((?:-\d{1,10})+)", re.ASCII | re.IGNORECASE)
@@ -275,6 +276,7 @@ def encode(descriptor: Descriptor) -> bytes:
 
     Raises:
         ValueError: a SID that is none.
+        SecurityDescriptorError: a list of more than 64 KiB.
     """
     control = _SELF_RELATIVE
     data = b""
@@ -304,7 +306,12 @@ def _encode_list(access: AccessList) -> bytes:
     for entry in access.entries:
         sid = encode_sid(entry.sid)
         body += _ACE.pack(entry.kind, entry.flags, _ACE.size + len(sid), entry.rights) + sid
-    return _ACL.pack(_ACL_REVISION, _ACL.size + len(body), len(access.entries)) + body
+    size = _ACL.size + len(body)
+    if size > _MAX_LIST_BYTES:
+        raise SecurityDescriptorError(
+            f"a list of {len(access.entries)} entries", f"is longer than {_MAX_LIST_BYTES} bytes"
+        )
+    return _ACL.pack(_ACL_REVISION, size, len(access.entries)) + body
 
 
 def encode_sid(text: str) -> bytes:

@@ -125,6 +125,11 @@ def test_a_changed_byte_is_read_or_refused(place, value):
     assert decode(encode(again)) == again
 
 
+def test_refuses_a_list_that_no_descriptor_can_hold():
+    with pytest.raises(SecurityDescriptorError, match="longer than 65535 bytes"):
+        encode(parse("D:" + "(A;;;;;BA)" * 6000))
+
+
 def test_refuses_entries_it_does_not_know():
     data = bytearray(base64.b64decode(FILE))
     place = data.index(struct.pack("<BBH", 0, 0, 0x18))
