@@ -8,15 +8,16 @@ import io
 import json
 import sys
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from dissect.regf import RegistryHive
 
 from registry.layout import OciLayout
+from registry.oci import mediatypes
 from registry.oci.config import ImageConfig
-from registry.oci.manifest import Index, parse
+from registry.oci.manifest import Index, Manifest, parse, parse_manifest
 from registry.store import read_all
 from wcbuild.layer.windows.accounts import owned_by
 
@@ -373,6 +374,37 @@ def test_a_copy_reads_its_base_once_and_unpacks_nothing(wcbuild, simulator, remo
     base_tar = config["RootFS"]["Layers"][0].removeprefix("sha256:")
     assert not (wcbuild.root / "blobs/sha256" / base_tar).exists()
     assert not [*(wcbuild.root / "snapshots").glob("*/*/*")]
+
+
+def test_a_base_that_may_not_be_distributed_is_fetched_and_not_pushed(
+    wcbuild, simulator, servercore, tmp_path
+):
+    store = OciLayout(servercore)
+    descriptor = store.resolve("latest")
+    entry = parse(read_all(store, descriptor), descriptor.media_type).manifests[0]
+    manifest = parse(read_all(store, entry), entry.media_type)
+    (layer,) = manifest.layers
+    foreign = replace(
+        layer,
+        media_type=mediatypes.DOCKER_FOREIGN_LAYER_GZIP,
+        urls=("https://downloads.invalid/layer",),
+    )
+    base = Manifest.build(config=manifest.config, layers=[foreign])
+    for blob in (manifest.config, layer):
+        simulator.add_blob("windows/old", store.open(blob).read())
+    simulator.add_manifest("windows/old", base.raw, base.media_type, tag="1")
+    folder = write_context(
+        tmp_path / "context",
+        f"FROM {simulator.host}/windows/old:1\nCOPY a C:/windows/\n",
+        {"a": b"1"},
+    )
+    wcbuild("build", *WINDOWS, "-t", f"{simulator.host}/team/app:1", "--push", folder)
+    assert gets(simulator, layer.digest) == 1
+    team = simulator.repositories["team/app"]
+    assert layer.digest not in team.blobs
+    (pushed,) = (parse_manifest(raw) for _, raw in team.manifests.values())
+    assert pushed.layers[0] == foreign
+    assert pushed.layers[1].media_type == mediatypes.OCI_LAYER_GZIP
 
 
 # -- with peers
