@@ -29,7 +29,9 @@ from registry.layout import (
     MARKER,
     MARKER_NAME,
     check_marker,
+    entry_name,
     find_entry,
+    find_referrers,
     with_entry,
 )
 from registry.oci import mediatypes
@@ -46,6 +48,7 @@ from registry.oci.manifest import (
     parse_manifest,
 )
 from registry.reference import Reference
+from registry.referrers import listed
 from registry.store import describe, verifying
 from registry.tarheaders import END, Member, header_for, padding, read_members
 
@@ -97,6 +100,19 @@ class Archive:
         return verifying(
             self._read(self._layers.get(digest) or self._find_blob(digest)), descriptor
         )
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        return find_referrers(self, self.index, subject, artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        return (name for entry in self.index.manifests if (name := entry_name(entry)))
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        if digest in self._documents:
+            size = len(self._documents[digest])
+        else:
+            size = (self._layers.get(digest) or self._find_blob(digest)).size
+        return Descriptor(media_type=mediatypes.OCTETS, digest=digest, size=size)
 
     def close(self) -> None:
         """Close the file below."""
@@ -219,6 +235,9 @@ class Archive:
 class ArchiveTarget:
     """A target that writes one tar to ``stream``; ``docker`` adds what `docker load` looks for.
 
+    Manifests with a subject are listed when they are put, except in docker's format, which has no
+    place for them.
+
     Several threads may write; the blobs follow one another. As a context manager it finishes the
     tar unless an exception passes. What has no known size is first kept in an unnamed file in
     ``spool``. The same blobs in the same order give the same bytes.
@@ -251,10 +270,14 @@ class ArchiveTarget:
         return descriptor.digest in self._written
 
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
-        if mediatypes.is_manifest(expected.media_type):
+        if mediatypes.is_document(expected.media_type):
             raw = verifying(stream, expected).read(MAX_MANIFEST_BYTES)
-            self._manifests[expected.digest] = raw
             stream = io.BytesIO(raw)
+            document = parse(raw, expected.media_type)
+            if isinstance(document, Manifest):
+                self._manifests[expected.digest] = raw
+            if document.subject is not None and not self._docker:
+                self._entries = with_entry(self._entries, listed(document), "")
         with self._lock:
             if expected.digest in self._written:
                 return

@@ -29,6 +29,7 @@ from registry.failpoints import reach
 from registry.files import create_temporary, fsync_directory, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
+from registry.oci.mediatypes import OCTETS
 from registry.store import verifies, verifying
 from registry.streams import read_into
 
@@ -77,6 +78,18 @@ class BlobDirectory:
         except OSError:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == descriptor.size
+
+    def find(self, digest: Digest) -> Descriptor:
+        """Describe a blob of which only the digest is known.
+
+        Raises:
+            NotFoundError
+        """
+        try:
+            size = os.stat(self.path(digest)).st_size
+        except OSError as error:
+            raise NotFoundError(f"blob {digest}", str(self._path)) from error
+        return Descriptor(media_type=OCTETS, digest=digest, size=size)
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob is or would be."""

@@ -121,8 +121,7 @@ def copy(
     Raises:
         InvalidDocumentError, TooLargeError, and whatever ``source`` and ``target`` raise.
     """
-    documents: dict[Digest, Manifest | Index] = {}
-    _read_tree(source, root, documents, MAX_DEPTH)
+    documents = read_tree(source, root)
     blobs: dict[Digest, _Blob] = {}
     for document in documents.values():
         for blob in _blobs(document, compress=recompress is not None, foreign=foreign):
@@ -132,7 +131,8 @@ def copy(
     for digest, document in documents.items():
         new = _rewrite(document, renamed)
         renamed[digest] = new.descriptor
-        if not target.has(new.descriptor):
+        # A referrer may be there and still not be listed, if an earlier copy was cut off.
+        if new.subject is not None or not target.has(new.descriptor):
             try:
                 target.put(io.BytesIO(new.raw), new.descriptor)
             except ProtocolError as error:
@@ -149,6 +149,17 @@ def copy(
     for tag in tags:
         target.tag(root, tag)
     return root
+
+
+def read_tree(source: BlobSource, root: Descriptor) -> dict[Digest, Manifest | Index]:
+    """Return ``root`` and all manifests below it, children first.
+
+    Raises:
+        InvalidDocumentError, TooLargeError, and whatever ``source`` raises.
+    """
+    documents: dict[Digest, Manifest | Index] = {}
+    _read_tree(source, root, documents, MAX_DEPTH)
+    return documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,21 +181,17 @@ def _read_tree(
             what = f"index {descriptor.digest}"
             raise InvalidDocumentError(what, f"is nested more than {MAX_DEPTH} levels deep")
         for entry in document.manifests:
-            if _is_document(entry):
+            if mediatypes.is_document(entry.media_type):
                 _read_tree(source, entry, found, depth - 1)
     found[descriptor.digest] = document
     if len(found) > MAX_DOCUMENTS:
         raise TooLargeError(f"number of manifests of {descriptor.digest}", MAX_DOCUMENTS)
 
 
-def _is_document(entry: Descriptor) -> bool:
-    return mediatypes.is_manifest(entry.media_type) or mediatypes.is_index(entry.media_type)
-
-
 def _blobs(document: Manifest | Index, *, compress: bool, foreign: bool) -> Iterator[_Blob]:
     if isinstance(document, Index):
         for entry in document.manifests:
-            if not _is_document(entry):
+            if not mediatypes.is_document(entry.media_type):
                 yield _Blob(descriptor=entry)
         return
     yield _Blob(descriptor=document.config)

@@ -91,9 +91,10 @@ def read_limited(path: Path, limit: int, what: str) -> bytes:
     """
     # O_NONBLOCK: opening a fifo that nobody writes to must not stop us for ever.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StoreError(str(path), "is not a regular file")
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise StoreError(str(path), "is not a regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise TooLargeError(what, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -13,7 +14,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, parse
 from registry.oci.platform import Platform
-from registry.store import BlobSource, check_bytes, read_all, verifying_digest
+from registry.store import BlobSink, BlobSource, check_bytes, read_all, verifying_digest
 
 MAX_DEPTH = 4
 """Indexes inside indexes; real ones have one level, and a deeper pile is an attack."""
@@ -82,6 +83,35 @@ def read_document(source: BlobSource, descriptor: Descriptor) -> Manifest | Inde
     """
     what = f"manifest {descriptor.digest}"
     return parse(_read_small(source, descriptor, what), descriptor.media_type, what)
+
+
+def put_document(sink: BlobSink, document: Manifest | Index) -> Descriptor:
+    """Store a manifest or an index whose children are there, and describe it.
+
+    Raises:
+        Whatever ``sink`` raises.
+    """
+    descriptor = document.descriptor
+    sink.put(io.BytesIO(document.raw), descriptor)
+    return descriptor
+
+
+def put_whole(sink: BlobSink, document: Manifest | Index) -> Descriptor:
+    """Store a manifest or an index as `put_document` does, if all that it names is there.
+
+    Raises:
+        NotFoundError: something is not; nothing was stored. And whatever ``sink`` raises.
+    """
+    if isinstance(document, Index):
+        named = document.manifests
+    else:
+        foreign = mediatypes.is_foreign
+        named = (document.config, *(x for x in document.layers if not foreign(x.media_type)))
+    for each in named:
+        if not sink.has(each):
+            kind = "manifest" if mediatypes.is_document(each.media_type) else "blob"
+            raise NotFoundError(f"{kind} {each.digest}, which the manifest names", "the target")
+    return put_document(sink, document)
 
 
 def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | None) -> Image:

@@ -6,7 +6,7 @@ Spec: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,10 +19,13 @@ from registry.errors import (
     NotFoundError,
 )
 from registry.files import atomic_write, locked_directory, read_limited, store_errors
+from registry.image import read_document
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, encode, load_object, parse, parse_index
 from registry.reference import Reference
+from registry.referrers import fallback_tag, found_in, of_type, subject_of
+from registry.store import BlobSource
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
@@ -54,6 +57,10 @@ class OciLayout:
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         self._prepare()
         self._blobs.put(stream, expected)
+        # Nothing else leads to a referrer, so it is listed for its own sake.
+        found = subject_of(self, expected)
+        if found is not None:
+            self._change(lambda entries: with_entry(entries, found[1], ""))
 
     def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
         self._prepare()
@@ -93,13 +100,65 @@ class OciLayout:
     def tag(self, descriptor: Descriptor, tag: str) -> None:
         """List ``descriptor`` as ``tag``, as `with_entry` does."""
         self._prepare()
+        self._change(lambda entries: with_entry(entries, descriptor, tag))
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject`` and is in the layout's list.
+
+        Raises:
+            InvalidDocumentError, TooLargeError, StoreError
+        """
+        try:
+            index = self.index()
+        except NotFoundError:
+            return iter(())
+        return find_referrers(self, index, subject, artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        return (name for entry in self.index().manifests if (name := entry_name(entry)))
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        return self._blobs.find(digest)
+
+    def untag(self, tag: str) -> None:
+        """Take a name off the list; what it named stays in the folder.
+
+        Raises:
+            NotFoundError, InvalidDocumentError, TooLargeError, StoreError
+        """
+        self._unlist(lambda entry: tag in _names(entry), f'image "{tag}"')
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a blob, or a manifest with all its names. Blobs that it alone needed stay.
+
+        Raises:
+            NotFoundError, InvalidDocumentError, TooLargeError, StoreError
+        """
+        if not self.has(descriptor):
+            raise NotFoundError(f"blob {descriptor.digest}", str(self._path))
+        with contextlib.suppress(NotFoundError):
+            self._unlist(lambda entry: entry.digest == descriptor.digest, descriptor.digest)
+        self._blobs.remove(descriptor.digest)
+
+    def _unlist(self, is_meant: Callable[[Descriptor], bool], what: str) -> None:
+        def change(entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+            kept = tuple(entry for entry in entries if not is_meant(entry))
+            if len(kept) == len(entries):
+                raise NotFoundError(what, str(self._path))
+            return kept
+
+        self.index()  # raises for what is no layout, and is not made one
+        self._change(change)
+
+    def _change(self, change: Callable[[tuple[Descriptor, ...]], tuple[Descriptor, ...]]) -> None:
+        """Replace the layout's list by what ``change`` makes of it; fields we do not know stay."""
         with store_errors(self._path), locked_directory(self._path):
             try:
                 data = load_object(self._read(INDEX_NAME), str(self._path / INDEX_NAME))
             except FileNotFoundError:
                 data = load_object(Index.build(manifests=()).raw, INDEX_NAME)
             entries = parse_index(encode(data), what=str(self._path / INDEX_NAME)).manifests
-            data["manifests"] = [entry.to_json() for entry in with_entry(entries, descriptor, tag)]
+            data["manifests"] = [entry.to_json() for entry in change(entries)]
             atomic_write(self._path / INDEX_NAME, encode(data), mode=0o644, durable=self._durable)
 
     def _read(self, name: str) -> bytes:
@@ -123,6 +182,23 @@ def check_marker(raw: bytes, where: str) -> None:
 def entry_name(entry: Descriptor) -> str:
     """Return the fullest name of an entry; empty if it has none."""
     return entry.annotations.get(IMAGE_NAME) or entry.annotations.get(REF_NAME, "")
+
+
+def find_referrers(
+    source: BlobSource, index: Index, subject: Digest, artifact_type: str
+) -> Iterator[Descriptor]:
+    """Yield what refers to ``subject`` and is in a layout's list, or that of its fallback tag."""
+    entries = list(index.manifests)
+    for entry in index.manifests:
+        # Some tools keep here what they would write to a registry without referrers.
+        if entry.annotations.get(REF_NAME) == fallback_tag(subject):
+            document = read_document(source, entry)
+            entries += document.manifests if isinstance(document, Index) else ()
+    return of_type(found_in(source, entries, subject), artifact_type)
+
+
+def _names(entry: Descriptor) -> tuple[str | None, str | None]:
+    return entry.annotations.get(REF_NAME), entry.annotations.get(IMAGE_NAME)
 
 
 def with_entry(
@@ -165,17 +241,21 @@ def find_entry(index: Index, name: str, where: str) -> Descriptor:
         NotFoundError: there is none; the message lists the names. InvalidDocumentError: several.
     """
     entries = {entry.digest: entry for entry in index.manifests}
-    if not name and len(entries) == 1:
-        return next(iter(entries.values()))
+    # What says its artifact type and has no name is there for the sake of its subject.
+    alone = {
+        entry.digest: entry
+        for entry in index.manifests
+        if entry_name(entry) or not entry.artifact_type
+    }
+    if not name and len(alone) == 1:
+        return next(iter(alone.values()))
     wanted = {name or "latest"}
     with contextlib.suppress(InvalidReferenceError):
         wanted.add(str(Reference.parse(name).with_default_tag()))
     found = {
         entry.digest: entry
         for entry in index.manifests
-        if not wanted.isdisjoint(
-            (entry.digest, entry.annotations.get(REF_NAME), entry.annotations.get(IMAGE_NAME))
-        )
+        if not wanted.isdisjoint((entry.digest, *_names(entry)))
     }
     if len(found) == 1:
         return next(iter(found.values()))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from registry.errors import InvalidDigestError, NotFoundError
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import parse
+from registry.oci.mediatypes import OCTETS, is_document
+from registry.referrers import found_in, of_type
 from registry.store import verifying
 
 
@@ -18,6 +21,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
         self._tags: dict[str, Descriptor] = {}
+        self._manifests: dict[Digest, Descriptor] = {}
 
     def has(self, descriptor: Descriptor) -> bool:
         return descriptor.digest in self._blobs
@@ -28,6 +32,8 @@ class MemoryStore:
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         if not self.has(expected):
             self._blobs[expected.digest] = verifying(stream, expected).read()
+        if is_document(expected.media_type):
+            self._manifests[expected.digest] = expected
 
     def put_new(self, stream: BinaryIO, media_type: str) -> Descriptor:
         raw = stream.read()
@@ -45,6 +51,15 @@ class MemoryStore:
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
         self._tags[tag] = descriptor
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        return of_type(found_in(self, list(self._manifests.values()), subject), artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        return iter(list(self._tags))
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        return Descriptor(media_type=OCTETS, digest=digest, size=len(self._get(digest)))
 
     def _get(self, digest: Digest) -> bytes:
         try:

@@ -1,12 +1,13 @@
 """What a store can do, in one-method protocols, and the reader that verifies what it hands out.
 
-Powers that only some backends have (mount, delete, referrers) are extra protocols beside their users.
+Powers that only some backends have (mount, referrers) are extra protocols that callers probe for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from registry.errors import DigestMismatchError, SizeMismatchError
@@ -118,6 +119,62 @@ class Sequential(Protocol):
     sequential: bool
 
 
+@runtime_checkable
+class Referrers(Protocol):
+    """A store that knows which manifests name another as their `subject`.
+
+    It lists a manifest from the moment it is put, whether or not it holds the subject.
+    """
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield the descriptors, with type and annotations, of what refers to ``subject``.
+
+        An empty ``artifact_type`` is any. A subject that nobody knows has no referrers.
+        """
+        ...
+
+
+class TagLister(Protocol):
+    """A store that can say which names it has."""
+
+    def tags(self) -> Iterator[str]:
+        """Yield the names that `resolve` knows, in no particular order."""
+        ...
+
+
+@runtime_checkable
+class Deleter(Protocol):
+    """A store whose content can be deleted piece by piece."""
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a blob, or a manifest with all its tags and its place among referrers.
+
+        Raises:
+            NotFoundError
+        """
+        ...
+
+    def untag(self, tag: str) -> None:
+        """Remove a tag and leave its manifest.
+
+        Raises:
+            NotFoundError
+        """
+        ...
+
+
+class BlobFinder(Protocol):
+    """A store that can say how long a blob is of which only the digest is known."""
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        """Return a descriptor of media type `application/octet-stream`.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+        """
+        ...
+
+
 class BlobStore(BlobSource, BlobSink, Protocol):
     """Both directions."""
 
@@ -128,6 +185,14 @@ class Source(BlobSource, TagReader, Protocol):
 
 class Target(BlobSink, TagWriter, Protocol):
     """Where `copy` can write to."""
+
+
+class Readable(Source, Referrers, TagLister, BlobFinder, Protocol):
+    """A place that images are read from and looked at."""
+
+
+class Repository(Readable, Target, Protocol):
+    """A place that images are also written to."""
 
 
 class VerifyingReader(Layered):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from registry.remote.client import Client
     from registry.remote.transport import Transport
+    from registry.sign import Policy
+
+_MACHINE_POLICY = Path("/etc/containers/policy.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class RegistryAccess:
     """Hosts that may speak plain HTTP or show any certificate."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that say where credentials and proxies are (`DOCKER_CONFIG`, `HOME`, ...)."""
+    signature_policy: Path | None = None
+    """A containers-policy.json(5) that images have to meet; None is the user's or the machine's, if any."""
 
 
 def open_client(access: RegistryAccess) -> Client:
@@ -48,3 +54,27 @@ def open_transport(access: RegistryAccess) -> Transport:
 
     insecure = frozenset(access.insecure)
     return Transport(Settings(insecure=insecure, environment=access.environment, plain=True))
+
+
+def open_policy(access: RegistryAccess) -> Policy | None:
+    """Return the policy that images from elsewhere have to meet; None if there is none.
+
+    The first of: what ``access`` names, the user's own (`~/.config/containers/policy.json`), the machine's
+    (`/etc/containers/policy.json`). Those are what podman, buildah and skopeo obey, too.
+
+    Raises:
+        InvalidDocumentError, TooLargeError, StoreError, OSError: it cannot be read; nothing is allowed.
+    """
+    path = access.signature_policy or _usual_policy(access.environment)
+    if path is None:
+        return None
+    from registry.sign.policy import Policy  # noqa: PLC0415 - most machines have no policy
+
+    return Policy.load(path)
+
+
+def _usual_policy(environment: Mapping[str, str]) -> Path | None:
+    home = environment.get("HOME")
+    config = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+    own = [Path(config) / "containers" / "policy.json"] if config else []
+    return next((path for path in (*own, _MACHINE_POLICY) if path.exists()), None)

@@ -23,6 +23,7 @@ from wcbuild.store import LocalStore
 
 if TYPE_CHECKING:
     from registry.remote.client import Client
+    from registry.sign import Policy
 
 _OCI_LAYOUT = "oci-layout://"
 _DOCKER_IMAGE = "docker-image://"
@@ -50,14 +51,19 @@ class Bases:
         store: LocalStore,
         named: Mapping[str, str],
         client: Callable[[], Client],
+        policy: Callable[[], Policy | None],
         fetch: Fetch,
         pull: bool,
     ) -> None:
-        """``named`` are named contexts as given on the command line; ``pull`` asks the registry first."""
+        """``named`` are named contexts as given on the command line; ``pull`` asks the registry first.
+
+        ``policy`` decides which images may be used; nothing is stored of others.
+        """
         self._store = store
         self._named = {_context_name(name): value for name, value in named.items()}
         self._contexts = {name: _named_context(name, text) for name, text in self._named.items()}
         self._client = client
+        self._policy = policy
         self._fetch = fetch
         self._pull = pull
         self._bases: dict[str, _Base] = {}
@@ -132,21 +138,29 @@ class Bases:
     def _find(self, name: str, platform: Platform) -> _Base:
         known = self._known_name(name, platform)
         value = None if known is None else self._named[known]
+        policy = self._policy()
         if value is not None and value.startswith(_OCI_LAYOUT):
-            layout, descriptor = _in_layout(value.removeprefix(_OCI_LAYOUT))
-            return _Base(image=read_image(layout, descriptor, platform), source=layout)
+            layout, descriptor, path, tag = _in_layout(value.removeprefix(_OCI_LAYOUT))
+            image = read_image(layout, descriptor, platform)
+            if policy is not None:
+                policy.check_layout(path, tag, (descriptor, image.descriptor), lambda: layout)
+            return _Base(image=image, source=layout)
         if value is not None and value.startswith(_DOCKER_IMAGE):
             name = value.removeprefix(_DOCKER_IMAGE)
-        if not self._pull:
+        reference = Reference.parse(name).with_default_tag()
+        # What has to be signed is looked up where its signatures are.
+        signed = policy is not None and policy.needs_signatures(reference)
+        if not self._pull and not signed:
             with contextlib.suppress(NotFoundError):
                 image = read_image(self._store, self._store.find(name).descriptor, platform)
                 # One name keeps one platform's image; for another the registry is asked.
                 if platform.accepts(image.config.platform):
                     return _Base(image=image, source=self._store)
-        reference = Reference.parse(name).with_default_tag()
         repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         image = read_image(repository, descriptor, platform)
+        if policy is not None:
+            policy.check(reference, (descriptor, image.descriptor), lambda: repository)
         return _Base(image=image, source=repository, reference=reference)
 
 
@@ -187,8 +201,8 @@ def image_layers(image: Image) -> tuple[BuiltLayer, ...]:
     )
 
 
-def _in_layout(text: str) -> tuple[Source, Descriptor]:
-    """Find `DIR[:TAG][@DIGEST]` in an OCI image layout."""
+def _in_layout(text: str) -> tuple[Source, Descriptor, Path, str]:
+    """Find `DIR[:TAG][@DIGEST]` in an OCI image layout; return its folder and the tag, too."""
     from registry.layout import OciLayout  # noqa: PLC0415 - most builds have none
 
     rest, at, digest = text.partition("@")
@@ -196,4 +210,4 @@ def _in_layout(text: str) -> tuple[Source, Descriptor]:
     if not colon or "/" in tag:
         folder, tag = rest, ""
     layout = OciLayout(Path(folder))
-    return layout, layout.resolve(str(Digest(digest)) if at else tag)
+    return layout, layout.resolve(str(Digest(digest)) if at else tag), Path(folder), tag

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.access import open_client
+from wcbuild.access import open_client, open_policy
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
@@ -180,6 +180,7 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self.warnings: tuple[LintWarning, ...] = ()
+        policy = cache(partial(open_policy, request.registries))
         self._fetcher = Fetcher(
             store,
             request.registries,
@@ -189,12 +190,18 @@ class _Build:
             cancel=self._cancel,
         )
         self._exporter = Exporter(
-            store, emit, partial(open_client, request.registries), self._cancel
+            store,
+            emit,
+            partial(open_client, request.registries),
+            policy,
+            cancel=self._cancel,
+            sign_key=request.sign_key,
         )
         self._bases = Bases(
             store=store,
             named=request.build_contexts,
             client=partial(open_client, request.registries),
+            policy=policy,
             fetch=self._exporter.fetch,
             pull=request.pull,
         )

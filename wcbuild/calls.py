@@ -9,12 +9,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from registry.oci.descriptor import Descriptor
 from registry.store import Source
-from wcbuild.access import open_client
+from wcbuild.access import open_client, open_policy
 from wcbuild.bases import Bases
 from wcbuild.dockerfile import lint
 from wcbuild.dockerfile import outline as outlines
@@ -90,6 +90,7 @@ def _opened(request: BuildRequest) -> Iterator[tuple[MainContext, Options, Bases
             store=store,
             named=request.build_contexts,
             client=partial(open_client, request.registries),
+            policy=cache(partial(open_policy, request.registries)),
             fetch=_no_layers,
             pull=request.pull,
         )

@@ -14,16 +14,17 @@ from registry.files import create_temporary, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from registry.store import Source, Target
+from registry.store import Repository, Source, Target
 from wcbuild.errors import CancelledError, UsageError
 from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change, Meta
-from wcbuild.solve.events import Emit, Transfer
+from wcbuild.solve.events import Emit, Notice, Transfer
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
     from registry.copy import BlobProgress
     from registry.remote.client import Client
+    from registry.sign import Policy, SigningKey
 
 KINDS = ("image", "registry", "oci", "docker", "local", "tar")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
@@ -101,13 +102,21 @@ class Exporter:
         store: LocalStore,
         emit: Emit,
         client: Callable[[], Client],
+        policy: Callable[[], Policy | None],
+        *,
         cancel: Event | None = None,
+        sign_key: SigningKey | None = None,
     ) -> None:
-        """Setting ``cancel`` ends what is being moved with a CancelledError."""
+        """Setting ``cancel`` ends what is being moved with a CancelledError.
+
+        ``policy`` decides what may be pulled, and ``sign_key`` signs what is pushed.
+        """
         self._store = store
         self._emit = emit
         self._client = client
+        self._policy = policy
         self._cancel = cancel
+        self._sign_key = sign_key
 
     def check(
         self,
@@ -124,8 +133,11 @@ class Exporter:
         Raises:
             UsageError
         """
-        if (push or any(output.kind == "registry" for output in outputs)) and not references:
+        pushes = push or any(output.kind == "registry" for output in outputs)
+        if pushes and not references:
             raise UsageError("--push needs a name: give one with -t")
+        if self._sign_key is not None and not pushes:
+            raise UsageError("--sign-key signs what is pushed: add --push")
         for output in outputs:
             if index and output.kind == "docker":
                 raise UsageError(
@@ -142,12 +154,22 @@ class Exporter:
         from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
 
         # Foreign layers too: without them there would be no image to stand on.
-        copy(source, self._store, descriptor, emit=self._progress("pull"), foreign=True)
+        copy(source, self._store, descriptor, emit=self.progress("pull"), foreign=True)
 
     def pull(self, reference: Reference) -> Descriptor:
-        """Bring a registry's image into the local store and give it its name there."""
+        """Bring a registry's image into the local store and give it its name there.
+
+        Raises:
+            PolicyError: the policy does not allow it; nothing was stored.
+            And whatever the registry raises.
+        """
+        policy = self._policy()
+        if policy is not None:
+            policy.needs_signatures(reference)  # what is refused anyway is not asked for
         repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
+        if policy is not None:
+            policy.check(reference, (descriptor,), lambda: repository)
         self.fetch(repository, descriptor)
         self._store.name_image(descriptor, reference)
         return descriptor
@@ -155,19 +177,33 @@ class Exporter:
     def push(
         self, descriptor: Descriptor, references: tuple[Reference, ...], output: Output
     ) -> Descriptor:
-        """Push under each name; return the descriptor of what the registry has now."""
+        """Push, and sign if there is a key, under each name; return what the registry has now."""
         client = self._client()
         pushed = descriptor
         for reference in references:
+            repository = client.repository(reference)
             pushed = self.copy(
                 self._store,
                 descriptor,
-                client.repository(reference),
+                repository,
                 tags=(reference.tag,),
                 compression=output.compression,
                 level=output.level,
             )
+            if self._sign_key is not None:
+                self._sign(repository, pushed, reference, self._sign_key)
         return pushed
+
+    def _sign(
+        self, repository: Repository, pushed: Descriptor, reference: Reference, key: SigningKey
+    ) -> None:
+        """Sign an image, and with an index all in it: some verifiers look only at what they use."""
+        from registry.sign import sign, with_children  # noqa: PLC0415 - most pushes are not signed
+
+        for image in with_children(repository, pushed):
+            sign(repository, image, reference, key)
+            text = f"signed {reference.name}@{image.digest}"
+            self._emit(Notice(level="info", text=text))
 
     def write(
         self,
@@ -238,24 +274,36 @@ class Exporter:
         compression: str = "gzip",
         level: int | None = None,
         verb: str = "push",
+        platforms: tuple[Platform, ...] = (),
+        referrers: bool = False,
+        signatures: bool = False,
     ) -> Descriptor:
-        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way."""
-        from registry.copy import Recompress, copy  # noqa: PLC0415 - as in `fetch`
+        """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way.
+
+        ``platforms``, ``referrers`` and ``signatures`` are those of `registry.transfer`.
+        """
+        from registry.copy import Recompress  # noqa: PLC0415 - as in `fetch`
+        from registry.transfer import transfer  # noqa: PLC0415
 
         recompress = None
         if compression != "uncompressed":
             memo = self._store.compressed
             recompress = Recompress(codec=compression, level=level, memo=memo)
-        return copy(
+        return transfer(
             source,
             target,
             descriptor,
             tags=tags,
-            emit=self._progress(verb),
+            platforms=platforms,
+            referrers=referrers,
+            signatures=signatures,
+            emit=self.progress(verb),
             recompress=recompress,
         )
 
-    def _progress(self, verb: str) -> Callable[[BlobProgress], None]:
+    def progress(self, verb: str) -> Callable[[BlobProgress], None]:
+        """Return what `registry.copy` is given to tell how it goes; ``verb`` names what it does."""
+
         def emit(progress: BlobProgress) -> None:
             if self._cancel is not None and self._cancel.is_set():
                 raise CancelledError

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -22,6 +23,9 @@ from wcbuild.export import Output
 from wcbuild.graph.ops import Network
 from wcbuild.inputs import MainContext
 from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
+
+if TYPE_CHECKING:
+    from registry.sign import SigningKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,8 @@ class BuildRequest:
     device_folders: tuple[Path, ...] = DEVICE_FOLDERS
     """Where the devices that a RUN may name are specified, in the format of the Container Device
     Interface."""
+    sign_key: SigningKey | None = field(default=None, repr=False)
+    """Signs what is pushed."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)

@@ -9,6 +9,7 @@ Layout, below a directory of mode 0700 (docs/formats.md has the details):
     indexes/…        a layer's headers, sorted, by diff_id
     cache/…          build results by key
     contexts/…       what is known of the files of build contexts
+    referrers/…      by the digest they refer to: descriptors of signatures and the like
     snapshots/…      unpacked trees (`wcbuild.snapshot`)
     mounts/…         caches of `RUN --mount=type=cache` (`wcbuild.solve.cachemounts`)
     ingest/          blobs on their way in, and for a week the beginnings of those that broke off
@@ -34,6 +35,7 @@ from registry.errors import (
     InvalidReferenceError,
     NotFoundError,
     RegistryError,
+    TooLargeError,
 )
 from registry.files import FileLock, atomic_write, create_temporary, store_errors
 from registry.oci import chain, manifest, mediatypes
@@ -42,6 +44,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId, Digest, sha256
 from registry.oci.manifest import Index, Manifest
 from registry.reference import Reference
+from registry.referrers import of_type, subject_of
 from registry.store import BlobSource, read_all
 from wcbuild.errors import StoreInUseError
 
@@ -59,7 +62,7 @@ class ImageRecord:
     descriptor: Descriptor
     """Of a manifest or an index."""
     image_id: Digest
-    """The config's digest; for an index the index's own."""
+    """The config's digest; for an index or artifact its own."""
 
 
 class LocalStore:
@@ -76,6 +79,7 @@ class LocalStore:
         self.compressed = CompressedMemo(root / "compressed")
         self._images = root / "images"
         self._repositories: Callable[[Reference], BlobSource] | None = None
+        self._referrers = root / "referrers"
         self._lock = FileLock(root / "store.lock")
 
     # -- registry.store protocols
@@ -94,8 +98,34 @@ class LocalStore:
         return self.blobs.holds(descriptor)
 
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
-        """Store a blob."""
+        """Store a blob; a manifest with a subject stays for as long as its subject does."""
         self.blobs.put(stream, expected)
+        found = subject_of(self, expected)
+        if found is not None:
+            subject, entry = found
+            folder = self._referrers / subject.hex
+            with store_errors(folder):
+                self.blobs.make_durable(self._closure(entry))
+                folder.mkdir(parents=True, exist_ok=True)
+                atomic_write(folder / entry.digest.hex, json.dumps(entry.to_json()).encode())
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``.
+
+        Raises:
+            InvalidDocumentError: the store is damaged.
+        """
+        folder = self._referrers / subject.hex
+        try:
+            paths = sorted(folder.iterdir())
+        except FileNotFoundError:
+            return iter(())
+        entries = [
+            Descriptor.from_json(manifest.load_object(path.read_bytes(), str(path)), str(path))
+            for path in paths
+            if path.name[0] != "."
+        ]
+        return of_type(entries, artifact_type)
 
     def kept(self, expected: Descriptor) -> BinaryIO | None:
         """Return the beginning of a blob that came in an earlier try."""
@@ -143,7 +173,10 @@ class LocalStore:
         """Record an image; without a reference it stays until `prune`, as docker's dangling ones do."""
         image_id = descriptor.digest
         if mediatypes.is_manifest(descriptor.media_type):
-            image_id = self.manifest(descriptor).config.digest
+            config = self.manifest(descriptor).config
+            # Artifacts mostly have the empty config, which tells none from another.
+            if config.media_type in mediatypes.CONFIGS:
+                image_id = config.digest
         record = ImageRecord(reference=reference, descriptor=descriptor, image_id=image_id)
         name = str(reference) if reference else str(descriptor.digest)
         data = {
@@ -175,6 +208,8 @@ class LocalStore:
         elif mediatypes.is_manifest(descriptor.media_type):
             image = self.manifest(descriptor)
             yield from (image.config, *image.layers)
+        for entry in self.referrers(descriptor.digest):
+            yield from self._parts(entry)
 
     def images(self) -> list[ImageRecord]:
         """Return all records, by name, those without a name last."""
@@ -314,6 +349,7 @@ class LocalStore:
                     parent = chain.extend(parent, diff_id)
                     chains.add(parent)
         freed = 0
+        self._forget_referrers(blobs)
         for digest in list(self.blobs):
             needed = digest in blobs or (derived and digest in layers)
             if not needed and not cached(DiffId(digest)):
@@ -331,6 +367,17 @@ class LocalStore:
                     path.unlink()
         return freed, frozenset(chains)
 
+    def _forget_referrers(self, kept: set[Digest]) -> None:
+        """Forget the referrers of what goes."""
+        if not self._referrers.exists():
+            return
+        subjects = {digest.hex for digest in kept}
+        for folder in self._referrers.iterdir():
+            if folder.name not in subjects:
+                for path in folder.iterdir():
+                    path.unlink()
+                folder.rmdir()
+
     def _configs(self, descriptor: Descriptor) -> Iterator[ImageConfig]:
         """Yield the configs here that an image or index leads to."""
         if mediatypes.is_index(descriptor.media_type):
@@ -345,6 +392,60 @@ class LocalStore:
     def close(self) -> None:
         """Give back the lock."""
         self._lock.release()
+
+
+class LocalRepository:
+    """The images of the local store whose names begin with that of ``text``, as a repository.
+
+    ``text`` is a reference, an image id or the beginning of one; the empty name means that image.
+    """
+
+    def __init__(self, store: LocalStore, text: str) -> None:
+        self._store = store
+        self._text = text
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return self._store.open(descriptor)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        return self._store.has(descriptor)
+
+    def put(self, stream: BinaryIO, expected: Descriptor) -> None:
+        self._store.put(stream, expected)
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        return self._store.referrers(subject, artifact_type)
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        return self._store.blobs.find(digest)
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        if ":" in tag_or_digest:
+            descriptor = self.find_blob(Digest(tag_or_digest))
+            what = f"manifest {tag_or_digest}"
+            if descriptor.size > manifest.MAX_MANIFEST_BYTES:
+                raise TooLargeError(what, manifest.MAX_MANIFEST_BYTES)
+            return manifest.parse(read_all(self, descriptor), what=what).descriptor
+        if tag_or_digest:
+            return self._store.find(f"{self._name}:{tag_or_digest}").descriptor
+        return self._store.find(self._text).descriptor
+
+    def tags(self) -> Iterator[str]:
+        name = self._name
+        return (
+            record.reference.tag
+            for record in self._store.images()
+            if record.reference is not None
+            and record.reference.name == name
+            and record.reference.tag
+        )
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        self._store.tag(descriptor, f"{self._name}:{tag}")
+
+    @property
+    def _name(self) -> str:
+        return Reference.parse(self._text).name
 
 
 class CompressedMemo:

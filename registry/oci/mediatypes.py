@@ -10,6 +10,7 @@ OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+OCTETS = "application/octet-stream"
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -35,6 +36,11 @@ def is_manifest(media_type: str) -> bool:
 def is_index(media_type: str) -> bool:
     """Say whether ``media_type`` is an index, which Docker calls a manifest list."""
     return media_type in INDEXES
+
+
+def is_document(media_type: str) -> bool:
+    """Say whether ``media_type`` is a manifest or an index."""
+    return is_manifest(media_type) or is_index(media_type)
 
 
 def is_foreign(media_type: str) -> bool:

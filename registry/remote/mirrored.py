@@ -12,11 +12,13 @@ from typing import BinaryIO, TypeVar
 
 from registry.errors import (
     DigestMismatchError,
+    NotFoundError,
     RegistryError,
     SizeMismatchError,
     UnreachableError,
 )
 from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
 from registry.oci.mediatypes import INDEXES, MANIFESTS
 from registry.remote.download import Continued
 from registry.remote.errors import printable
@@ -82,6 +84,23 @@ class MirroredRepository:
             return self._first(lambda repository: repository.open(descriptor), by_digest=True)
         return self._verified(descriptor, lambda used: self._chain(descriptor, used, 0))
 
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject`` at the first place that knows of anything.
+
+        Raises as `RemoteRepository.referrers`. A mirror need not have been given what refers to its images.
+        """
+
+        def listed(repository: RemoteRepository) -> list[Descriptor]:
+            entries = list(repository.referrers(subject, artifact_type))
+            if not entries:
+                raise NotFoundError(f"referrers of {subject}", repository.name)
+            return entries
+
+        try:
+            return iter(self._first(listed, by_digest=True))
+        except NotFoundError:
+            return iter(())
+
     def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
         """Return a blob's stream that begins with the bytes of ``kept``, which it closes."""
 
@@ -90,6 +109,20 @@ class MirroredRepository:
             return Continued(kept, descriptor.size, rest)
 
         return self._verified(descriptor, continued)
+
+    def find_blob(self, digest: Digest) -> Descriptor:
+        """Return a descriptor of a blob. Raises as `RemoteRepository.find_blob`."""
+        return self._first(lambda repository: repository.find_blob(digest), by_digest=True)
+
+    # Of lists a mirror has only a part, so these are the registry's own.
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``. Raises as `RemoteRepository.referrers`."""
+        return self._places[-1].repository.referrers(subject, artifact_type)
+
+    def tags(self) -> Iterator[str]:
+        """Yield the tags. Raises as `RemoteRepository.tags`."""
+        return self._places[-1].repository.tags()
 
     def _verified(
         self,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import io
 import json
+import random
 import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from registry.compress import decompressing
 from registry.errors import (
@@ -27,8 +30,16 @@ from registry.errors import (
 from registry.oci import manifest as manifests
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest, sha256
-from registry.oci.manifest import MAX_MANIFEST_BYTES
-from registry.oci.mediatypes import DOCKER_LAYER_GZIP, INDEXES, MANIFESTS, is_foreign
+from registry.oci.manifest import MAX_MANIFEST_BYTES, Index
+from registry.oci.mediatypes import (
+    DOCKER_LAYER_GZIP,
+    INDEXES,
+    MANIFESTS,
+    OCI_INDEX,
+    OCTETS,
+    is_foreign,
+)
+from registry.referrers import fallback_tag, listed, of_type, with_listed, without_listed
 from registry.remote.api import DELETE, PULL, PUSH, Api
 from registry.remote.auth import repository_scope
 from registry.remote.download import BlobBody, Continued, ForeignUrl
@@ -38,16 +49,19 @@ from registry.remote.transport import Response
 from registry.remote.upload import put_blob, put_new_blob
 from registry.store import BlobSource, check_bytes, describe, verifying
 
-MAX_TAG_PAGES = 1000
-"""Of a tag list; with docker's hundred tags a page more than anybody could read."""
+MAX_PAGES = 1000
+"""Of a list; with docker's hundred tags a page more than anybody could read."""
 
 _DOCUMENTS = (*MANIFESTS, *INDEXES)
 _ACCEPT = {"Accept": ", ".join(_DOCUMENTS)}
 _MAX_KEPT_BYTES = 16 * 1024 * 1024
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _NEXT = re.compile(r"""<([^>]*)>\s*;(?:[^,]*;)?\s*rel\s*=\s*"?next"?""", re.IGNORECASE)
+_MAX_LIST_CHANGES = 40
+_LIST_SETTLES, _MIN_LIST_PAUSE_S, _MAX_LIST_PAUSE_S = 3, 0.2, 1.0
 _OK, _CREATED, _ACCEPTED = 200, 201, 202
 _NOT_FOUND, _SERVER_ERROR = 404, 500
+_NO_SUCH_API = (400, 404, 405, 406, 501)
 
 
 class RemoteRepository:
@@ -65,6 +79,7 @@ class RemoteRepository:
         """Manifests and configs that no registry has: they were made from Docker's first format."""
         self._sessions: dict[Digest, str] = {}
         self._lock = threading.Lock()
+        self._list_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"RemoteRepository({self._name!r})"
@@ -154,8 +169,26 @@ class RemoteRepository:
         response.discard()
         return response.status == _OK
 
+    def find_blob(self, digest: Digest) -> Descriptor:
+        """Describe a blob of which only the digest is known.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError, ProtocolError
+        """
+        what = f"{self._name}@{digest}"
+        response = self._api.request("HEAD", self._api.url(f"blobs/{digest}"), actions=PULL)
+        if response.status != _OK:
+            raise self._api.error(response, what)
+        response.discard()
+        length = response.headers.get("Content-Length", "")
+        if not length.isdigit():
+            raise ProtocolError(response.request, _OK, (), "it does not say how long the blob is")
+        return Descriptor(media_type=OCTETS, digest=digest, size=int(length))
+
     def put(self, stream: BinaryIO, expected: Descriptor) -> None:
         """Upload ``stream``: a manifest under its digest, anything else as a blob.
+
+        A manifest with a `subject` is listed among its referrers, too.
 
         A stream that can `seek` back lets a broken upload go on where it stopped.
 
@@ -169,8 +202,13 @@ class RemoteRepository:
             if len(raw) > MAX_MANIFEST_BYTES:
                 raise TooLargeError(what, MAX_MANIFEST_BYTES)
             _check(raw, expected, what)
-            self._put_manifest(raw, expected.media_type, expected.digest)
+            document = manifests.parse(raw, expected.media_type, what)
+            answer = self._put_manifest(raw, expected.media_type, expected.digest)
             self._keep(expected.digest, raw)
+            # A registry that lists it says so; for others the list is the client's to keep.
+            if document.subject is not None and "OCI-Subject" not in answer.headers:
+                entry = listed(document)
+                self._change_list(document.subject.digest, lambda old: with_listed(old, entry))
             return
         with self._lock:
             session = self._sessions.pop(expected.digest, "")
@@ -225,39 +263,124 @@ class RemoteRepository:
             NotFoundError, UnauthorizedError, UnreachableError, ProtocolError, TooLargeError
         """
         what = f"tags of {self._name}"
-        url: str | None = self._api.url("tags/list")
-        seen: set[str] = set()
-        while url is not None:
-            if url in seen or len(seen) >= MAX_TAG_PAGES:
-                raise ProtocolError(f"GET {redact(url)}", _OK, (), "its pages do not end")
-            seen.add(url)
-            response = self._api.request(
-                "GET", url, actions=PULL, limit=MAX_MANIFEST_BYTES, what=what
-            )
-            if response.status != _OK:
-                raise self._api.error(response, what)
-            yield from _tag_names(response)
-            following = _NEXT.search(response.headers.get("Link", ""))
-            url = self._api.follow(response, following[1]) if following else None
-            if url is not None and not self._api.owns(url):
-                detail = "its next page is at another host"
-                raise ProtocolError(response.request, response.status, (), detail)
+        for page in self._pages(self._api.url("tags/list"), what, {}):
+            if page.status != _OK:
+                raise self._api.error(page, what)
+            yield from _tag_names(page)
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Yield what refers to ``subject``: as the registry lists it, or else the fallback tag.
+
+        Raises:
+            UnauthorizedError, UnreachableError, ProtocolError, TooLargeError
+            InvalidDocumentError: the list is not an index.
+        """
+        what = f"referrers of {self._name}@{subject}"
+        query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+        url = self._api.url(f"referrers/{subject}{query}")
+        first = True
+        for page in self._pages(url, what, {"Accept": OCI_INDEX}):
+            if first and _lacks_referrers(page):
+                page.discard()
+                index = self._read_list(subject)
+                yield from of_type(index.manifests if index is not None else (), artifact_type)
+                return
+            if page.status != _OK:
+                raise self._api.error(page, what)
+            # The registry may have left the choice to us.
+            entries = manifests.parse_index(page.content, OCI_INDEX, what).manifests
+            yield from of_type(entries, artifact_type)
+            first = False
 
     def delete(self, descriptor: Descriptor) -> None:
-        """Remove a manifest with all its tags, or a blob.
+        """Remove a manifest with all its tags and from its subject's referrers, or a blob.
 
         Raises:
             NotFoundError, UnauthorizedError, UnreachableError
             ProtocolError: the registry does not delete (400, 405).
         """
-        kind = "manifests" if descriptor.media_type in _DOCUMENTS else "blobs"
-        url = self._api.url(f"{kind}/{descriptor.digest}")
-        response = self._api.request("DELETE", url, actions=DELETE)
-        if response.status not in (_OK, _ACCEPTED):
-            raise self._api.error(response, f"{self._name}@{descriptor.digest}")
-        response.discard()
+        what = f"{self._name}@{descriptor.digest}"
+        if descriptor.media_type not in _DOCUMENTS:
+            self._delete(f"blobs/{descriptor.digest}", what)
+            return
+        raw = self._manifest(descriptor)
+        subject = manifests.parse(raw, descriptor.media_type, what).subject
+        self._delete(f"manifests/{descriptor.digest}", what)
         with self._lock:
             self._kept.pop(descriptor.digest, None)
+        if subject is not None:
+            self._change_list(
+                subject.digest, lambda old: old and without_listed(old, descriptor.digest)
+            )
+
+    def untag(self, tag: str) -> None:
+        """Remove a tag and leave its manifest.
+
+        Raises:
+            NotFoundError, UnauthorizedError, UnreachableError
+            ProtocolError: the registry cannot; old ones (400, 405) only remove whole manifests.
+        """
+        self._delete(f"manifests/{_checked_tag(tag)}", f"{self._name}:{tag}")
+
+    def _delete(self, path: str, what: str) -> None:
+        response = self._api.request("DELETE", self._api.url(path), actions=DELETE)
+        if response.status not in (_OK, _ACCEPTED):
+            raise self._api.error(response, what)
+        response.discard()
+
+    def _pages(self, url: str, what: str, headers: Mapping[str, str]) -> Iterator[Response]:
+        """Yield the answer to ``url`` and the pages that follow it, whatever the first's status."""
+        following: str | None = url
+        seen: set[str] = set()
+        while following is not None:
+            if following in seen or len(seen) >= MAX_PAGES:
+                raise ProtocolError(f"GET {redact(following)}", _OK, (), "its pages do not end")
+            seen.add(following)
+            response = self._api.request(
+                "GET", following, actions=PULL, headers=headers, limit=MAX_MANIFEST_BYTES, what=what
+            )
+            yield response
+            link = _NEXT.search(response.headers.get("Link", ""))
+            following = self._api.follow(response, link[1]) if link else None
+            if following is not None and not self._api.owns(following):
+                detail = "its next page is at another host"
+                raise ProtocolError(response.request, response.status, (), detail)
+
+    def _read_list(self, subject: Digest) -> Index | None:
+        """Return the index under the fallback tag, if there is one."""
+        tag = fallback_tag(subject)
+        try:
+            raw, media_type = self._get_manifest(tag, None)
+        except NotFoundError:
+            return None
+        document = manifests.parse(raw, media_type, f"{self._name}:{tag}")
+        if not isinstance(document, Index):
+            raise InvalidDocumentError(f"{self._name}:{tag}", "is not a list of referrers")
+        return document
+
+    def _change_list(self, subject: Digest, change: Callable[[Index | None], Index | None]) -> None:
+        """Bring the index under the fallback tag to where ``change`` leaves it as it is.
+
+        Registries cannot change a tag only if it is still what we have read, so a writer who read
+        earlier may put its list in the place of ours. The list is read again until it has what we
+        want and nobody has changed it for a while; longer than others need from reading to writing.
+        """
+        seen: bytes | None = None
+        for _ in range(_MAX_LIST_CHANGES):
+            with self._list_lock:
+                began = time.monotonic()
+                old = self._read_list(subject)
+                new = change(old)
+                if new is None or (new is old and seen in (None, new.raw)):
+                    return
+                if new is not old:
+                    self._put_manifest(new.raw, new.media_type, fallback_tag(subject))
+                seen = new.raw
+                pause = _LIST_SETTLES * (time.monotonic() - began)
+            pause = min(max(pause, _MIN_LIST_PAUSE_S), _MAX_LIST_PAUSE_S)
+            time.sleep(pause * random.uniform(1, 2))  # noqa: S311 - spreads writers out
+        what = f"{self._name}:{fallback_tag(subject)}"
+        raise ProtocolError(f"PUT {what}", _CREATED, (), "others change the list all the time")
 
     def _manifest_url(self, tag_or_digest: str) -> str:
         return self._api.url(f"manifests/{tag_or_digest}")
@@ -329,7 +452,7 @@ class RemoteRepository:
         with decompressing(self.open(blob), "gzip", what) as tar:
             return blob.size, DiffId(describe(tar, "").digest)
 
-    def _put_manifest(self, raw: bytes, media_type: str, tag_or_digest: str) -> None:
+    def _put_manifest(self, raw: bytes, media_type: str, tag_or_digest: str) -> Response:
         what = f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
         response = self._api.request(
             "PUT",
@@ -344,6 +467,7 @@ class RemoteRepository:
         response.discard()
         if (stored := _stated_digest(response)) is not None:
             check_bytes(raw, stored, what)
+        return response
 
     def _keep(self, digest: Digest, raw: bytes) -> None:
         with self._lock:
@@ -375,6 +499,13 @@ def _check(raw: bytes, descriptor: Descriptor, what: str) -> None:
 
 def _media_type(response: Response) -> str:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _lacks_referrers(response: Response) -> bool:
+    """Say whether a registry, or a proxy before it, has no API for referrers."""
+    if response.status == _OK:
+        return _media_type(response) != OCI_INDEX
+    return response.status in _NO_SUCH_API
 
 
 def _stated_digest(response: Response) -> Digest | None:

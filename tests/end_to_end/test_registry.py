@@ -126,3 +126,30 @@ def test_a_base_is_asked_for_once_and_then_with_pull_alone(
     folder = context(f"FROM {base}\nUSER 1\n")
     assert other("build", "-q", folder).stdout == first
     assert other("build", "-q", "--pull", folder).stdout != first
+
+
+def test_the_registry_tools_work_on_a_built_image(wcbuild, app, registry, tmp_path, context):
+    name = f"{registry}/tools"
+    wcbuild("push", app, f"{name}:1")
+    wcbuild.build(context("FROM base\nRUN echo other > /made\nCMD cat /made\n"), "-t", "app:2")
+    wcbuild("push", "app:2", f"{name}:2")
+    assert wcbuild("ls", name).stdout == "1\n2\n"
+    changed = wcbuild("diff", "--only", "files", f"{name}:1", f"{name}:2", check=False)
+    assert (changed.returncode, changed.stdout) == (1, "C /made (size 5 -> 6, content)\n")
+    (tmp_path / "sbom.json").write_text("{}")
+    words = ("--artifact-type", "example/sbom")
+    artifact = wcbuild("attach", f"{name}:1", tmp_path / "sbom.json", *words).stdout.strip()
+    assert wcbuild("referrers", "-q", f"{name}:1").stdout.strip() == artifact
+    manifest = json.loads(wcbuild("manifest", "get", f"{name}:1").stdout)
+    layer = manifest["layers"][-1]
+    wcbuild("blob", "get", f"{name}@{layer['digest']}", "-o", tmp_path / "layer")
+    assert (tmp_path / "layer").stat().st_size == layer["size"]
+    wcbuild("copy", "--referrers", f"{name}:1", f"{registry}/elsewhere:1")
+    assert wcbuild("referrers", "-q", f"{registry}/elsewhere:1").stdout.strip() == artifact
+    wcbuild("pull", f"{registry}/elsewhere:1")
+    assert wcbuild("run", f"{registry}/elsewhere:1").stdout == "made\n"
+    (tmp_path / "Dockerfile").write_text(f"FROM {name}:1\nRUN cat /made\n")
+    assert wcbuild("pin", "--check", "-f", tmp_path / "Dockerfile", check=False).returncode == 1
+    wcbuild("pin", "-f", tmp_path / "Dockerfile")
+    assert f"FROM {name}:1@sha256:" in (tmp_path / "Dockerfile").read_text()
+    assert "made" in wcbuild("build", "--progress", "plain", tmp_path).stderr

@@ -324,3 +324,41 @@ def test_missing_blob_is_not_found(builder, tmp_path):
     out.seek(0)
     with read(out, tmp_path) as archive, pytest.raises(NotFoundError, match="blob"):
         archive.open(replace(root, digest=sha256(b"x")))
+
+
+def test_referrers_are_listed_and_do_not_hide_the_only_image(builder, tmp_path):
+    image = builder.image()
+    refer = Manifest.build(
+        config=builder.blob(b"{}", mediatypes.OCI_EMPTY),
+        layers=(),
+        artifact_type="example/sbom",
+        subject=image,
+    )
+    builder.document(refer)
+    out = io.BytesIO()
+    with ArchiveTarget(out) as target:
+        copy(builder.store, target, refer.descriptor)
+        copy(builder.store, target, image, tags=("1",))
+    out.seek(0)
+    with read(out, tmp_path) as archive:
+        assert archive.resolve("").digest == image.digest
+        assert list(archive.tags()) == ["1"]
+        (found,) = archive.referrers(image.digest, "example/sbom")
+        assert found.digest == refer.descriptor.digest
+        blob = archive.find_blob(image.digest)
+        assert blob.size == image.size
+        with pytest.raises(NotFoundError):
+            archive.find_blob(sha256(b"x"))
+
+
+def test_dockers_format_has_no_place_for_referrers(builder, tmp_path):
+    image = builder.image()
+    refer = Manifest.build(config=builder.config([]), layers=(), subject=image)
+    builder.document(refer)
+    out = io.BytesIO()
+    with ArchiveTarget(out, docker=True) as target:
+        copy(builder.store, target, image, tags=(NAME,))
+        target.put(io.BytesIO(refer.raw), refer.descriptor)
+    out.seek(0)
+    with read(out, tmp_path) as archive:
+        assert len(archive.index.manifests) == 1

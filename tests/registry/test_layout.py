@@ -8,7 +8,8 @@ import pytest
 from registry.errors import InvalidDocumentError, NotFoundError, StoreError, TooLargeError
 from registry.image import check_image, read_image
 from registry.layout import IMAGE_NAME, REF_NAME, OciLayout, entry_name
-from registry.oci.manifest import MAX_MANIFEST_BYTES
+from registry.oci.manifest import MAX_MANIFEST_BYTES, Manifest
+from registry.oci.mediatypes import OCI_EMPTY
 
 
 @pytest.fixture
@@ -161,3 +162,30 @@ def test_a_file_in_the_way_is_told(tmp_path, new_builder):
         layout.resolve("")
     with pytest.raises(StoreError):
         new_builder(layout).image()
+
+
+def test_the_only_image_stays_the_only_one_beside_its_referrers(layout, built):
+    image = built.image()
+    layout.tag(image, "v1")
+    refer = Manifest.build(
+        config=built.blob(b"{}", OCI_EMPTY), layers=(), artifact_type="example/sbom", subject=image
+    )
+    built.document(refer)
+    assert layout.resolve("").digest == image.digest
+    listed = layout.index().manifests[-1]
+    assert (listed.digest, listed.artifact_type) == (refer.descriptor.digest, "example/sbom")
+    assert not entry_name(listed)
+
+
+def test_finds_referrers_under_the_fallback_tag_that_other_tools_write(layout, built, tmp_path):
+    image = built.image()
+    refer = Manifest.build(
+        config=built.blob(b"{}", OCI_EMPTY), layers=(), artifact_type="example/sbom", subject=image
+    )
+    entry = replace(built.document(refer), artifact_type="example/sbom")
+    layout.tag(built.index(entry), f"sha256-{image.digest.hex}")
+    path = tmp_path / "layout" / "index.json"
+    index = json.loads(path.read_bytes())
+    index["manifests"] = [each for each in index["manifests"] if "artifactType" not in each]
+    path.write_text(json.dumps(index))
+    assert [each.digest for each in layout.referrers(image.digest)] == [entry.digest]

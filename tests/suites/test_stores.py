@@ -18,7 +18,7 @@ from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Index, Manifest
-from registry.store import Source, StreamSink, Target
+from registry.store import Deleter, Referrers, Source, StreamSink, Target
 
 STORES = {
     "memory": lambda _: MemoryStore(),
@@ -145,3 +145,74 @@ def test_threads_can_write_at_once(store):
         for turn in range(5):
             assert store.resolve(f"t{number}-{turn}")
             assert store.open(described(b"shared %d" % turn)).read()
+
+
+def refer(store, subject: Descriptor, artifact_type: str = "example/sbom") -> Descriptor:
+    manifest = Manifest.build(
+        config=put(store, b"{}", mediatypes.OCI_EMPTY),
+        layers=(),
+        artifact_type=artifact_type,
+        annotations={"about": artifact_type},
+        subject=subject,
+    )
+    store.put(io.BytesIO(manifest.raw), manifest.descriptor)
+    return manifest.descriptor
+
+
+def test_lists_referrers_from_when_they_are_put(store):
+    if not isinstance(store, Referrers):
+        pytest.skip("knows no referrers")
+    subject, other = put_manifest(store, "one"), put_manifest(store, "two")
+    assert list(store.referrers(subject.digest)) == []
+    sbom, signature = refer(store, subject), refer(store, subject, "example/signature")
+    refer(store, subject)
+    refer(store, other)
+    found = {each.digest: each for each in store.referrers(subject.digest)}
+    assert set(found) == {sbom.digest, signature.digest}
+    assert found[sbom.digest].artifact_type == "example/sbom"
+    assert found[sbom.digest].annotations == {"about": "example/sbom"}
+    chosen = store.referrers(subject.digest, "example/signature")
+    assert [each.digest for each in chosen] == [signature.digest]
+
+
+def test_referrers_do_not_make_a_subject_ambiguous(store):
+    if not isinstance(store, Referrers):
+        pytest.skip("knows no referrers")
+    subject = put_manifest(store)
+    refer(store, subject)
+    store.tag(subject, "v1")
+    assert store.resolve("v1").digest == subject.digest
+    assert store.resolve(subject.digest).digest == subject.digest
+
+
+def test_lists_its_names(store):
+    one = put_manifest(store)
+    store.tag(one, "v1")
+    store.tag(one, "v2")
+    assert sorted(store.tags()) == ["v1", "v2"]
+
+
+def test_finds_a_blob_by_its_digest_alone(store):
+    put(store, b"hello")
+    found = store.find_blob(sha256(b"hello"))
+    assert (found.digest, found.size) == (sha256(b"hello"), 5)
+    assert store.open(found).read() == b"hello"
+    with pytest.raises(NotFoundError):
+        store.find_blob(sha256(b"other"))
+
+
+def test_deletes_names_and_manifests(store):
+    if not isinstance(store, Deleter):
+        pytest.skip("deletes nothing")
+    one, two = put_manifest(store, "one"), put_manifest(store, "two")
+    for descriptor, name in ((one, "v1"), (one, "v2"), (two, "v3")):
+        store.tag(descriptor, name)
+    store.untag("v1")
+    with pytest.raises(NotFoundError):
+        store.untag("v1")
+    assert store.resolve("v2").digest == one.digest
+    store.delete(one)
+    assert list(store.tags()) == ["v3"]
+    assert not store.has(one)
+    with pytest.raises(NotFoundError):
+        store.delete(one)

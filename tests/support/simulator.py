@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)")
+_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<rest>.*)")
 _OCTETS = "application/octet-stream"
 
 
@@ -91,6 +91,10 @@ class RegistrySimulator:
         self.requests: list[Recorded] = []
         self.page_size = 0
         self.mounts = True
+        self.referrers = True
+        """Whether there is an API for them."""
+        self.filters_referrers = True
+        self.untags = True
         self.ranges = True
         self.checks_digests = True
         self.redirect_to = ""
@@ -481,7 +485,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if ":" not in reference:
                 repository.tags[reference] = digest
             location = f"/v2/{name}/manifests/{digest}"
-            self.answer(201, {"Location": location, "Docker-Content-Digest": digest})
+            headers = {"Location": location, "Docker-Content-Digest": digest}
+            subject = _subject(raw)
+            if subject and self.simulator.referrers:
+                headers["OCI-Subject"] = subject
+            self.answer(201, headers)
+        elif ":" not in reference and digest:
+            if not self.simulator.untags:
+                self.refuse(400, "UNSUPPORTED")
+                return
+            del repository.tags[reference]
+            self.answer(202)
         elif digest in repository.manifests:
             del repository.manifests[digest]
             for tag in [t for t, d in repository.tags.items() if d == digest]:
@@ -513,6 +527,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 link = f"</v2/{name}/tags/list?last={names[-1]}&n={size}>"
                 headers["Link"] = f'{link}; rel="next"'
         self.answer(200, headers, json.dumps({"name": name, "tags": names or None}).encode())
+
+    def on_referrers(self, name: str, repository: Repository, subject: str) -> None:
+        if not self.simulator.referrers:
+            self.answer(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
+            return
+        found = [
+            _listed(digest, media_type, raw)
+            for digest, (media_type, raw) in repository.manifests.items()
+            if _subject(raw) == subject
+        ]
+        headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        wanted = self.query.get("artifactType", "")
+        if wanted and self.simulator.filters_referrers:
+            headers["OCI-Filters-Applied"] = "artifactType"
+            found = [entry for entry in found if entry["artifactType"] == wanted]
+        size, begin = self.simulator.page_size, int(self.query.get("after", "0"))
+        if size:
+            if len(found) > begin + size:
+                query = f"after={begin + size}" + (f"&artifactType={wanted}" if wanted else "")
+                link = f"/v2/{name}/referrers/{subject}?{query}"
+                headers["Link"] = f'<{link}>; rel="next"'
+            found = found[begin : begin + size]
+        index = {"schemaVersion": 2, "mediaType": headers["Content-Type"], "manifests": found}
+        self.answer(200, headers, json.dumps(index).encode())
 
     def on_upload(self, name: str, repository: Repository, ident: str) -> None:
         uploads = self.simulator.uploads
@@ -627,6 +665,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _subject(raw: bytes) -> str:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return json.loads(raw)["subject"]["digest"]
+    return ""
+
+
+def _listed(digest: str, media_type: str, raw: bytes) -> dict[str, object]:
+    document = json.loads(raw)
+    artifact_type = document.get("artifactType") or document.get("config", {}).get("mediaType", "")
+    return {
+        "mediaType": media_type,
+        "digest": digest,
+        "size": len(raw),
+        "artifactType": artifact_type,
+        "annotations": document.get("annotations") or {},
+    }
 
 
 def _named_blobs(raw: bytes) -> list[str]:

@@ -13,9 +13,11 @@ from registry.oci import mediatypes
 from registry.oci.config import ImageConfig
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, sha256
+from registry.oci.manifest import Manifest
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from wcbuild.assemble import put_image
+from wcbuild.collect import collect_unnamed
 from wcbuild.errors import StoreInUseError
 from wcbuild.store import default_root, open_store, sweep
 
@@ -147,3 +149,26 @@ def test_the_usual_place_follows_the_environment(monkeypatch):
     assert str(default_root({"WCBUILD_ROOT": "/x"})) == "/x"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert str(default_root({"XDG_DATA_HOME": "/d"})) == "/d/wcbuild"
+
+
+def test_referrers_stay_as_long_as_what_they_refer_to(store):
+    record, _ = add_image(store, "app", b"one")
+    other, _ = add_image(store, "other", b"two")
+    config = Descriptor(media_type=mediatypes.OCI_EMPTY, digest=sha256(b"{}"), size=2)
+    store.put(io.BytesIO(b"{}"), config)
+    manifest = Manifest.build(
+        config=config, layers=(), artifact_type="example/sbom", subject=record.descriptor
+    )
+    store.put(io.BytesIO(manifest.raw), manifest.descriptor)
+    with store.exclusively():
+        collect_unnamed(store)
+    (found,) = store.referrers(record.descriptor.digest, "example/sbom")
+    assert found.digest == manifest.descriptor.digest
+    assert store.open(found).read() == manifest.raw
+    assert store.open(config).read() == b"{}"
+    assert list(store.referrers(other.descriptor.digest)) == []
+    store.remove_name(record)
+    with store.exclusively():
+        collect_unnamed(store)
+    assert list(store.referrers(record.descriptor.digest)) == []
+    assert not store.has(manifest.descriptor)

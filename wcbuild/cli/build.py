@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.files import atomic_write, store_errors
 from registry.oci import mediatypes
@@ -17,6 +18,7 @@ from wcbuild.cli.main import Invocation
 from wcbuild.cli.plan import shown
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
+from wcbuild.cli.signing import add_password_argument, signing_key
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.inputs import STDIN, is_remote
@@ -24,6 +26,9 @@ from wcbuild.machine import Machine
 from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.sizes import parse_size
 from wcbuild.solve.events import Event
+
+if TYPE_CHECKING:
+    from registry.sign import SigningKey
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="type=oci|docker|local|tar[,dest=PATH], or a folder",
     )
     add("--push", action="store_true", help="push the image under its names")
+    add("--sign-key", default="", metavar="FILE", help="sign what is pushed with a private key")
+    add_password_argument(parser)
     add("--load", action="store_true", help="accepted for docker's sake: images always land here")
     add("--pull", action="store_true", help="ask registries for newer base images")
     add("--no-cache", action="store_true", help="build every step again")
@@ -216,6 +223,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         pids_limit=args.pids_limit,
         secrets=read_secrets(args.secret, invocation.environment),
         ssh=find_agents(args.ssh, invocation.environment),
+        sign_key=_sign_key(invocation),
         root=invocation.root,
         registries=invocation.registries,
     )
@@ -231,6 +239,14 @@ def metadata(result: BuildResult) -> dict[str, object]:
         "containerimage.digest": result.descriptor.digest,
         "image.name": ",".join(result.names),
     }
+
+
+def _sign_key(invocation: Invocation) -> SigningKey | None:
+    """Open the key before anything is built: a wrong password must not cost a build."""
+    args = invocation.args
+    if not args.sign_key:
+        return None
+    return signing_key(args.sign_key, args.key_password_fd, invocation.environment)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 
-from registry.archive import archive_file, open_archive
-from registry.image import read_image
-from registry.layout import OciLayout
+from registry.errors import InvalidDocumentError
 from registry.oci.descriptor import Descriptor
-from registry.oci.platform import Platform
-from registry.reference import Reference
-from registry.store import Source, Target
-from wcbuild.access import RegistryAccess, open_client
+from registry.oci.mediatypes import is_index
+from wcbuild.cli.format import result
 from wcbuild.cli.main import Invocation
-from wcbuild.cli.stores import opened_exporter
+from wcbuild.cli.stores import add_format, opened_transfers, parse_platforms
 from wcbuild.errors import UsageError
-from wcbuild.export import Exporter
-from wcbuild.store import LocalStore
-
-_PLACES = ("docker://", "oci:", "docker-archive:", "oci-archive:", "store:")
+from wcbuild.places import DOCKER_ARCHIVE, HELP, STORE, Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
-    places = "docker://REF, oci:DIR[:TAG], docker-archive:FILE, oci-archive:FILE or store:REF"
-    parser.add_argument("source", metavar="SRC", help=places)
-    parser.add_argument("target", metavar="DST", help=places)
-    parser.add_argument("--platform", default="", metavar="OS/ARCH", help="copy only this image")
+    parser.add_argument("source", metavar="SRC", help=HELP)
+    parser.add_argument("target", metavar="DST", help=HELP)
+    parser.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH",
+        help="only this image of an index; several make a new index (default: all, unchanged)",
+    )
+    parser.add_argument(
+        "--referrers", action="store_true", help="bring what refers to the image along"
+    )
+    parser.add_argument(
+        "--signatures", action="store_true", help="bring its .sig, .att and .sbom tags along"
+    )
+    add_format(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.add_argument("--progress", default="auto", metavar="MODE", help="auto, tty or plain")
 
@@ -37,78 +39,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(invocation: Invocation) -> int:
     """Copy, and print the digest of what the target has now."""
     args = invocation.args
-    with (
-        opened_exporter(invocation) as (store, exporter),
-        _source(args.source, store, invocation) as (source, found),
-    ):
-        wanted = found
-        if args.platform:
-            wanted = read_image(source, found, Platform.parse(args.platform)).descriptor
-        if args.target.startswith("store:"):
-            copied = _keep(args.target, source, wanted, store, exporter)
-        else:
-            copied = _send(args.target, source, wanted, exporter, invocation.registries)
-    invocation.stdout.write(f"{copied.digest}\n")
+    source_place, target_place = Place.parse(args.source), Place.parse(args.target)
+    platforms = parse_platforms(args.platform)
+    along = args.referrers or args.signatures
+    if along and target_place.kind == DOCKER_ARCHIVE:
+        raise UsageError("a docker archive has no place for referrers and signatures")
+    # What a registry or a layout has is copied as it is. Tars that were never pushed are compressed,
+    # but not in the local store, nor where docker's own archives have plain ones.
+    plain = source_place.kind not in (STORE, DOCKER_ARCHIVE) or target_place.kind in (
+        STORE,
+        DOCKER_ARCHIVE,
+    )
+    with opened_transfers(invocation) as (places, exporter), places.reading(source_place) as source:
+        found = places.find(source, source_place)
+        if target_place.kind == DOCKER_ARCHIVE and len(platforms) != 1:
+            _check_single(found)
+        with places.writing(target_place) as target:
+            copied = exporter.copy(
+                source,
+                found,
+                target,
+                tags=(target_place.tag,),
+                compression="uncompressed" if plain else "gzip",
+                platforms=platforms,
+                referrers=args.referrers,
+                signatures=args.signatures,
+            )
+    document = {"digest": copied.digest, "mediaType": copied.media_type, "size": copied.size}
+    invocation.stdout.write(result(document, f"{copied.digest}\n", args.format))
     return 0
 
 
-def _split(text: str) -> tuple[str, str]:
-    for place in _PLACES:
-        if text.startswith(place):
-            return place, text.removeprefix(place)
-    return "docker://", text
-
-
-def _split_tag(text: str) -> tuple[str, str]:
-    path, colon, tag = text.rpartition(":")
-    return (path, tag) if colon and "/" not in tag else (text, "")
-
-
-@contextlib.contextmanager
-def _source(
-    text: str, store: LocalStore, invocation: Invocation
-) -> Iterator[tuple[Source, Descriptor]]:
-    place, rest = _split(text)
-    if place == "store:":
-        yield store, store.find(rest).descriptor
-    elif place == "docker://":
-        reference = Reference.parse(rest).with_default_tag()
-        repository = open_client(invocation.registries).source(reference)
-        yield repository, repository.resolve(str(reference.digest or reference.tag))
-    elif place == "oci:":
-        path, tag = _split_tag(rest)
-        layout = OciLayout(Path(path))
-        yield layout, layout.resolve(tag)
-    else:
-        path, tag = _split_tag(rest)
-        with open_archive(open(path, "rb"), path, spool=store.root / "tmp") as archive:
-            yield archive, archive.resolve(tag)
-
-
-def _keep(
-    text: str, source: Source, descriptor: Descriptor, store: LocalStore, exporter: Exporter
-) -> Descriptor:
-    exporter.fetch(source, descriptor)
-    store.name_image(descriptor, Reference.parse(_split(text)[1]).with_default_tag())
-    return descriptor
-
-
-def _send(
-    text: str, source: Source, descriptor: Descriptor, exporter: Exporter, access: RegistryAccess
-) -> Descriptor:
-    place, rest = _split(text)
-    compression = "uncompressed" if place == "docker-archive:" else "gzip"
-
-    def copy(target: Target, tag: str) -> Descriptor:
-        return exporter.copy(source, descriptor, target, tags=(tag,), compression=compression)
-
-    if place == "docker://":
-        reference = Reference.parse(rest).with_default_tag()
-        if reference.digest is not None:
-            raise UsageError(f'cannot copy to "{rest}": a target has a tag, not a digest')
-        return copy(open_client(access).repository(reference), reference.tag)
-    path, tag = _split_tag(rest)
-    if place == "oci:":
-        return copy(OciLayout(Path(path)), tag or "latest")
-    with archive_file(Path(path).absolute(), docker=place == "docker-archive:") as archive:
-        return copy(archive, tag or "latest")
+def _check_single(found: Descriptor) -> None:
+    """Refuse, before anything is read, what docker's archives cannot hold."""
+    if is_index(found.media_type):
+        reason = "a docker archive holds single images; choose a platform with --platform"
+        raise InvalidDocumentError(f"index {found.digest}", reason)

@@ -52,7 +52,7 @@ def listing(
     if template in ("", "table"):
         return table(list(columns.values()), [[str(row[name]) for name in columns] for row in rows])
     if template == "json":
-        return "".join(f"{_json(dict(row))}\n" for row in rows)
+        return "".join(f"{to_json(dict(row))}\n" for row in rows)
     if template.startswith("table "):
         parsed = Template(template.removeprefix("table "))
         cells = [parsed.render(row).split("\t") for row in rows]
@@ -70,9 +70,22 @@ def documents(values: Sequence[Mapping[str, Any]], template: str = "") -> str:
     if not template:
         return json.dumps(values, indent=4) + "\n"
     if template == "json":
-        return _json(list(values)) + "\n"
+        return to_json(list(values)) + "\n"
     parsed = Template(template)
     return "".join(f"{parsed.render(value)}\n" for value in values)
+
+
+def result(value: Mapping[str, Any], text: str, template: str = "") -> str:
+    """Return ``text``, or ``value`` as a `--format` argument asks: `json`, or a template.
+
+    Raises:
+        UsageError: a template that is wrong or asks for more than the subset.
+    """
+    if not template:
+        return text
+    if template == "json":
+        return to_json(value) + "\n"
+    return f"{Template(template).render(value)}\n"
 
 
 def human_age(seconds: float) -> str:
@@ -202,7 +215,7 @@ class Template:
         try:
             match name:
                 case "json":
-                    return _json(first)
+                    return to_json(first)
                 case "join":
                     return str(rest[0]).join(map(_show, first or ()))
                 case "index":
@@ -259,5 +272,8 @@ def _show(value: Any) -> str:
             return str(value)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+def to_json(value: Any) -> str:
+    """Return compact JSON that any stream can take."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    # JSON may name halves of surrogate pairs, which only JSON can write.
+    return text.encode("utf-8", "backslashreplace").decode()

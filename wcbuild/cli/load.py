@@ -33,6 +33,8 @@ def run(invocation: Invocation) -> int:
         with open_archive(stream, name, spool=store.root / "tmp") as archive:
             for entry in archive.index.manifests:
                 exporter.fetch(archive, entry)
+                if entry.artifact_type and not entry_name(entry):
+                    continue  # it came along with what it refers to
                 record = store.name_image(entry, _reference(entry))
                 if record.reference is None:
                     lines.append(f"Loaded image ID: {record.image_id}\n")

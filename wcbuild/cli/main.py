@@ -31,6 +31,20 @@ COMMANDS = {
     "pull": "bring an image from a registry",
     "push": "send an image to a registry",
     "copy": "copy an image between registries, layouts, archives and the local store",
+    "sync": "copy what a YAML file lists: many repositories, tags by pattern",
+    "ls": "list the tags of a repository",
+    "manifest": "read, write and delete manifests",
+    "index": "make and change indexes of images for several platforms",
+    "blob": "read a blob by its digest",
+    "referrers": "list what refers to an image: signatures, SBOMs and the like",
+    "attach": "attach files to an image, as an artifact that refers to it",
+    "diff": "show how the configs and files of two images differ",
+    "pin": "rewrite a Dockerfile's base images to digests",
+    "keygen": "make a pair of keys for signing",
+    "sign": "sign an image of a registry",
+    "verify": "check signatures of an image",
+    "attest": "sign a statement about an image, such as an SBOM",
+    "verify-attestation": "check signed statements about an image",
     "login": "remember credentials of a registry",
     "logout": "forget them",
     "prune": "delete what no named image needs",
@@ -53,7 +67,11 @@ class Invocation:
     def registries(self) -> RegistryAccess:
         """How registries are reached."""
         insecure = tuple(self.args.insecure_registry or ())
-        return RegistryAccess(insecure=insecure, environment=self.environment)
+        return RegistryAccess(
+            insecure=insecure,
+            environment=self.environment,
+            signature_policy=self.args.signature_policy,
+        )
 
 
 class Command(Protocol):
@@ -89,7 +107,7 @@ def _dispatch(words: list[str]) -> int:
         words = ["version"]
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
     name = words.pop(0) if words and words[0] in COMMANDS else "build"
-    command = cast("Command", importlib.import_module(f"wcbuild.cli.{name}"))
+    command = cast("Command", importlib.import_module(module_of(name)))
     parser = _parser(name)
     command.add_arguments(parser)
     spelled_out = getattr(command, "spelled_out", list)
@@ -117,22 +135,61 @@ def _dispatch(words: list[str]) -> int:
     )
 
 
+def module_of(command: str) -> str:
+    """Return the module of a subcommand."""
+    return f"wcbuild.cli.{command.replace('-', '_')}"
+
+
 def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"wcbuild {name}",
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
         allow_abbrev=False,
     )
+    _add_common(parser)
+    return parser
+
+
+def add_actions(
+    parser: argparse.ArgumentParser, texts: Mapping[str, str]
+) -> dict[str, argparse.ArgumentParser]:
+    """Give a command actions of its own, `manifest get`; return the parser of each.
+
+    What the person chose is `args.action`. ``texts`` say what each does.
+    """
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    made = {}
+    for name, text in texts.items():
+        made[name] = actions.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+        )
+        # Flags for every command may stand before the action, and are not reset when they do.
+        _add_common(made[name], default=argparse.SUPPRESS)
+    return made
+
+
+def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     every = parser.add_argument_group("for every command")
-    every.add_argument("--root", type=Path, metavar="DIR", help="where the local store is")
+    every.add_argument(
+        "--root", type=Path, metavar="DIR", default=default, help="where the local store is"
+    )
     every.add_argument(
         "--insecure-registry",
         action="append",
         metavar="HOST",
+        default=default,
         help="a registry that may speak plain HTTP",
     )
-    every.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser
+    every.add_argument(
+        "--signature-policy",
+        type=Path,
+        metavar="FILE",
+        default=default,
+        help="a policy.json that pulled and base images have to meet",
+    )
+    every.add_argument(
+        "--debug", action="store_true", default=default or False, help="show tracebacks"
+    )
 
 
 def _overview() -> str:

@@ -103,6 +103,16 @@ def source_name(value: str) -> str:
     return next((text for key, _, text in fields if key.lower() == "from"), "")
 
 
+def named_source(value: str) -> str:
+    """Return what a mount's `from` names, whatever else it says; empty if it has none.
+
+    Raises:
+        MountError: the value is no list of fields.
+    """
+    pairs = (field.partition("=") for field in _fields(value))
+    return next((text for key, _, text in pairs if key.lower() == "from"), "")
+
+
 def parse_mounts(values: Iterable[str], expand: Callable[[str], str]) -> tuple[MountSpec, ...]:
     """Read the values of `--mount`; ``expand`` replaces variables and may raise what it likes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,8 @@ from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.results import BuiltLayer, FileSystem
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
-from wcbuild.tree.index import DamagedIndexError, LayerIndex, write_index
+from wcbuild.tree.index import LayerIndex, write_index
+from wcbuild.tree.indexes import load_index
 from wcbuild.tree.layers import EmptyTree, LayerTree
 
 
@@ -130,27 +131,10 @@ class Layers:
         key = layer.diff_id, os
         with self._lock:
             if key not in self._indexes:
-                self._indexes[key] = self._load_index(layer, os)
+                path = self._store.layer_index_path(layer.diff_id, os)
+                open_tar = partial(self._open_tar, layer)
+                self._indexes[key] = load_index(path, open_tar, os=os)
             return self._indexes[key]
-
-    def _load_index(self, layer: BuiltLayer, os: str) -> LayerIndex:
-        path = self._store.layer_index_path(layer.diff_id, os)
-        fold = windows_fold if os == WINDOWS else None
-        try:
-            return LayerIndex(path, fold=fold)
-        except (FileNotFoundError, DamagedIndexError):
-            with self._open_tar(layer) as stream:
-                write_index(path, self._scan(stream, os), fold=fold)
-            return LayerIndex(path, fold=fold)
-
-    def _scan(self, stream: BinaryIO, os: str) -> Iterator[Entry]:
-        from wcbuild.layer.scan import scan  # noqa: PLC0415 - a cached build scans nothing
-
-        if os != WINDOWS:
-            return scan(stream)
-        from wcbuild.layer.windows.read import read_files  # noqa: PLC0415 - see above
-
-        return scan(stream, read=read_files)
 
     def _open_tar(self, layer: BuiltLayer) -> BinaryIO:
         """Return a layer's tar, verified against its diff_id while it is read."""

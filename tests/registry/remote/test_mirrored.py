@@ -225,3 +225,17 @@ def test_f33_wrong_bytes_from_the_origin_too_are_an_error(source, origin, mirror
     with pytest.raises(DigestMismatchError):
         copy(read, copied, read.resolve("1"))
     assert not copied.has(image.layers[0])
+
+
+def test_lists_are_the_origins_whatever_a_mirror_has(source, origin, mirror, holding, image):
+    holding(origin)
+    holding(mirror)
+    mirror.add_manifest("team/app", image.raw, image.media_type, "only-here")
+    found = source(mirror)
+    assert sorted(found.tags()) == ["1"]
+    assert list(found.referrers(image.descriptor.digest)) == []
+
+
+def test_a_blob_is_found_at_a_mirror(source, mirror, holding, image):
+    holding(mirror)
+    assert source(mirror).find_blob(image.layers[0].digest).size == len(BLOB)

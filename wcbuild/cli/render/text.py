@@ -25,11 +25,13 @@ _UTF8_CONTINUATION = range(0x80, 0xC0)
 def clean(text: str) -> str:
     r"""Return ``text`` with nothing in it that a terminal would act on.
 
-    Colour changes are dropped; every other control character is spelled (`\x1b`). Tabs stay.
+    Colour changes are dropped; every other control character is spelled (`\x1b`), and so is what
+    UTF-8 cannot say. Tabs stay.
     """
     if text.isprintable():
         return text
-    return _COLOURS.sub("", text).translate(_HARMFUL)
+    harmless = _COLOURS.sub("", text).translate(_HARMFUL)
+    return harmless.encode("utf-8", "backslashreplace").decode()
 
 
 def decode(line: bytes) -> str:

@@ -6,6 +6,7 @@ They travel as they stand in the tar, so that what is written again is what was 
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -64,6 +65,17 @@ def keep(records: Mapping[bytes, bytes]) -> Xattrs:
 def from_sddl(text: str) -> bytes:
     """Return the value of `DESCRIPTOR` for a descriptor in text. Raises SecurityDescriptorError."""
     return base64.b64encode(sddl.encode(sddl.parse(text)))
+
+
+def told(xattrs: Xattrs) -> dict[str, str]:
+    """Return records as people read them: descriptors as SDDL where that is possible."""
+    found = {name: value.decode("utf-8", "replace") for name, value in xattrs}
+    if DESCRIPTOR in found:
+        with contextlib.suppress(ValueError, sddl.SecurityDescriptorError):
+            descriptor = sddl.decode(base64.b64decode(found[DESCRIPTOR], validate=True))
+            found[OLD_DESCRIPTOR] = sddl.format_descriptor(descriptor)
+            del found[DESCRIPTOR]
+    return found
 
 
 def with_records(xattrs: Xattrs, changed: Mapping[str, bytes | None]) -> Xattrs:

@@ -1,0 +1,80 @@
+"""Other people's registries and tools, started and found."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def tool(name: str) -> str:
+    """Return the path of a peer, or skip the test."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@contextlib.contextmanager
+def docker_registry(folder: Path) -> Iterator[str]:
+    """Start Debian's registry, an old one, which deletes; its host is given."""
+    port = _free_port()
+    config = folder / "config.yml"
+    config.write_text(f"""
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+""")
+    with _running(port, tool("docker-registry"), "serve", str(config)) as host:
+        yield host
+
+
+@contextlib.contextmanager
+def crane_registry(_folder: Path) -> Iterator[str]:
+    """Start crane's registry, which is of OCI 1.1 and in memory; its host is given."""
+    port = _free_port()
+    with _running(
+        port, tool("crane"), "registry", "serve", "--address", f"127.0.0.1:{port}"
+    ) as host:
+        yield host
+
+
+@contextlib.contextmanager
+def _running(port: int, *command: str) -> Iterator[str]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the registry did not start")
