@@ -314,6 +314,21 @@ def test_inspect_history_and_outputs_understand_windows(wcbuild, servercore, tmp
     assert parse(read_all(store, store.resolve("1")), store.resolve("1").media_type).layers
 
 
+def test_diff_reads_records_and_finds_any_spelling(wcbuild, servercore, tmp_path):
+    flags = ("--build-context", f"windowsservercore=oci-layout://{servercore}", *WINDOWS)
+    for name, copy in (("one", "COPY a C:/app/"), ("two", "COPY --chown=ContainerUser a C:/APP/")):
+        folder = write_context(
+            tmp_path / name, f"FROM windowsservercore\n{copy}\nCOPY a /windows/a\n", {"a": b"1"}
+        )
+        wcbuild("build", *flags, "-t", name, folder)
+    found = json.loads(
+        wcbuild("diff", "--format", "json", "store:one", "store:two", check=False).stdout
+    )
+    changed = {each["path"].lower(): each for each in found["files"]}
+    assert set(changed) == {"app", "app/a"}
+    assert "S-1-5-93-2-2" in json.dumps(changed["app/a"])
+
+
 # -- nothing is unpacked, and what nobody reads is not fetched
 
 
