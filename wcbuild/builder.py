@@ -37,6 +37,7 @@ from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp
 from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
 from wcbuild.inputs import (
     STDIN,
@@ -107,6 +108,7 @@ def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan
 def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
     inputs = _read_inputs(request)
     store = open_store(request.root or default_root(os.environ))
+    store.fetch_from(lambda reference: open_client(request.registries).repository(reference))
     try:
         build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
         with contextlib.closing(build), build.explaining():
@@ -227,7 +229,7 @@ class _Build:
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
-                    self._bases.keep(step.op.digest)
+                    self._bases.keep(step.op.digest, fetch=step.op.digest not in self._left(graph))
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
         for reference in self._inputs.tags or (None,):
@@ -328,6 +330,15 @@ class _Build:
             text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
             self._emit(Notice(level="warning", text=text))
 
+    def _left(self, graph: Graph) -> frozenset[str]:
+        """Return the base images that may stay in their registry.
+
+        Nobody reads them, and the image goes to a registry alone, which may have them, too.
+        """
+        outputs = [output.kind for output in self._request.outputs]
+        only_pushed = (self._request.push or outputs) and set(outputs) <= {"registry"}
+        return unread_images(graph) if only_pushed else frozenset()
+
     def _layers(self) -> Layers:
         identity = self._machine.identity
         snapshotter = choose_snapshotter(self._store.root, identity)
@@ -377,6 +388,7 @@ class _Build:
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
+            unread=self._left(graph),
             thorough=thorough,
         )
         try:
