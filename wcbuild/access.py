@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.reference import Reference
+
 if TYPE_CHECKING:
     from registry.remote.client import Client
     from registry.remote.transport import Transport
@@ -45,6 +47,19 @@ def open_client(access: RegistryAccess) -> Client:
         mirrors=configuration.mirrors,
     )
     return Client(settings, Credentials.from_environment(access.environment))
+
+
+def meant_by(access: RegistryAccess, reference: Reference) -> Reference:
+    """Return what a reference is an alias of by the settings, or itself.
+
+    Raises:
+        ConfigurationError: a file of settings cannot be used.
+    """
+    from registry.remote.configuration import our_files, read_configuration  # noqa: PLC0415
+
+    if not any(path.exists() for path in our_files(access.environment)):
+        return reference
+    return read_configuration(access.environment).meant_by(reference)
 
 
 def open_transport(access: RegistryAccess) -> Transport:

@@ -52,18 +52,21 @@ class Bases:
         named: Mapping[str, str],
         client: Callable[[], Client],
         policy: Callable[[], Policy | None],
+        meant_by: Callable[[Reference], Reference],
         fetch: Fetch,
         pull: bool,
     ) -> None:
         """``named`` are named contexts as given on the command line; ``pull`` asks the registry first.
 
-        ``policy`` decides which images may be used; nothing is stored of others.
+        ``policy`` decides which images may be used; nothing is stored of others. ``meant_by`` says what a
+        name is an alias of.
         """
         self._store = store
         self._named = {_context_name(name): value for name, value in named.items()}
         self._contexts = {name: _named_context(name, text) for name, text in self._named.items()}
         self._client = client
         self._policy = policy
+        self._meant_by = meant_by
         self._fetch = fetch
         self._pull = pull
         self._bases: dict[str, _Base] = {}
@@ -147,7 +150,11 @@ class Bases:
             return _Base(image=image, source=layout)
         if value is not None and value.startswith(_DOCKER_IMAGE):
             name = value.removeprefix(_DOCKER_IMAGE)
-        reference = Reference.parse(name).with_default_tag()
+        given = Reference.parse(name)
+        meant = self._meant_by(given)
+        if meant != given:
+            name = str(meant)
+        reference = meant.with_default_tag()
         # What has to be signed is looked up where its signatures are.
         signed = policy is not None and policy.needs_signatures(reference)
         if not self._pull and not signed:

@@ -19,7 +19,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.access import open_client, open_policy
+from wcbuild.access import meant_by, open_client, open_policy
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
@@ -52,6 +52,7 @@ from wcbuild.machine import Machine
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
+    escape_of,
     is_set,
     make_options,
     read_epoch,
@@ -203,6 +204,7 @@ class _Build:
             named=request.build_contexts,
             client=partial(open_client, request.registries),
             policy=policy,
+            meant_by=partial(meant_by, request.registries),
             fetch=self._exporter.fetch,
             pull=request.pull,
         )
@@ -280,7 +282,8 @@ class _Build:
     def _parse(self, source: SourceFile) -> Dockerfile:
         """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
         try:
-            return parse_dockerfile(source.data, file=source.name)
+            escape = escape_of(self._request)
+            return parse_dockerfile(source.data, file=source.name, escape=escape)
         except DockerfileSyntaxError as error:
             platform = self._inputs.platforms[0]
             self._tell(check_unreadable(source, error, self._request.build_args, platform))

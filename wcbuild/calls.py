@@ -14,7 +14,7 @@ from pathlib import Path
 
 from registry.oci.descriptor import Descriptor
 from registry.store import Source
-from wcbuild.access import open_client, open_policy
+from wcbuild.access import meant_by, open_client, open_policy
 from wcbuild.bases import Bases
 from wcbuild.dockerfile import lint
 from wcbuild.dockerfile import outline as outlines
@@ -22,7 +22,7 @@ from wcbuild.dockerfile.lint import CheckResult
 from wcbuild.dockerfile.lower import Options
 from wcbuild.dockerfile.outline import Outline, TargetList
 from wcbuild.inputs import Fetcher, MainContext, find_agents, is_fetched, read_folder
-from wcbuild.request import BuildRequest, make_options, read_platforms
+from wcbuild.request import BuildRequest, escape_of, make_options, read_platforms
 from wcbuild.store import default_root, open_store
 
 __all__ = ["CheckResult", "Outline", "TargetList", "check", "outline", "targets"]
@@ -59,9 +59,9 @@ def targets(request: BuildRequest) -> TargetList:
     """
     here = _folder(request)
     if here is not None:
-        return outlines.list_targets(here.source)
+        return outlines.list_targets(here.source, escape=escape_of(request))
     with _opened(request) as (main, _, _):
-        return outlines.list_targets(main.source)
+        return outlines.list_targets(main.source, escape=escape_of(request))
 
 
 def _folder(request: BuildRequest) -> MainContext | None:
@@ -91,6 +91,7 @@ def _opened(request: BuildRequest) -> Iterator[tuple[MainContext, Options, Bases
             named=request.build_contexts,
             client=partial(open_client, request.registries),
             policy=cache(partial(open_policy, request.registries)),
+            meant_by=partial(meant_by, request.registries),
             fetch=_no_layers,
             pull=request.pull,
         )

@@ -59,6 +59,9 @@ class BuildRequest:
     """Names of stages whose steps are all done again."""
     allow: tuple[str, ...] = ()
     """What the Dockerfile may have: `network.host`, `security.insecure`, `device`."""
+    compat: str = ""
+    r"""`2015` reads a Dockerfile without an escape directive as the first ones for Windows were meant: a
+    backslash is part of a path, and a backtick escapes."""
     network: str = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
@@ -101,6 +104,20 @@ def host_platform() -> Platform:
     return Platform(os="linux", architecture=os.uname().machine).normalized()
 
 
+_COMPAT_2015 = "2015"
+
+
+def escape_of(request: BuildRequest) -> str:
+    """Return the escape character of a Dockerfile that names none.
+
+    Raises:
+        UsageError: there is no such way to read it.
+    """
+    if request.compat not in ("", _COMPAT_2015):
+        raise UsageError(f'--compat "{request.compat}": there is only {_COMPAT_2015}')
+    return "`" if request.compat == _COMPAT_2015 else "\\"
+
+
 def read_platforms(text: str) -> tuple[Platform, ...]:
     """Return the platforms that `--platform` names, at least one."""
     if not text:
@@ -112,7 +129,7 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
     """Return what a request says of its Dockerfile, for one platform.
 
     Raises:
-        UsageError: an entitlement that there is not.
+        UsageError: an entitlement, or a way to read the Dockerfile, that there is not.
     """
     return Options(
         platform=platform,
@@ -120,6 +137,7 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
         platform_given=bool(request.platform),
         show_platform="," in request.platform,
         target=request.target,
+        escape=escape_of(request),
         build_args=_build_args(request.build_args, main),
         labels=request.labels,
         owned_context=main.owned,

@@ -8,9 +8,8 @@ name without a registry is docker.io's here as in a Dockerfile everywhere.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,12 @@ from registry.remote.mirrors import Mirror, Mirrors, Rule
 MAX_FILE_BYTES = 1024 * 1024
 """Of a file of settings; a larger one is none."""
 
+WINDOWS_ALIASES = {
+    "windowsservercore": "mcr.microsoft.com/windows/servercore:ltsc2022",
+    "nanoserver": "mcr.microsoft.com/windows/nanoserver:ltsc2022",
+}
+"""What the first Dockerfiles for Windows called their bases, for `windows-aliases = true`."""
+_OUR_TABLES = ("registry", "aliases", "windows-aliases")
 _OUR_KEYS = ("mirrors", "location", "insecure", "blocked")
 _PULLS = {"all": (True, True), "digest-only": (False, True), "tag-only": (True, False)}
 
@@ -39,6 +44,17 @@ class Configuration:
     """Hosts that may speak plain HTTP or show any certificate."""
     certificate_folders: tuple[Path, ...]
     """Where `certs.d` folders may be, the user's before the machine's."""
+    aliases: Mapping[str, Reference]
+    """What is meant by names that nobody has (`docker.io/library/name`), by our own file."""
+
+    def meant_by(self, reference: Reference) -> Reference:
+        """Return what a reference is an alias of, or itself. A tag or digest of its own goes first."""
+        alias = self.aliases.get(reference.name)
+        if alias is None:
+            return reference
+        if reference.digest is not None:
+            return replace(alias, tag=reference.tag, digest=reference.digest)
+        return replace(alias, tag=reference.tag, digest=None) if reference.tag else alias
 
 
 def read_configuration(environment: Mapping[str, str], etc: Path = Path("/etc")) -> Configuration:
@@ -48,13 +64,17 @@ def read_configuration(environment: Mapping[str, str], etc: Path = Path("/etc"))
         ConfigurationError: one of them cannot be read or means nothing.
     """
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
-    user = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    user = _user_folder(environment)
     found: list[tuple[Rule, frozenset[str]]] = []
-    for path in (user / "wcbuild" / "config.toml", etc / "wcbuild" / "config.toml"):
-        found += _read_ours(path)
+    aliases: dict[str, Reference] = {}
+    for path in our_files(environment, etc):
+        data = _read(path)
+        found += _read_ours(data, path)
+        aliases = _read_aliases(data, path) | aliases
     for path in _registries_files(environment, user, etc):
         found += _read_registries(path)
     return Configuration(
+        aliases=aliases,
         mirrors=Mirrors(rules=tuple(rule for rule, _ in found)),
         insecure=frozenset[str]().union(*(hosts for _, hosts in found)),
         certificate_folders=(
@@ -64,6 +84,28 @@ def read_configuration(environment: Mapping[str, str], etc: Path = Path("/etc"))
             etc / "docker" / "certs.d",
         ),
     )
+
+
+def our_files(environment: Mapping[str, str], etc: Path = Path("/etc")) -> tuple[Path, ...]:
+    """Return where our own settings may be, the user's first."""
+    return (_user_folder(environment) / "wcbuild" / "config.toml", etc / "wcbuild" / "config.toml")
+
+
+def _user_folder(environment: Mapping[str, str]) -> Path:
+    home = environment.get("HOME") or os.path.expanduser("~")
+    return Path(environment.get("XDG_CONFIG_HOME") or Path(home) / ".config")
+
+
+def _read_aliases(data: Mapping[str, Any], path: Path) -> dict[str, Reference]:
+    table = dict(WINDOWS_ALIASES) if _flag(data, "windows-aliases", path) else {}
+    table |= _table(data.get("aliases"), path, "aliases")
+    aliases = {}
+    for name, text in table.items():
+        try:
+            aliases[Reference.parse(name).name] = Reference.parse(str(text))
+        except InvalidReferenceError as error:
+            raise ConfigurationError(str(path), f'aliases."{name}": {error}') from error
+    return aliases
 
 
 def _registries_files(environment: Mapping[str, str], user: Path, etc: Path) -> list[Path]:
@@ -80,10 +122,10 @@ def _registries_files(environment: Mapping[str, str], user: Path, etc: Path) -> 
     return drops + ([path for path in whole if path.exists()] or whole)[:1]
 
 
-def _read_ours(path: Path) -> Iterable[tuple[Rule, frozenset[str]]]:
-    data = _read(path)
-    if unknown := sorted(set(data) - {"registry"}):
-        raise ConfigurationError(str(path), f'unknown key "{unknown[0]}"; there is "registry"')
+def _read_ours(data: Mapping[str, Any], path: Path) -> Iterable[tuple[Rule, frozenset[str]]]:
+    if unknown := sorted(set(data) - set(_OUR_TABLES)):
+        known = ", ".join(_OUR_TABLES)
+        raise ConfigurationError(str(path), f'unknown key "{unknown[0]}"; there are {known}')
     for prefix, entry in _table(data.get("registry"), path, "registry").items():
         where = f'registry."{prefix}"'
         fields = _table(entry, path, where)
@@ -133,6 +175,8 @@ def _read_registries(path: Path) -> Iterable[tuple[Rule, frozenset[str]]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - most machines have no such file
+
     try:
         return tomllib.loads(read_limited(path, MAX_FILE_BYTES, str(path)).decode())
     except (FileNotFoundError, NotADirectoryError):

@@ -123,6 +123,25 @@ def test_the_example_gives_the_image_that_its_author_meant(build):
     assert not inner.get("Env")
 
 
+def test_the_example_is_read_as_meant_without_its_first_line_if_asked(build):
+    files = {"bin/Debug/Demoapp.exe": program("demo", 0)}
+    meant = build(EXAMPLE, files=files)
+    asked = build(EXAMPLE.partition("\n")[2], "--compat", "2015", files=files)
+    assert asked.config == meant.config
+    assert asked.layers[-1] == meant.layers[-1]
+
+
+def test_the_example_without_its_first_line_is_told_apart(build):
+    files = {"bin/Debug/Demoapp.exe": program("demo", 0)}
+    built = build(EXAMPLE.partition("\n")[2], "--progress", "plain", files=files)
+    assert built.config["config"]["WorkingDir"] == "C:\\COPY binDebug Deapp"
+
+
+def test_there_is_one_way_back(build):
+    failed = build(EXAMPLE, "--compat", "2016", check=False)
+    assert '--compat "2016": there is only 2015' in failed.stderr
+
+
 def test_twice_the_same_bytes(build):
     files = {"a": b"1", "b/c": b"2"}
     once = build("FROM windowsservercore\nCOPY . C:/app\n", "--no-cache", files=files)

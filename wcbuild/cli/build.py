@@ -112,6 +112,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="default|ID[=SOCKET|KEY[,KEY]]",
         help="an agent, or private keys, for RUN --mount=type=ssh",
     )
+    add(
+        "--compat",
+        default="",
+        metavar="2015",
+        help="read backslashes of a Dockerfile for Windows as paths, without # escape=`",
+    )
     add("--network", default="default", choices=("default", "host", "none"))
     add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")
     add("--ulimit", action="append", default=[], metavar="TYPE=SOFT[:HARD]")
@@ -214,6 +220,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         no_cache=args.no_cache,
         no_cache_filter=_words(args.no_cache_filter),
         allow=_words(args.allow),
+        compat=args.compat,
         network=args.network,
         add_hosts=tuple(_host(text) for text in args.add_host),
         ulimits=tuple(_ulimit(text) for text in args.ulimit),

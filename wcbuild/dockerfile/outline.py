@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from wcbuild.dockerfile.directives import ESCAPES
 from wcbuild.dockerfile.instructions import Arg
 from wcbuild.dockerfile.lint import lower_and_check
 from wcbuild.dockerfile.lower import Options, Outside, find_target, lower
@@ -75,13 +76,13 @@ class TargetList:
     source: SourceFile
 
 
-def list_targets(source: SourceFile) -> TargetList:
+def list_targets(source: SourceFile, *, escape: str = ESCAPES[0]) -> TargetList:
     """Return the stages of a Dockerfile, without looking at what they stand on.
 
     Raises:
         DockerfileSyntaxError: it cannot be read.
     """
-    dockerfile = parse_dockerfile(source.data, file=source.name)
+    dockerfile = parse_dockerfile(source.data, file=source.name, escape=escape)
     comments = _comments(dockerfile)
     found = tuple(
         Target(
@@ -103,7 +104,7 @@ def outline(source: SourceFile, options: Options, outside: Outside) -> Outline:
     Raises:
         WcbuildError: the build would fail before anything is run.
     """
-    dockerfile = parse_dockerfile(source.data, file=source.name)
+    dockerfile = parse_dockerfile(source.data, file=source.name, escape=options.escape)
     _, checked = lower_and_check(dockerfile, source, options, outside, None)
     if checked.error is not None:
         raise checked.error

@@ -75,14 +75,14 @@ class ParsedFile:
     warnings: tuple[EmptyContinuation, ...]
 
 
-def parse(text: str, *, file: str) -> ParsedFile:
-    """Take ``text`` apart.
+def parse(text: str, *, file: str, escape: str = ESCAPES[0]) -> ParsedFile:
+    """Take ``text`` apart; ``escape`` is the escape character unless a directive names another.
 
     Raises:
         DockerfileSyntaxError: no instruction in it, a heredoc without end, a pair without `=`, a
             JSON list of something else than strings, bytes that are not UTF-8, a line too long.
     """
-    parser = _Parser(text, file)
+    parser = _Parser(text, file, escape)
     while parser.line < len(parser.lines):
         parser.read_instruction()
     if not parser.nodes:
@@ -99,13 +99,13 @@ def parse(text: str, *, file: str) -> ParsedFile:
 class _Parser:
     """Reads instruction after instruction; `line` is how many physical lines are read."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, escape: str) -> None:
         self.file = file
         self.lines = text.removeprefix("\ufeff").split("\n")
         if not self.lines[-1]:
             self.lines.pop()
         self.line = 0
-        self.escape = ESCAPES[0]
+        self.escape = escape
         self.directives: list[Directive] = []
         self.warnings: list[EmptyContinuation] = []
         self.nodes: list[Node] = []

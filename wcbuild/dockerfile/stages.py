@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, replace
 
-from wcbuild.dockerfile.directives import Directive
+from wcbuild.dockerfile.directives import ESCAPES, Directive
 from wcbuild.dockerfile.instructions import Arg, From, Instruction, Maintainer, OnBuild
 from wcbuild.dockerfile.parser import EmptyContinuation, Node, parse
 from wcbuild.dockerfile.reader import parse_instruction
@@ -50,12 +50,13 @@ class Dockerfile:
     warnings: tuple[EmptyContinuation, ...]
 
 
-def parse_dockerfile(text: bytes, *, file: str) -> Dockerfile:
+def parse_dockerfile(text: bytes, *, file: str, escape: str = ESCAPES[0]) -> Dockerfile:
     """Read a Dockerfile.
 
     Args:
         text: its bytes; UTF-8 except in comments.
         file: what to call it in messages.
+        escape: the escape character, unless a directive names another.
 
     Raises:
         DockerfileSyntaxError: it is empty, or something in it cannot be read.
@@ -72,7 +73,7 @@ def parse_dockerfile(text: bytes, *, file: str) -> Dockerfile:
             (Span(file=file, first=1, last=1),),
             hint="save it as UTF-8, which a Dockerfile has to be",
         )
-    parsed = parse(text.decode(errors="surrogateescape"), file=file)
+    parsed = parse(text.decode(errors="surrogateescape"), file=file, escape=escape)
     args: list[Arg] = []
     heads: list[tuple[From, list[Instruction]]] = []
     for node in parsed.nodes:

@@ -226,3 +226,49 @@ def test_attack_huge_and_odd_files_are_refused(read, tmp_path):
     (tmp_path / "etc/wcbuild/config.toml").mkdir()
     with pytest.raises(ConfigurationError, match=r"config\.toml: is not a regular file"):
         read({})
+
+
+def meant_by(configuration, name: str) -> str:
+    return configuration.meant_by(Reference.parse(name)).familiar
+
+
+def test_a_name_may_be_an_alias(read):
+    text = '[aliases]\nbase = "registry.example/team/base:12"\n'
+    configuration = read({"home/.config/wcbuild/config.toml": text})
+    assert meant_by(configuration, "base") == "registry.example/team/base:12"
+    assert meant_by(configuration, "base:13") == "registry.example/team/base:13"
+    digest = "sha256:" + "0" * 64
+    assert meant_by(configuration, f"base@{digest}") == f"registry.example/team/base@{digest}"
+    assert meant_by(configuration, "other.example/base") == "other.example/base"
+
+
+def test_the_users_aliases_go_before_the_machines(read):
+    own, machine = '[aliases]\na = "b:1"\n', '[aliases]\na = "c:1"\nd = "e:1"\n'
+    configuration = read(
+        {"home/.config/wcbuild/config.toml": own, "etc/wcbuild/config.toml": machine}
+    )
+    assert [meant_by(configuration, name) for name in ("a", "d")] == ["b:1", "e:1"]
+
+
+def test_names_of_windows_bases_are_aliases_where_that_is_switched_on(read):
+    assert meant_by(read({}), "windowsservercore") == "windowsservercore"
+    text = 'windows-aliases = true\n[aliases]\nnanoserver = "registry.example/nano:1"\n'
+    configuration = read({"home/.config/wcbuild/config.toml": text})
+    servercore = "mcr.microsoft.com/windows/servercore"
+    assert meant_by(configuration, "windowsservercore") == f"{servercore}:ltsc2022"
+    assert meant_by(configuration, "windowsservercore:ltsc2019") == f"{servercore}:ltsc2019"
+    assert meant_by(configuration, "nanoserver") == "registry.example/nano:1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[aliases]\na = "B C"\n',
+        '[aliases]\n"A B" = "c"\n',
+        "aliases = 1\n",
+        "windows-aliases = 1\n",
+    ],
+)
+def test_an_alias_that_means_nothing_is_named(read, text):
+    with pytest.raises(ConfigurationError, match="aliases"):
+        read({"home/.config/wcbuild/config.toml": text})

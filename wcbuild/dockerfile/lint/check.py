@@ -50,7 +50,7 @@ def check(
         UsageError: the build argument BUILDKIT_DOCKERFILE_CHECK makes no sense.
     """
     try:
-        dockerfile = parse_dockerfile(source.data, file=source.name)
+        dockerfile = parse_dockerfile(source.data, file=source.name, escape=options.escape)
     except DockerfileSyntaxError as error:
         return check_unreadable(source, error, options.build_args, options.platform)
     options = replace(options, every_stage=not options.target, without_images=True)

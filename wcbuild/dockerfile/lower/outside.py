@@ -9,6 +9,7 @@ from typing import Protocol
 
 from registry.oci.config import ImageConfig
 from registry.oci.platform import Platform
+from wcbuild.dockerfile.directives import ESCAPES
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import DEFAULT_SHM_SIZE, Graph, Network, OfferedOp
 from wcbuild.graph.plan import ImagePlan
@@ -87,6 +88,8 @@ class Options:
     platform_given: bool = False
     """Somebody asked for ``platform``; else it is the machine's, and any base will do."""
     target: str = ""
+    escape: str = ESCAPES[0]
+    """Of a Dockerfile that names none."""
     every_stage: bool = False
     """Lower the stages that the target does not need, too."""
     without_images: bool = False
