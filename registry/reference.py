@@ -40,6 +40,10 @@ class Reference:
         Raises:
             InvalidReferenceError: not a reference; the reason names the part.
         """
+        scheme, separator, bare = text.partition("://")
+        if separator:
+            reason = f'it begins with a scheme, "{scheme}://"; a reference has none: "{bare}"'
+            raise InvalidReferenceError(text, reason)
         rest, at, digest_text = text.partition("@")
         try:
             digest = Digest(digest_text) if at else None
