@@ -582,7 +582,7 @@ def _refusal(error: RegistryError) -> ApiError:
         case UnauthorizedError():
             return ApiError(403, "DENIED", "the other registry refused")
         case UnreachableError():
-            return ApiError(502, "UNKNOWN", f"the other registry cannot be reached: {error}")
+            return ApiError(502, "UNKNOWN", f"the other registry failed: {error}")
         case _:
             return ApiError(502, "UNKNOWN", str(error))
 

@@ -7,12 +7,21 @@ never concluded from what other repositories here have.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.errors import NotFoundError, RegistryError, UnreachableError
+from registry.errors import (
+    DigestMismatchError,
+    InvalidDocumentError,
+    NotFoundError,
+    RegistryError,
+    SizeMismatchError,
+    TooLargeError,
+    UnreachableError,
+)
 from registry.files import create_temporary, store_errors, write_all
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -121,8 +130,9 @@ class PullThrough:
         descriptor: Descriptor,
         tags: tuple[str, ...],
     ) -> tuple[Manifest | Index, Descriptor]:
-        raw = read_all(remote, descriptor)
-        document = read_document(raw, descriptor.media_type, f"manifest {descriptor.digest}")
+        with _blamed_on(self._host):
+            raw = read_all(remote, descriptor)
+            document = read_document(raw, descriptor.media_type, f"manifest {descriptor.digest}")
         # What it names comes when somebody asks for it.
         repository.put_manifest(document, descriptor.digest, tags, sparse=True)
         return document, descriptor
@@ -133,6 +143,19 @@ class PullThrough:
         finally:
             with self._lock:
                 del self._fetches[key]
+
+
+@contextlib.contextmanager
+def _blamed_on(other: str) -> Iterator[None]:
+    """Say of wrong bytes where they came from: our own client did nothing wrong.
+
+    Raises:
+        UnreachableError
+    """
+    try:
+        yield
+    except (DigestMismatchError, SizeMismatchError, InvalidDocumentError, TooLargeError) as error:
+        raise UnreachableError(other, f"what it sends is wrong: {error}") from error
 
 
 class _Fetch:
@@ -220,7 +243,8 @@ class _Fetch:
     def _wait(self, ready: Callable[[], bool]) -> None:
         came = self._changed.wait_for(lambda: self._error is not None or ready(), _STALL_S)
         if isinstance(self._error, RegistryError):
-            raise self._error
+            with _blamed_on(self._remote.name):
+                raise self._error
         if self._error is not None:
             raise BrokenBodyError(str(self._error))
         if not came:

@@ -145,19 +145,21 @@ def test_more_connections_than_threads_are_served(new_registry):
 
 
 class SlowUpload(threading.Thread):
-    """Sends half a blob, and the other half when it is told to."""
+    """Sends half a blob, which the registry has at once, and the other half when it is told to."""
 
     def __init__(self, talk: Talk, place: str) -> None:
         super().__init__()
-        self.half, self.go_on = threading.Event(), threading.Event()
+        self.go_on = threading.Event()
         self.talk, self.place, self.status = talk, place, 0
         self.start()
-        assert self.half.wait(10)
+        deadline = time.monotonic() + 20
+        while talk("GET", place).headers["Range"] != "0-999":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def run(self) -> None:
         def parts():
             yield b"x" * 1000
-            self.half.set()
             self.go_on.wait(20)
             yield b"y" * 1000
 
