@@ -96,14 +96,28 @@ class MirroredRepository:
         """Return a descriptor of a blob. Raises as `RemoteRepository.find_blob`."""
         return self._first(lambda repository: repository.find_blob(digest), by_digest=True)
 
-    # Of lists a mirror has only a part, so these are the registry's own.
-
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Yield what refers to ``subject``. Raises as `RemoteRepository.referrers`."""
-        return self._places[-1].repository.referrers(subject, artifact_type)
+        """Yield what refers to ``subject`` at any place: a mirror need not have been given all of it.
+
+        Raises as `RemoteRepository.referrers`, if nobody knows of anything and not all could say so.
+        """
+        entries: dict[Digest, Descriptor] = {}
+        failures: list[RegistryError] = []
+        for repository in self._candidates(by_digest=True):
+            try:
+                for entry in repository.referrers(subject, artifact_type):
+                    entries.setdefault(entry.digest, entry)
+            except RegistryError as error:
+                failures.append(error)
+        if failures and not entries:
+            raise _told(failures)
+        return iter(entries.values())
 
     def tags(self) -> Iterator[str]:
-        """Yield the tags. Raises as `RemoteRepository.tags`."""
+        """Yield the registry's own tags, of which a mirror has only a part.
+
+        Raises as `RemoteRepository.tags`.
+        """
         return self._places[-1].repository.tags()
 
     def _verified(
