@@ -72,7 +72,8 @@ class Layered(Rewindable):
     def __init__(self, below: BinaryIO) -> None:
         super().__init__()
         self._below = below
-        self._start = below.tell() if below.seekable() else 0
+        self.start = below.tell() if below.seekable() else 0
+        """Where ``below`` was when this began."""
 
     @property
     def below(self) -> BinaryIO:
@@ -103,7 +104,7 @@ class Layered(Rewindable):
 
     def restart(self) -> None:
         """Go back to the start of both."""
-        self._below.seek(self._start)
+        self._below.seek(self.start)
         self.rewound()
 
     def close(self) -> None:
@@ -125,8 +126,8 @@ class FileSlice:
         return self.size
 
 
-def file_below(stream: object) -> tuple[io.FileIO, tuple[Layered, ...]] | None:
-    """Return the regular file whose bytes ``stream`` gives, unchanged, and what lies between.
+def file_below(stream: object) -> tuple[io.FileIO, int, tuple[Layered, ...]] | None:
+    """Return the regular file whose bytes ``stream`` gives, where they begin, and what lies between.
 
     None for every other stream. Who takes the bytes from the file itself tells those between, by
     `Layered.passed`; they do not verify them then.
@@ -135,7 +136,8 @@ def file_below(stream: object) -> tuple[io.FileIO, tuple[Layered, ...]] | None:
     while True:
         if isinstance(stream, io.FileIO):
             regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-            return (stream, tuple(between)) if regular else None
+            begin = sum(layer.start for layer in between)
+            return (stream, begin, tuple(between)) if regular else None
         if isinstance(stream, io.BufferedReader):
             stream = stream.raw
         elif isinstance(stream, Layered) and stream.same_bytes:

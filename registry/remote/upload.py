@@ -35,6 +35,10 @@ _MONOLITHIC_BYTES = 1024 * 1024
 """What is larger goes by PATCH, and the PUT that ends it is empty, as docker's own client has it: what
 a PATCH brought is there to go on from, while a PUT that breaks off may end the session."""
 
+_SLICE = 1024 * 1024
+"""Of a local file that is sent at once: enough that asking for the next costs nothing, and small enough
+to show progress."""
+
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})", re.ASCII)
 _CANCEL_TIMEOUT_S = 2.0
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -112,15 +116,15 @@ class _Rewinding:
             raise
 
     def _slices(
-        self, file: io.FileIO, between: tuple[Layered, ...], offset: int, end: int
+        self, file: io.FileIO, begin: int, between: tuple[Layered, ...], offset: int, end: int
     ) -> Iterator[Block]:
         """Yield parts of a local file, which nobody reads here: the registry verifies its digest."""
-        start = self._start or 0
+        start = begin + (self._start or 0)
         size = os.fstat(file.fileno()).st_size - start
         if size != self._size:
             raise SizeMismatchError(self._size, size, self._what)
-        for position in range(offset, end, BLOCK):
-            length = min(BLOCK, end - position)
+        for position in range(offset, end, _SLICE):
+            length = min(_SLICE, end - position)
             yield FileSlice(file, start + position, length)
             self._position = position + length
             for layer in between:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -137,6 +138,21 @@ def crane_registry():
     port = _free_port()
     with subprocess.Popen(
         [program, "registry", "serve", "--address", f"127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        _wait_for(port)
+        yield f"127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture
+def own_registry(tmp_path):
+    """Start our own registry, as a process of its own; give its host."""
+    port = _free_port()
+    words = ["registry", "serve", "--listen", f"127.0.0.1:{port}", "--root", str(tmp_path / "own")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "wcbuild", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:

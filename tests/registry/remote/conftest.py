@@ -7,5 +7,6 @@ from clients import (  # noqa: F401 - fixtures
     describe,
     new_client,
     new_docker_registry,
+    own_registry,
     repository,
 )

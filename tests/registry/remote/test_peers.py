@@ -1,4 +1,4 @@
-"""The client between registries and tools of other people: what each writes the others read."""
+"""The client between registries and tools, other people's and our own: what each writes the others read."""
 
 import io
 import json
@@ -23,9 +23,11 @@ pytestmark = pytest.mark.peers
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 
 
-@pytest.fixture(params=["docker-registry", "crane"])
+@pytest.fixture(params=["docker-registry", "crane", "wcbuild"])
 def host(request):
-    """Registries of other people: an old one, and one of OCI 1.1."""
+    """Registries: an old one, one of OCI 1.1, and our own."""
+    if request.param == "wcbuild":
+        return request.getfixturevalue("own_registry")
     if request.param == "crane":
         return request.getfixturevalue("crane_registry")
     return request.getfixturevalue("new_docker_registry")()

@@ -125,6 +125,19 @@ def test_a_local_file_is_sent_without_being_read_here(repository, describe, stor
     assert stored() == {describe(BLOB).digest: BLOB}
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_local_file_is_sent_from_where_the_stream_stands(
+    repository, describe, stored, tmp_path, wrapped
+):
+    path = tmp_path / "with-a-header"
+    path.write_bytes(b"header" + BLOB)
+    with path.open("rb", buffering=0) as file:
+        file.seek(6)
+        stream = verifying(file, describe(BLOB)) if wrapped else file
+        repository.put(stream, describe(BLOB))
+    assert stored() == {describe(BLOB).digest: BLOB}
+
+
 @pytest.mark.parametrize("cut", [0, 1, 300_000, 4 * MIB])
 def test_a_local_file_is_continued_after_a_break(
     repository, simulator, describe, stored, local, cut
