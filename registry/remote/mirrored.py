@@ -12,7 +12,6 @@ from typing import BinaryIO, TypeVar
 
 from registry.errors import (
     DigestMismatchError,
-    NotFoundError,
     RegistryError,
     SizeMismatchError,
     UnreachableError,
@@ -83,23 +82,6 @@ class MirroredRepository:
         if descriptor.media_type in (*MANIFESTS, *INDEXES):
             return self._first(lambda repository: repository.open(descriptor), by_digest=True)
         return self._verified(descriptor, lambda used: self._chain(descriptor, used, 0))
-
-    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Yield what refers to ``subject`` at the first place that knows of anything.
-
-        Raises as `RemoteRepository.referrers`. A mirror need not have been given what refers to its images.
-        """
-
-        def listed(repository: RemoteRepository) -> list[Descriptor]:
-            entries = list(repository.referrers(subject, artifact_type))
-            if not entries:
-                raise NotFoundError(f"referrers of {subject}", repository.name)
-            return entries
-
-        try:
-            return iter(self._first(listed, by_digest=True))
-        except NotFoundError:
-            return iter(())
 
     def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
         """Return a blob's stream that begins with the bytes of ``kept``, which it closes."""
