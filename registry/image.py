@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from registry.compress import decompressing
@@ -117,11 +117,11 @@ def put_whole(sink: BlobSink, document: Manifest | Index) -> Descriptor:
 def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | None) -> Image:
     """Read the image that ``descriptor`` is, or that its index has for ``platform``.
 
-    In an index an exact match comes first, then what the platform accepts (the newest revision of the
-    wanted Windows build), then older variants of its architecture, the nearest first (arm/v6 for
-    arm/v7), then entries that name no platform; among equals the first. Attestations are no images.
-    Without ``platform`` the index must leave no choice. A manifest that is no index is read whatever
-    its platform.
+    In an index an exact match comes first, then what the platform accepts (of several versions of Windows
+    that a wanted one runs, the newest), then older variants of its architecture, the nearest first
+    (arm/v6 for arm/v7), then entries that name no platform; among equals the first. Attestations are
+    no images. Without ``platform`` the index must leave no choice. A manifest that is no index is
+    read whatever its platform.
 
     Raises:
         NotFoundError: nothing for the platform; the message lists what there is.
@@ -156,16 +156,19 @@ def choose(index: Index, platform: Platform | None) -> Descriptor:
     return min(usable, key=lambda pair: pair[0])[1]
 
 
-def _rank(wanted: Platform, offered: Platform | None) -> tuple[int, int, int] | None:
+def _rank(wanted: Platform, offered: Platform | None) -> tuple[int, int, tuple[int, ...]] | None:
     """Return what sorts the best entry first; None for one that will not do."""
     if offered is None:
-        return (2, 0, 0)
+        return (2, 0, ())
     older = wanted.versions_down_to(offered)
     if older is None:
         return None
-    exact = offered.normalized() == wanted.normalized()
-    # Among builds of one Windows the newest revision has the fixes.
-    return (0 if exact else 1, older, -offered.revision if wanted.os_version else 0)
+    mine, theirs = wanted.normalized(), offered.normalized()
+    # Features are not asked for: what Windows calls win32k is a property of the image.
+    exact = replace(theirs, os_features=mine.os_features) == mine
+    # The newest has the fixes.
+    newest = tuple(-number for number in theirs.version) if mine.os_version else ()
+    return (0 if exact else 1, older, newest)
 
 
 def _is_image(entry: Descriptor) -> bool:

@@ -13,17 +13,26 @@ from typing import Any
 
 from registry.image import Image, Layer, open_layer
 from registry.store import BlobSource
-from wcbuild.layer.changes import DIRECTORY, FILE
+from wcbuild.graph.ops import WINDOWS
+from wcbuild.layer.changes import DIRECTORY, TIMES, WITH_CONTENT
 from wcbuild.store import LocalStore
 from wcbuild.tree import paths
-from wcbuild.tree.base import FileTree, Node
+from wcbuild.tree.base import CaselessTree, FileTree, Node
 from wcbuild.tree.index import LayerIndex
 from wcbuild.tree.indexes import load_index
 from wcbuild.tree.layers import EmptyTree, LayerTree
 
 ADDED, DELETED, CHANGED = "added", "deleted", "changed"
 
-_KINDS = {"f": "file", "d": "directory", "l": "symlink", "p": "fifo", "c": "device", "b": "device"}
+_KINDS = {
+    "f": "file",
+    "d": "directory",
+    "l": "symlink",
+    "p": "fifo",
+    "c": "device",
+    "b": "device",
+    "s": "stream",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +80,11 @@ def compare_files(old: FileTree, new: FileTree, *, times: bool = False) -> Itera
 
     Modification times count only with ``times``: whoever builds again makes new ones.
     """
+    windows = isinstance(old, CaselessTree) or isinstance(new, CaselessTree)
     todo = [("", old.find(""), new.find(""))]
     while todo:
         path, before, after = todo.pop()
-        yield from _compare_nodes(path, before, after, times=times)
+        yield from _compare_nodes(path, before, after, times=times, windows=windows)
         if DIRECTORY in (_kind(before), _kind(after)):
             ours, theirs = (dict(tree.children(path)) for tree in (old, new))
             todo += [
@@ -94,12 +104,19 @@ def image_tree(image: Image, source: BlobSource, store: LocalStore) -> FileTree:
     """
     if not image.layers:
         return EmptyTree()
-    return LayerTree([(_index(layer, source, store), _no_content) for layer in image.layers])
+    os = image.config.platform.os
+    tables = [(_index(layer, os, source, store), _no_content) for layer in image.layers]
+    if os != WINDOWS:
+        return LayerTree(tables)
+    from wcbuild.tree.windows import WindowsTree  # noqa: PLC0415 - most images are Linux's
+
+    return WindowsTree(tables, for_windows=True)
 
 
-def _index(layer: Layer, source: BlobSource, store: LocalStore) -> LayerIndex:
+def _index(layer: Layer, os: str, source: BlobSource, store: LocalStore) -> LayerIndex:
     here = store if store.has(layer.descriptor) else source
-    return load_index(store.layer_index_path(layer.diff_id), lambda: open_layer(here, layer))
+    path = store.layer_index_path(layer.diff_id, os)
+    return load_index(path, lambda: open_layer(here, layer), os=os)
 
 
 def _no_content() -> Path:
@@ -132,13 +149,13 @@ def _compare_values(name: str, old: Any, new: Any) -> Iterator[FieldChange]:
 
 
 def _compare_nodes(
-    path: str, old: Node | None, new: Node | None, *, times: bool
+    path: str, old: Node | None, new: Node | None, *, times: bool, windows: bool
 ) -> Iterator[FileChange]:
     if old is None or new is None:
         if old is not new:
             yield FileChange(path=path, state=DELETED if new is None else ADDED)
         return
-    before, after = _attributes(old, times=times), _attributes(new, times=times)
+    before, after = (_attributes(each, times=times, windows=windows) for each in (old, new))
     different = {
         name: (before.get(name, ""), after.get(name, ""))
         for name in {**before, **after}
@@ -148,21 +165,26 @@ def _compare_nodes(
         yield FileChange(path=path, state=CHANGED, attributes=different)
 
 
-def _attributes(node: Node, *, times: bool) -> dict[str, str]:
+def _attributes(node: Node, *, times: bool, windows: bool) -> dict[str, str]:
     meta = node.meta
     attributes = {
         "kind": _KINDS.get(meta.kind, meta.kind),
         "mode": f"{meta.mode:04o}",
         "owner": f"{meta.uid}:{meta.gid}",
     }
-    if meta.kind == FILE:
+    if meta.kind in WITH_CONTENT:
         attributes |= {"size": str(meta.size), "content": getattr(node.identity, "digest", "")}
     if meta.link:
         attributes["target"] = meta.link
     if meta.major or meta.minor:
         attributes["device"] = f"{meta.major}:{meta.minor}"
-    if meta.xattrs:
-        attributes["xattrs"] = " ".join(f"{name}={value.hex()}" for name, value in meta.xattrs)
+    xattrs = tuple(pair for pair in meta.xattrs if times or pair[0] not in TIMES)
+    if windows:
+        from wcbuild.layer.windows.records import told  # noqa: PLC0415 - most images are Linux's
+
+        attributes |= told(xattrs)
+    elif xattrs:
+        attributes["xattrs"] = " ".join(f"{name}={value.hex()}" for name, value in xattrs)
     if times:
         attributes["mtime"] = str(meta.mtime)
     return attributes

@@ -117,6 +117,7 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
     return Options(
         platform=platform,
         build_platform=host_platform(),
+        platform_given=bool(request.platform),
         show_platform="," in request.platform,
         target=request.target,
         build_args=_build_args(request.build_args, main),

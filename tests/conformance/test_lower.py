@@ -54,6 +54,8 @@ def meaning(config, platform):
 def history_of(plan, epoch):
     lines = [line.to_json() for line in plan.base_history]
     for line in plan.history:
+        if line.created_by.startswith("FROM scratch"):
+            continue  # the base that BuildKit does not give a Windows image
         fields = {
             "created": timestamp(int(epoch)) if epoch.isdecimal() else "",
             "created_by": line.created_by,
@@ -67,7 +69,7 @@ def history_of(plan, epoch):
 @pytest.mark.parametrize(
     ("name", "build_platform", "floor"),
     [
-        ("oracle_edge_cases", "linux/amd64", 146),
+        ("oracle_edge_cases", "linux/amd64", 145),
         ("integration_unix", "linux/amd64", 112),
         ("integration_windows", WINDOWS, 79),
     ],

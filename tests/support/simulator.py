@@ -688,5 +688,7 @@ def _listed(digest: str, media_type: str, raw: bytes) -> dict[str, object]:
 def _named_blobs(raw: bytes) -> list[str]:
     with contextlib.suppress(ValueError, TypeError, KeyError):
         document = json.loads(raw)
-        return [entry["digest"] for entry in [document["config"], *document["layers"]]]
+        # As Debian's registry: what says where else it is need not be here.
+        entries = [document["config"], *document["layers"]]
+        return [entry["digest"] for entry in entries if not entry.get("urls")]
     return []

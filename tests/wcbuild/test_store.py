@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from registry.errors import InvalidDocumentError, NotFoundError, StoreError
+from registry.memory import MemoryStore
 from registry.oci import mediatypes
 from registry.oci.config import ImageConfig
 from registry.oci.descriptor import Descriptor
@@ -172,3 +173,27 @@ def test_referrers_stay_as_long_as_what_they_refer_to(store):
         collect_unnamed(store)
     assert list(store.referrers(record.descriptor.digest)) == []
     assert not store.has(manifest.descriptor)
+
+
+def test_a_blob_that_was_left_elsewhere_comes_when_it_is_opened(store):
+    elsewhere = MemoryStore()
+    descriptor = Descriptor(media_type=mediatypes.OCI_LAYER, digest=sha256(b"layer"), size=5)
+    elsewhere.put(io.BytesIO(b"layer"), descriptor)
+    asked = []
+
+    def repositories(reference):
+        asked.append(reference.name)
+        return elsewhere
+
+    with pytest.raises(NotFoundError):
+        store.open(descriptor)
+    store.note_origin([descriptor], Reference.parse("127.0.0.1:5000/a/b:1"))
+    assert store.origin(descriptor) is None  # nobody said how to reach it
+    store.fetch_from(repositories)
+    assert store.open(descriptor).read() == b"layer"
+    assert store.open(descriptor).read() == b"layer"
+    assert store.has(descriptor)
+    assert asked == ["127.0.0.1:5000/a/b"]
+    with store.exclusively():
+        store.collect(lambda _: False, derived=False)
+    assert store.origin(descriptor) is None

@@ -39,11 +39,14 @@ class ImageOp:
     digest: str
     """The manifest's; the solver asks the resolver for the image by it."""
     platform: Platform
+    """The image's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchOp:
-    """An empty file system. No inputs."""
+    """An empty file system; for Windows one with registry hives and nothing else. No inputs."""
+
+    os: str = LINUX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from wcbuild.layer import tar, whiteout
 from wcbuild.layer.changes import (
     FILE,
     HARDLINK,
+    STREAM,
+    WITH_CONTENT,
     BlobRange,
     Change,
     Content,
@@ -22,13 +24,11 @@ from wcbuild.layer.changes import (
     Meta,
 )
 from wcbuild.layer.hashing import BLOCKS_IN_USE, Hasher
+from wcbuild.layer.hostfiles import HostFiles
 
 _BATCH_BYTES = 1 << 20
 _SMALL_BYTES = 128 * 1024
 """Up to here a file is hashed at once and travels with its neighbours; handing it over would cost more."""
-
-# O_NONBLOCK means nothing to a file, but a fifo that has taken its place meanwhile would stop us for ever.
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 _MARKER: Final = Meta(FILE, 0)
 
@@ -38,6 +38,30 @@ class Writable(Protocol):
 
     def write(self, data: bytes | memoryview, /) -> object:
         """Append ``data``."""
+        ...
+
+
+class Codec(Protocol):
+    """How the layers of an operating system's images say what a file is."""
+
+    def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
+        """Return what stands before all entries, and ``changes`` with what every layer has.
+
+        Raises:
+            LayerError: ``changes`` has what that system cannot take.
+        """
+        ...
+
+    def complete(self, meta: Meta) -> Meta:
+        """Return metadata as it will be read back from the layer."""
+        ...
+
+    def header(self, path: str, meta: Meta) -> bytes:
+        """Return the header of an entry whose metadata `complete` gave."""
+        ...
+
+    def marker(self, path: str) -> bytes:
+        """Return the header of an empty file that only means something by its name."""
         ...
 
 
@@ -51,7 +75,9 @@ class Packed(NamedTuple):
     """In the tar's order, as `wcbuild.layer.scan` finds them; an opaque marker is in its directory's."""
 
 
-def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Packed:
+def pack(
+    changes: Iterable[Change], out: Writable, *, epoch: int | None, codec: Codec | None = None
+) -> Packed:
     """Write ``changes`` as one uncompressed layer tar and return what it holds.
 
     Deterministic: parents before children, whiteouts before their siblings (as the specification asks),
@@ -63,6 +89,7 @@ def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Pack
         changes: any order; each path at most once. A hard link's target is among them.
         out: receives the tar, in blocks of about 1 MiB.
         epoch: no time in the layer is later.
+        codec: of a system other than Linux; made for the same ``epoch``.
 
     Raises:
         LayerError: a path is there twice, a name cannot be stored, or a file changed or vanished while
@@ -70,9 +97,11 @@ def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Pack
 
     Spec: https://github.com/opencontainers/image-spec/blob/main/layer.md#representing-changes
     """
-    ordered = _in_order(changes)
-    packer = _Packer(out, epoch)
+    codec = codec or _LinuxCodec(epoch)
+    start, ordered = codec.prepare(_in_order(changes))
+    packer = _Packer(out, codec)
     try:
+        packer.begin(start)
         for change in ordered:
             packer.add(change)
         return packer.finish()
@@ -102,6 +131,9 @@ def _sort_key(change: Change) -> bytes:
     if change.meta is None:
         parent, slash, name = path.rpartition("/")
         path = f"{parent}{slash}/{name}"
+    elif change.meta.kind == STREAM:
+        # At once behind its file: before deletions in a directory, and before what is in it.
+        path = path.replace(":", "///")
     return tar.encode_name(path).replace(b"/", b"\0")
 
 
@@ -133,10 +165,29 @@ def _point_backwards(ordered: list[Change], target: int, links: list[int]) -> No
             ordered[number] = Change(ordered[number].path, link)
 
 
-class _Packer:
-    def __init__(self, out: Writable, epoch: int | None) -> None:
-        self._out = out
+class _LinuxCodec:
+    """Headers as they are, with no time after ``epoch``."""
+
+    def __init__(self, epoch: int | None) -> None:
         self._epoch = epoch
+        self.header = tar.header
+
+    def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
+        return b"", changes
+
+    def complete(self, meta: Meta) -> Meta:
+        if self._epoch is not None and meta.mtime > self._epoch:
+            return meta._replace(mtime=self._epoch)
+        return meta
+
+    def marker(self, path: str) -> bytes:
+        return tar.header(path, _MARKER)
+
+
+class _Packer:
+    def __init__(self, out: Writable, codec: Codec) -> None:
+        self._out = out
+        self._codec = codec
         self._batch: list[bytes] = []
         self._batched = 0
         """Bytes in the batch."""
@@ -149,8 +200,12 @@ class _Packer:
         self._content_hash = Hasher()
         self._buffers: list[memoryview] = []
         self._turn = 0
+        self._files = HostFiles()
         self._sources: dict[str, int] = {}
         """Open files that BlobRange contents lie in."""
+
+    def begin(self, start: bytes) -> None:
+        self._append(start)
 
     def add(self, change: Change) -> None:
         path, meta, content, opaque = change
@@ -159,18 +214,17 @@ class _Packer:
                 f'"{path}"', 'a name that begins with ".wh." means a deletion in a layer'
             )
         if meta is None:
-            self._append(tar.header(whiteout.name_for(path), _MARKER))
+            self._append(self._codec.marker(whiteout.name_for(path)))
             self._entries.append(Entry(path, None))
             return
-        if self._epoch is not None and meta.mtime > self._epoch:
-            meta = meta._replace(mtime=self._epoch)
-        self._append(tar.header(path, meta))
-        if meta.kind == FILE:
+        meta = self._codec.complete(meta)
+        self._append(self._codec.header(path, meta))
+        if meta.kind in WITH_CONTENT:
             self._add_file(path, meta, content)
             return
         self._entries.append(Entry(path, meta, opaque=opaque))
         if opaque:
-            self._append(tar.header(whiteout.opaque_name_for(path), _MARKER))
+            self._append(self._codec.marker(whiteout.opaque_name_for(path)))
 
     def finish(self) -> Packed:
         self._append(tar.END_OF_ARCHIVE)
@@ -189,6 +243,7 @@ class _Packer:
         for fd in self._sources.values():
             os.close(fd)
         self._sources.clear()
+        self._files.close()
 
     def _append(self, data: bytes) -> None:
         self._batch.append(data)
@@ -225,7 +280,7 @@ class _Packer:
     def _read_small(self, path: str, content: Content | None, size: int) -> bytes:
         match content:
             case HostFile(source):
-                fd = _open(source)
+                fd = self._open(content)
                 try:
                     # One byte more than there should be shows that the file grew.
                     data = _read(fd, size + 1, source)
@@ -247,7 +302,7 @@ class _Packer:
         self._flush()
         match content:
             case HostFile(source):
-                fd = _open(source)
+                fd = self._open(content)
                 try:
                     self._copy(fd, 0, size, source)
                     _check_size(source, size, size + len(_read(fd, 1, source, size)))
@@ -284,15 +339,14 @@ class _Packer:
 
     def _source(self, path: str) -> int:
         if path not in self._sources:
-            self._sources[path] = _open(path)
+            self._sources[path] = self._open(HostFile(path))
         return self._sources[path]
 
-
-def _open(path: os.PathLike[str] | str) -> int:
-    try:
-        return os.open(path, _OPEN_FLAGS)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    def _open(self, file: HostFile) -> int:
+        try:
+            return self._files.open(file)
+        except OSError as error:
+            raise _unreadable(file.path, error) from error
 
 
 def _read(fd: int, size: int, path: os.PathLike[str] | str, start: int = 0) -> bytes:

@@ -40,6 +40,27 @@ def find_owner(text: str, tree: FileTree) -> tuple[int, int]:
     return uid, gid
 
 
+def find_account(text: str) -> tuple[str, str]:
+    """Return the SIDs of owner and group that `user[:group]` means for a Windows image, "" for no group.
+
+    A group that nobody can resolve is none: it gives nobody any access there.
+
+    Raises:
+        InvalidOwnerError: an owner that is not the same on every Windows.
+    """
+    from wcbuild.layer.windows.accounts import find_sid  # noqa: PLC0415 - most images are Linux's
+
+    user, _, group = text.partition(":")
+    owner = find_sid(user)
+    if owner is None:
+        reason = (
+            f'the account "{user}" cannot be resolved without running Windows; ContainerAdministrator, '
+            "ContainerUser, built-in accounts such as Users or BA, and SIDs can"
+        )
+        raise InvalidOwnerError(text, reason)
+    return owner, find_sid(group) or ""
+
+
 def _number(text: str, part: str) -> int | None:
     if part == "root":
         return 0

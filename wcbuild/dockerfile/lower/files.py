@@ -41,7 +41,7 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     sources = tuple(expand(source) for source in instruction.sources)
     dest = expand(instruction.dest)
     chown, mode = expand(instruction.chown), expand(instruction.chmod)
-    _check_mode(mode, instruction)
+    _check_flags(mode, chown if state.is_windows else "", instruction)
     origins = _origins(lowering, state, instruction, sources, expand(instruction.checksum))
     flags = CopyOp(
         sources=(),
@@ -154,8 +154,11 @@ def _remote(source: str, instruction: Copy, checksum: str) -> HttpOp | GitOp | N
     return op
 
 
-def _check_mode(mode: str, instruction: Copy) -> None:
-    """Refuse before anything is built what would be refused when it is."""
+def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
+    """Refuse before anything is built what would be refused when it is.
+
+    Linux's owners stand in files of the image; for Windows they are known beforehand.
+    """
     if mode:
         from wcbuild.tree import chmod  # noqa: PLC0415 - only few Dockerfiles have one
         from wcbuild.tree.errors import InvalidModeError  # noqa: PLC0415
@@ -164,3 +167,7 @@ def _check_mode(mode: str, instruction: Copy) -> None:
             chmod.change(mode, 0, is_directory=False)
         except InvalidModeError as error:
             raise SourceError(str(error), (instruction.span,), word=mode) from error
+    if windows_owner:
+        from wcbuild.tree.owners import find_account  # noqa: PLC0415 - as above
+
+        find_account(windows_owner)

@@ -52,7 +52,7 @@ from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import SourceError, WcbuildError
-from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
+from wcbuild.graph.ops import LINUX, WINDOWS, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
 _OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
@@ -290,10 +290,21 @@ class Lowering:
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
-        base = self._expansion(from_.base, self._globals, from_.span).text
-        if not base:
-            raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
-        return base
+        expansion = self._expansion(from_.base, self._globals, from_.span)
+        if not expansion.text:
+            message = f"base name ({from_.base}) should not be blank"
+            hint = self._slip(expansion) or "give the ARG a value"
+            raise SourceError(message, (from_.span,), word=from_.base, hint=hint)
+        return expansion.text
+
+    def _slip(self, expansion: words.Expansion) -> str:
+        """Return the question whether a variable of a FROM line that has no value is misspelt."""
+        known = {name for arg in self._dockerfile.args for name, _ in arg.pairs} | set(
+            self._globals
+        )
+        return next(
+            filter(None, (did_you_mean(name, sorted(known)) for name in expansion.unset)), ""
+        )
 
     def stage(self, stage: Stage) -> StageState:
         """Return the lowered stage, lowering it now if nobody needed it before."""
@@ -348,9 +359,7 @@ class Lowering:
         if not from_.platform:
             return self.options.platform
         expansion = self._expansion(from_.platform, self._globals, from_.span)
-        hint = next(
-            filter(None, (did_you_mean(name, self._globals) for name in expansion.unset)), ""
-        )
+        hint = self._slip(expansion)
         if not expansion.text:
             message = f"empty platform value from expression {from_.platform}"
             raise SourceError(message, (from_.span,), word=from_.platform, hint=hint)
@@ -378,7 +387,7 @@ class Lowering:
         if named is not None and named.kind is ContextKind.FILES:
             files, _ = self._context(named, span)
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
-            inputs = (self.scratch(span), files)
+            inputs = (self.scratch(span, op.os), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
             state.set_config(
                 ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
@@ -386,11 +395,13 @@ class Lowering:
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
-            ImageOp(reference=name, digest=image.digest, platform=state.platform),
+            self._image_op(name, image),
             f"FROM {name}",
             span,
         )
-        if not from_.platform:
+        self._check_base(state, name, image.config.platform, from_)
+        if not from_.platform or state.is_windows:
+            # Windows images keep their base's version of Windows.
             state.platform = self._merged_platform(image.config.platform)
         state.base = image.config
         state.author = image.config.author
@@ -399,7 +410,9 @@ class Lowering:
         state.set_config(replace(image.config.config, on_build=()))
 
     def _start_from_scratch(self, state: StageState, from_: From) -> None:
-        state.rootfs = self.scratch(from_.span)
+        state.rootfs = self.scratch(from_.span, state.platform.os)
+        if state.is_windows:
+            state.note("FROM scratch # empty registry hives", state.rootfs)
         state.set_config(self._no_config(state))
 
     def _no_config(self, state: StageState) -> ContainerConfig:
@@ -423,6 +436,24 @@ class Lowering:
         self._observer.image(name, state.platform, image.config.platform, span)
         return image
 
+    def _check_base(self, state: StageState, name: str, found: Platform, from_: From) -> None:
+        """Refuse a base for another system, or another Windows, than was asked for."""
+        wanted = state.platform
+        asked = bool(from_.platform) or self.options.platform_given
+        if not asked or not found.os or not {wanted.os, found.os} & {WINDOWS}:
+            return
+        if not wanted.accepts(found):
+            raise SourceError(
+                f'base image "{name}" is for {found}, but the stage is for {wanted}',
+                (from_.span,),
+                word=name,
+                hint="FROM --platform says what a stage is for",
+            )
+
+    def _image_op(self, name: str, image: ResolvedImage) -> ImageOp:
+        platform = self._merged_platform(image.config.platform)
+        return ImageOp(reference=name, digest=image.digest, platform=platform)
+
     # -- steps
 
     def _add(self, step: Step) -> int:
@@ -436,9 +467,9 @@ class Lowering:
             self._sources[op, inputs] = self._add(step)
         return self._sources[op, inputs]
 
-    def scratch(self, span: Span) -> int:
+    def scratch(self, span: Span, os: str = LINUX) -> int:
         """Return the step that gives the empty file system."""
-        return self.source(ScratchOp(), "FROM scratch", span)
+        return self.source(ScratchOp(os=os), "FROM scratch", span)
 
     def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
         """Return the step that offers a context's files, and whether they have owners.
@@ -599,7 +630,7 @@ class Lowering:
         if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
             return self.scratch(span), True
         image = self._image(name, state, span)
-        op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
+        op = self._image_op(name, image)
         return self.source(op, f"FROM {name}", span), True
 
     def _from_stage(self, name: str, stage: Stage, span: Span) -> Stage | None:
@@ -607,6 +638,12 @@ class Lowering:
         stages = self._dockerfile.stages
         current = stage.index
         spans = (span,)
+        if "$" in name:
+            hint = (
+                "make it a stage: FROM with the variable, declared by an ARG before the first FROM"
+            )
+            message = "variable expansion is not supported for --from"
+            raise SourceError(message, spans, word=name, hint=hint)
         if self._named(name) is not None:
             return None
         found = self._earlier_stage(name, current)

@@ -84,6 +84,8 @@ class Options:
 
     platform: Platform
     build_platform: Platform
+    platform_given: bool = False
+    """Somebody asked for ``platform``; else it is the machine's, and any base will do."""
     target: str = ""
     every_stage: bool = False
     """Lower the stages that the target does not need, too."""
