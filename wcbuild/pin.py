@@ -201,7 +201,7 @@ def rewrite(raw: bytes, file: str, findings: Iterable[Finding]) -> bytes:
     touched: set[int] = set()
     for finding in findings:
         mention = finding.mention
-        if not finding.wanted or finding.wanted == mention.word:
+        if not finding.wanted:
             continue
         expected = _with_word(current, mention, finding.wanted)
         for line, changed in _candidates(lines, mention, finding.wanted):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
 
+import peers
 import pytest
 
 from registry.oci.descriptor import Descriptor
@@ -92,91 +87,28 @@ def new_docker_registry(tmp_path):
 
     ``htpasswd`` makes it ask for ali's password, ``first_format`` take Docker's first manifest format.
     """
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed")
-    running = []
+    with contextlib.ExitStack() as running:
 
-    def start(*, htpasswd: bool = False, port: int = 0, first_format: bool = False) -> str:
-        port = port or _free_port()
-        root = tmp_path / f"registry{port}"
-        root.mkdir(exist_ok=True)
-        config = f"""
-version: 0.1
-log: {{level: error, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
-        if htpasswd:
-            (root / "htpasswd").write_text(HTPASSWD)
-            config += f"auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"
-        if first_format:
-            config += "compatibility: {schema1: {enabled: true}}\n"
-        (root / "config.yml").write_text(config)
-        process = subprocess.Popen(
-            [program, "serve", str(root / "config.yml")],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        running.append(process)
-        _wait_for(port)
-        start.process = process
-        return f"127.0.0.1:{port}"
+        def start(*, htpasswd: bool = False, port: int = 0, first_format: bool = False) -> str:
+            port = port or peers.free_port()
+            # One that is started again finds what it had.
+            folder = tmp_path / f"registry{port}"
+            folder.mkdir(exist_ok=True)
+            more = ""
+            if htpasswd:
+                (folder / "htpasswd").write_text(HTPASSWD)
+                more += f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+            if first_format:
+                more += "compatibility: {schema1: {enabled: true}}\n"
+            registry = running.enter_context(peers.docker_registry(folder, port=port, more=more))
+            start.process = registry.process
+            return registry.host
 
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
+        yield start
 
 
 @pytest.fixture
 def crane_registry():
     """Start an OCI 1.1 registry, crane's, that forgets everything at its end; give its host."""
-    program = shutil.which("crane")
-    if program is None:
-        pytest.skip("crane is not installed")
-    port = _free_port()
-    with subprocess.Popen(
-        [program, "registry", "serve", "--address", f"127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}"
-        process.terminate()
-
-
-@pytest.fixture
-def own_registry(tmp_path):
-    """Start our own registry, as a process of its own; give its host."""
-    port = _free_port()
-    words = ["registry", "serve", "--listen", f"127.0.0.1:{port}", "--root", str(tmp_path / "own")]
-    with subprocess.Popen(
-        [sys.executable, "-m", "wcbuild", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}"
-        process.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            return
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the registry did not start")
+    with peers.crane_registry() as registry:
+        yield registry.host

@@ -10,9 +10,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+
+@dataclass(frozen=True)
+class Running:
+    """A registry that runs."""
+
+    host: str
+    process: subprocess.Popen[bytes]
 
 
 def tool(name: str) -> str:
@@ -24,42 +33,46 @@ def tool(name: str) -> str:
 
 
 @contextlib.contextmanager
-def docker_registry(folder: Path) -> Iterator[str]:
-    """Start Debian's registry, an old one, which deletes; its host is given."""
-    port = _free_port()
+def docker_registry(folder: Path, *, port: int = 0, more: str = "") -> Iterator[Running]:
+    """Start Debian's registry, an old one, which deletes; it keeps all in ``folder``.
+
+    ``more`` is appended to its configuration. Without ``port`` it takes a free one.
+    """
+    port = port or free_port()
     config = folder / "config.yml"
     config.write_text(f"""
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:{port}"}}
-""")
-    with _running(port, tool("docker-registry"), "serve", str(config)) as host:
-        yield host
+{more}""")
+    with _running(port, tool("docker-registry"), "serve", str(config)) as registry:
+        yield registry
 
 
 @contextlib.contextmanager
-def crane_registry(_folder: Path) -> Iterator[str]:
-    """Start crane's registry, which is of OCI 1.1 and in memory; its host is given."""
-    port = _free_port()
+def crane_registry(_folder: Path | None = None) -> Iterator[Running]:
+    """Start crane's registry, which is of OCI 1.1 and forgets everything at its end."""
+    port = free_port()
     with _running(
         port, tool("crane"), "registry", "serve", "--address", f"127.0.0.1:{port}"
-    ) as host:
-        yield host
+    ) as registry:
+        yield registry
 
 
 @contextlib.contextmanager
-def _running(port: int, *command: str) -> Iterator[str]:
+def _running(port: int, *command: str) -> Iterator[Running]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
-        yield f"127.0.0.1:{port}"
+        yield Running(f"127.0.0.1:{port}", process)
     finally:
         process.terminate()
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

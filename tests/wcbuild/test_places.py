@@ -79,7 +79,7 @@ def refuse():
 
 
 def test_the_local_store_is_a_repository_of_each_name(store):
-    places = Places(store=lambda: store, client=refuse)
+    places = Places(store=lambda: store, client=refuse, policy=refuse)
     place = Place.parse("store:team/app:1")
     repository = places.repository(place)
     builder = Builder(OciLayout(store.root / "tmp" / "x"))
@@ -109,7 +109,7 @@ def _children(layout, image):
 
 
 def test_an_archive_cannot_be_changed(store):
-    places = Places(store=lambda: store, client=refuse)
+    places = Places(store=lambda: store, client=refuse, policy=refuse)
     with pytest.raises(UsageError, match="only be written as a whole"):
         places.repository(Place.parse("oci-archive:x.tar"))
 

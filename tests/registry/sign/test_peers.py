@@ -189,8 +189,8 @@ def test_we_refuse_the_signature_of_cosign_for_another_repository(theirs, cosign
 def host(request, tmp_path):
     """An old registry, without an API for referrers, and one of OCI 1.1."""
     (tmp_path / "registry").mkdir()
-    with request.param(tmp_path / "registry") as host:
-        yield host
+    with request.param(tmp_path / "registry") as registry:
+        yield registry.host
 
 
 @pytest.mark.parametrize("form", ["tag", "referrers"])

@@ -15,8 +15,8 @@ REGISTRIES = {"docker-registry": peers.docker_registry, "crane": peers.crane_reg
 @pytest.fixture(params=REGISTRIES.values(), ids=REGISTRIES)
 def host(request, tmp_path):
     (tmp_path / "registry").mkdir()
-    with request.param(tmp_path / "registry") as host:
-        yield host
+    with request.param(tmp_path / "registry") as registry:
+        yield registry.host
 
 
 @pytest.fixture
