@@ -50,6 +50,8 @@ class Sample(NamedTuple):
 
     seconds: float
     megabytes: float
+    processor: float = 0.0
+    """Seconds of processors, in the program and in the kernel for it."""
 
 
 def timed(words: list[str], env: dict[str, str] | None = None) -> Sample:
@@ -69,7 +71,7 @@ def timed(words: list[str], env: dict[str, str] | None = None) -> Sample:
         if process.returncode:
             log.seek(0)
             sys.exit(f"{' '.join(words)}: {process.returncode}\n{log.read()[-3000:].decode()}")
-    return Sample(seconds, usage.ru_maxrss / 1024)
+    return Sample(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 @contextlib.contextmanager

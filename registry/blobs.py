@@ -161,7 +161,7 @@ class BlobDirectory:
             fd = os.open(path, flags, 0o600)
             if _take(fd, path):
                 hashed = algorithm if hashing else None
-                return BlobWriter(self, fd, path, hashed, durable=self._durable)
+                return BlobWriter(self, fd, path, hashed)
             os.close(fd)
         # Another process fetches the same blob; then this one does without.
         return self.create(algorithm, hashing=hashing)
@@ -194,7 +194,32 @@ class BlobDirectory:
                 os.makedirs(self._ingest, mode=0o700, exist_ok=True)
                 fd, path = create_temporary(self._ingest, _INGEST_PREFIX)
         hashed = algorithm if hashing else None
-        return BlobWriter(self, fd, Path(path), hashed, durable=self._durable)
+        return BlobWriter(self, fd, Path(path), hashed)
+
+    def adopt(self, fd: int, path: Path, digest: Digest) -> None:
+        """Give a file of the same file system, open as ``fd``, its final name.
+
+        The caller has verified its bytes and lets nobody write to it any more.
+
+        Raises:
+            StoreError: it is still where it was.
+        """
+        final = self.path(digest)
+        with store_errors(final):
+            os.fchmod(fd, 0o444)
+            if self._durable:
+                os.fsync(fd)
+            reach("blobs.before_rename")
+            try:
+                os.rename(path, final)
+            except FileNotFoundError:
+                os.makedirs(final.parent, exist_ok=True)
+                os.rename(path, final)
+                if self._durable:
+                    fsync_directory(final.parent.parent)
+            reach("blobs.after_rename")
+            if self._durable:
+                fsync_directory(final.parent)
 
     def remove(self, digest: Digest) -> None:
         """Forget a blob; one that is not here is no error.
@@ -260,16 +285,9 @@ class BlobWriter:
     """One blob on its way in. As a context manager it aborts unless it was committed."""
 
     def __init__(
-        self,
-        directory: BlobDirectory,
-        fd: int,
-        path: Path,
-        algorithm: str | None,
-        *,
-        durable: bool,
+        self, directory: BlobDirectory, fd: int, path: Path, algorithm: str | None
     ) -> None:
         self._directory = directory
-        self._durable = durable
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm) if algorithm else None
         self._open = True
@@ -327,22 +345,7 @@ class BlobWriter:
             raise ValueError("a writer that does not hash needs the digest")
         if expected is not None and digest != expected:
             raise DigestMismatchError(expected, digest, what)
-        final = self._directory.path(digest)
-        with store_errors(final):
-            os.fchmod(fd, 0o444)
-            if self._durable:
-                os.fsync(fd)
-            reach("blobs.before_rename")
-            try:
-                os.rename(self.path, final)
-            except FileNotFoundError:
-                os.makedirs(final.parent, exist_ok=True)
-                os.rename(self.path, final)
-                if self._durable:
-                    fsync_directory(final.parent.parent)
-            reach("blobs.after_rename")
-            if self._durable:
-                fsync_directory(final.parent)
+        self._directory.adopt(fd, self.path, digest)
         return digest, received
 
     def keep(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -69,6 +70,17 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         raise
     if durable:
         fsync_directory(path.parent)
+
+
+def write_all(file: io.FileIO, data: bytes) -> None:
+    """Write all of ``data`` to an unbuffered file: a disk that fills up first takes only a part.
+
+    Raises:
+        OSError
+    """
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 @contextlib.contextmanager

@@ -40,6 +40,10 @@ class Reference:
         Raises:
             InvalidReferenceError: not a reference; the reason names the part.
         """
+        scheme, separator, bare = text.partition("://")
+        if separator:
+            reason = f'it begins with a scheme, "{scheme}://"; a reference has none: "{bare}"'
+            raise InvalidReferenceError(text, reason)
         rest, at, digest_text = text.partition("@")
         try:
             digest = Digest(digest_text) if at else None
@@ -50,7 +54,7 @@ class Reference:
         if colon > slash and not _TAG.fullmatch(tag):
             raise InvalidReferenceError(text, f'"{tag}" is not a tag')
         registry, repository = _split_registry(name)
-        if not _HOST.fullmatch(registry):
+        if not is_host(registry):
             raise InvalidReferenceError(text, f'"{registry}" is not a host')
         if not _REPOSITORY.fullmatch(repository):
             reason = "must be lower case" if repository != repository.lower() else "is not a name"
@@ -84,6 +88,11 @@ class Reference:
 
     def __str__(self) -> str:
         return self._suffixed(self.name)
+
+
+def is_host(text: str) -> bool:
+    """Say whether ``text`` is a host as references have it: a name or an address, perhaps a port."""
+    return bool(_HOST.fullmatch(text))
 
 
 def _split_registry(name: str) -> tuple[str, str]:

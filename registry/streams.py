@@ -24,7 +24,43 @@ def read_into(stream: BinaryIO, buffer: memoryview) -> int:
     return len(data)
 
 
-class Layered(io.RawIOBase):
+class Rewindable(io.RawIOBase):
+    """Bytes that are read from the first to the last, each seen, and perhaps all once more."""
+
+    def __init__(self, position: int = 0) -> None:
+        self._position = position
+
+    def restart(self) -> None:
+        """Make the first byte the next one."""
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        """Say yes, as `io` asks."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say whether `seek` can go back to the start."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position of the next byte."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go back to the start.
+
+        Raises:
+            io.UnsupportedOperation: to any other place, because each byte has to be seen.
+        """
+        if (offset, whence) not in ((0, io.SEEK_SET), (0, io.SEEK_CUR)):
+            raise io.UnsupportedOperation("this stream can only go back to its start")
+        if whence == io.SEEK_SET:
+            self.restart()
+            self._position = 0
+        return self._position
+
+
+class Layered(Rewindable):
     """Bytes made from those of ``below``, which it closes.
 
     It can go back to its start if ``below`` can, for somebody who has to send it twice.
@@ -34,9 +70,9 @@ class Layered(io.RawIOBase):
     """Whether what comes out is what comes from below."""
 
     def __init__(self, below: BinaryIO) -> None:
+        super().__init__()
         self._below = below
         self._start = below.tell() if below.seekable() else 0
-        self._position = 0
 
     @property
     def below(self) -> BinaryIO:
@@ -54,10 +90,6 @@ class Layered(io.RawIOBase):
         """Take note that ``size`` bytes went past, straight from the file that lies below."""
         self._position += size
 
-    def readable(self) -> bool:
-        """Say yes, as `io` asks."""
-        return True
-
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         """Read into ``buffer``; 0 is the end."""
         data = self.next(len(buffer))
@@ -66,26 +98,13 @@ class Layered(io.RawIOBase):
         return len(data)
 
     def seekable(self) -> bool:
-        """Say whether `seek` can go back to the start."""
+        """Say whether ``below`` can go back."""
         return self._below.seekable()
 
-    def tell(self) -> int:
-        """Return the number of bytes read."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go back to the start.
-
-        Raises:
-            io.UnsupportedOperation: to any other place, because each byte has to be seen.
-        """
-        if (offset, whence) not in ((0, io.SEEK_SET), (0, io.SEEK_CUR)):
-            raise io.UnsupportedOperation("this stream can only go back to its start")
-        if whence == io.SEEK_SET:
-            self._below.seek(self._start)
-            self._position = 0
-            self.rewound()
-        return self._position
+    def restart(self) -> None:
+        """Go back to the start of both."""
+        self._below.seek(self._start)
+        self.rewound()
 
     def close(self) -> None:
         """Close both."""

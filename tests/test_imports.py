@@ -32,6 +32,7 @@ FLOORS = (
     ("registry.copy", "registry.index", "wcbuild.sandbox", "wcbuild.tree", "wcbuild.store"),
     ("registry.transfer", "registry.attach"),
     (
+        "registry.server",
         "wcbuild.snapshot",
         "wcbuild.context",
         "wcbuild.machine",
@@ -62,8 +63,11 @@ HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
 # Each costs a start-up more than a whole cached build may take in Python, so it is imported where
 # it is used. What MAY_BE_HEAVY is itself such an import.
 HEAVY = {
-    *("asyncio", "concurrent", "cryptography", "dockerfile_parse", "email", "http", "isal"),
+    *("asyncio", "bcrypt", "cheroot", "concurrent", "cryptography", "dockerfile_parse", "email"),
     *(
+        "http",
+        "isal",
+        "jwt",
         "requests",
         "shutil",
         "sqlite3",
@@ -76,7 +80,7 @@ HEAVY = {
     ),
     *("yaml", "zstandard"),
 }
-MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
+MAY_BE_HEAVY = ("registry.remote", "registry.server", "wcbuild.worker")
 
 
 def modules() -> dict[str, Path]:

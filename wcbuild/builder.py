@@ -32,14 +32,22 @@ from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import DockerfileSyntaxError, UsageError
+from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
-from wcbuild.graph.ops import ContextOp, Graph, ImageOp
+from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
-from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder, read_ignore
+from wcbuild.inputs import (
+    STDIN,
+    Fetcher,
+    MainContext,
+    find_agents,
+    is_fetched,
+    read_folder,
+    read_ignore,
+)
 from wcbuild.machine import Machine
 from wcbuild.request import (
     BuildRequest,
@@ -103,7 +111,7 @@ def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Bu
     store.fetch_from(lambda reference: open_client(request.registries).repository(reference))
     try:
         build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
-        with contextlib.closing(build):
+        with contextlib.closing(build), build.explaining():
             yield build
     finally:
         store.close()
@@ -133,23 +141,15 @@ class _Inputs:
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
     context = None
-    if not is_remote(request.context):
+    if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
     return _Inputs(
         context=context,
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=read_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
-        agents=_find_agents(request.ssh),
+        agents=find_agents(request.ssh),
     )
-
-
-def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
-    if not given:
-        return {}
-    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
-
-    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +180,7 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self.warnings: tuple[LintWarning, ...] = ()
+        self._fetched_text: str | None = None
         policy = cache(partial(open_policy, request.registries))
         self._fetcher = Fetcher(
             store,
@@ -256,14 +257,25 @@ class _Build:
         """Remove the files that were only for this build."""
         self._fetcher.close()
 
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Give an error the text of the Dockerfile if that is nowhere on this machine."""
+        try:
+            yield
+        except WcbuildError as error:
+            error.source = self._fetched_text
+            raise
+
     def _main_context(self) -> MainContext:
         """Return the main context, fetched now if it is not a folder."""
-        if self._inputs.context is not None:
-            return self._inputs.context
-        request = self._request
-        shown = without_secrets(str(request.context))
-        self._emit(Notice(level="info", text=f"load build context {shown}"))
-        return self._fetcher.read(str(request.context), request.file, request.stdin)
+        request, main = self._request, self._inputs.context
+        if main is None:
+            shown = without_secrets(str(request.context))
+            self._emit(Notice(level="info", text=f"load build context {shown}"))
+            main = self._fetcher.read(str(request.context), request.file, request.stdin)
+        if is_fetched(request.context, request.file) or request.file == STDIN:
+            self._fetched_text = main.source.text
+        return main
 
     def _parse(self, source: SourceFile) -> Dockerfile:
         """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
@@ -298,7 +310,18 @@ class _Build:
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, read_epoch(checked.source_date_epoch, main.moment)
+        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile)
+
+    def _epoch(self, text: str, main: MainContext, dockerfile: Dockerfile) -> int | None:
+        """Return the latest time that anything may have, which may be that of something fetched."""
+        if text and text != MAIN_CONTEXT and not text.isdecimal():
+            from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - few name anything
+
+            named = self._bases.context(text, self._inputs.platforms[0])
+            op = remote.of_stage(dockerfile, text) if named is None else named.files
+            if isinstance(op, HttpOp | GitOp):
+                return self._fetcher.remotes().moment(op, self._cancel)
+        return read_epoch(text, main.moment)
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""

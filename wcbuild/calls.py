@@ -21,7 +21,7 @@ from wcbuild.dockerfile import outline as outlines
 from wcbuild.dockerfile.lint import CheckResult
 from wcbuild.dockerfile.lower import Options
 from wcbuild.dockerfile.outline import Outline, TargetList
-from wcbuild.inputs import Fetcher, MainContext, is_remote, read_folder
+from wcbuild.inputs import Fetcher, MainContext, find_agents, is_fetched, read_folder
 from wcbuild.request import BuildRequest, make_options, read_platforms
 from wcbuild.store import default_root, open_store
 
@@ -66,7 +66,7 @@ def targets(request: BuildRequest) -> TargetList:
 
 def _folder(request: BuildRequest) -> MainContext | None:
     """Return the main context, if it need not be fetched."""
-    if is_remote(request.context):
+    if is_fetched(request.context, request.file):
         return None
     return read_folder(Path(request.context), request.file, request.stdin)
 
@@ -79,7 +79,7 @@ def _opened(request: BuildRequest) -> Iterator[tuple[MainContext, Options, Bases
         store,
         request.registries,
         secrets=request.secrets,
-        agent=None,
+        agent=find_agents(request.ssh).get("default"),
         keep_git_dir=False,
         cancel=threading.Event(),
     )

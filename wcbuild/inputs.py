@@ -63,9 +63,16 @@ class MainContext:
     """How new it is (seconds since 1970), where that does not depend on this machine: a commit's time."""
 
 
-def is_remote(context: str | Path) -> bool:
-    """Say whether a context is not a folder of this machine, but something to read or to fetch."""
-    text = str(context)
+def is_fetched(context: str | Path, file: str | Path | None) -> bool:
+    """Say whether a context, or its Dockerfile, is not in a folder, but something to read or to fetch."""
+    return _is_remote(str(context)) or _is_url(file)
+
+
+def _is_url(file: str | Path | None) -> bool:
+    return isinstance(file, str) and file.startswith(("http://", "https://"))
+
+
+def _is_remote(text: str) -> bool:
     if text == STDIN:
         return True
     maybe = "://" in text or "@" in text or text.startswith("github.com/")
@@ -88,10 +95,7 @@ def read_folder(context: Path, file: str | Path | None, stdin: Stdin) -> MainCon
         ContextError: the folder is none.
         SourceError: there is no Dockerfile.
     """
-    if not context.exists():
-        raise ContextError(str(context), "there is no such folder")
-    if not context.is_dir():
-        raise ContextError(str(context), "is not a folder")
+    _check_folder(context)
     if file == STDIN:
         source = _read_stdin(stdin)
         ignore = read_ignore(context, context / "Dockerfile")
@@ -99,6 +103,13 @@ def read_folder(context: Path, file: str | Path | None, stdin: Stdin) -> MainCon
         path, text = _read_dockerfile(context, file)
         source, ignore = SourceFile(name=path.name, data=text), read_ignore(context, path)
     return MainContext(source=source, folder=context.resolve(), ignore=ignore)
+
+
+def _check_folder(context: Path) -> None:
+    if not context.exists():
+        raise ContextError(str(context), "there is no such folder")
+    if not context.is_dir():
+        raise ContextError(str(context), "is not a folder")
 
 
 def _read_dockerfile(context: Path, file: str | Path | None) -> tuple[Path, bytes]:
@@ -158,6 +169,19 @@ def _read_stdin(stdin: Stdin) -> SourceFile:
 
 
 # -- what has to be fetched
+
+
+def find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    """Return the SSH agents that were given, by id: behind sockets, or with the keys of files.
+
+    Raises:
+        UsageError: one is neither.
+    """
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 class Fetcher:
@@ -233,7 +257,9 @@ class Fetcher:
             path.unlink(missing_ok=True)
 
     def read(self, context: str, file: str | Path | None, stdin: Stdin) -> MainContext:
-        """Fetch a context, and read its Dockerfile; ``file`` is one of its files, or `-`.
+        """Fetch a context, and read its Dockerfile; ``file`` is one of its files, `-`, or a URL.
+
+        Of a folder only the Dockerfile is fetched.
 
         Raises:
             RemoteError: it cannot be had.
@@ -243,8 +269,16 @@ class Fetcher:
         """
         if context == file == STDIN:
             raise UsageError("context and Dockerfile cannot both come from standard input")
+        if not _is_remote(context):
+            folder = Path(context)
+            _check_folder(folder)
+            ignore = read_ignore(folder, folder / "Dockerfile")
+            source = self._dockerfile(str(file))
+            return MainContext(source=source, folder=folder.resolve(), ignore=ignore)
         found = self._from_stdin(stdin) if context == STDIN else self._from_url(context)
-        if file == STDIN:
+        if _is_url(file):
+            source = self._dockerfile(str(file))
+        elif file == STDIN:
             source = _read_stdin(stdin)
         elif found.alone is None:
             source = _find_dockerfile(found, file)
@@ -256,6 +290,13 @@ class Fetcher:
             # It is the Dockerfile, whatever the name.
             source = SourceFile(name=found.where, data=found.alone)
         return MainContext(source=source, tree=found.tree, owned=found.owned, moment=found.moment)
+
+    def _dockerfile(self, url: str) -> SourceFile:
+        """Fetch a Dockerfile by itself."""
+        download = self.remotes().downloads.fetch(url, "", self._cancel)
+        with open(download.path, "rb") as stream:
+            data = stream.read(MAX_DOCKERFILE_BYTES + 1)
+        return SourceFile(name=without_secrets(url), data=data)
 
     def _from_stdin(self, stdin: Stdin) -> _Found:
         path = self._scratch()

@@ -136,7 +136,9 @@ class _Connection(urllib3.connection.HTTPConnection):
     def send(self, data: Any) -> None:
         if isinstance(data, FileSlice):
             # From the file to the network within the kernel: a tenth of the work.
-            self.sock.sendfile(data.file, data.offset, data.size)
+            sent = self.sock.sendfile(data.file, data.offset, data.size)
+            if sent != data.size:
+                raise OSError(f"{data.size - sent} bytes were cut off from the file")
         else:
             super().send(data)
 

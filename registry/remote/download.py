@@ -18,7 +18,7 @@ from registry.remote.transport import (
     after_tries,
     check_url,
 )
-from registry.streams import read_into
+from registry.streams import Rewindable, read_into
 
 _PROGRESS = 1024 * 1024
 """Bytes since the last broken connection after which tries are counted anew."""
@@ -27,7 +27,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)
 _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 
-class BlobBody(io.RawIOBase):
+class BlobBody(Rewindable):
     """The bytes of ``descriptor`` from ``offset`` on as they are sent, unverified.
 
     `seek(0)` starts again with the blob's first byte. After a broken connection it asks for the rest
@@ -43,11 +43,11 @@ class BlobBody(io.RawIOBase):
     def __init__(
         self, api: Api | ForeignUrl, descriptor: Descriptor, url: str, offset: int = 0
     ) -> None:
+        super().__init__(offset)
         self._api = api
         self._size = descriptor.size
         self._what = f"blob {descriptor.digest}"
         self._url = url
-        self._offset = offset
         self._skip = 0
         self._ranges = True
         self._response: Response | None = None
@@ -55,31 +55,10 @@ class BlobBody(io.RawIOBase):
         self._broke_at = offset
         self._connected()
 
-    def readable(self) -> bool:
-        """Say yes, as `io` asks."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say yes, though only to the start."""
-        return True
-
-    def tell(self) -> int:
-        """Return where in the blob the next byte is."""
-        return self._offset
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Start again from the first byte, with a new request.
-
-        Raises:
-            io.UnsupportedOperation: to any other place.
-        """
-        if whence == io.SEEK_CUR and offset == 0:
-            return self._offset
-        if (offset, whence) != (0, io.SEEK_SET):
-            raise io.UnsupportedOperation("a download can only go back to its start")
+    def restart(self) -> None:
+        """Ask anew, from the first byte on."""
         self._drop()
-        self._offset = self._broke_at = 0
-        return 0
+        self._broke_at = 0
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         """Read into ``buffer``; 0 at the end."""
@@ -90,17 +69,17 @@ class BlobBody(io.RawIOBase):
                 # What was handed out already is not wanted again.
                 size = response.readinto(buffer[: self._skip] if self._skip else buffer)
             except UnreachableError as error:
-                if self._offset >= self._size:
+                if self._position >= self._size:
                     return 0  # only the end of the transfer was lost
                 self._broken(error)
                 continue
-            if not size and self._offset < self._size:
+            if not size and self._position < self._size:
                 self._broken(UnreachableError(response.host, "the connection was closed"))
                 continue
             if self._skip:
                 self._skip -= size
                 continue
-            self._offset += size
+            self._position += size
             return size
 
     def close(self) -> None:
@@ -124,30 +103,30 @@ class BlobBody(io.RawIOBase):
     def _broken(self, error: UnreachableError) -> None:
         """Wait before the next try, or give up."""
         self._drop()
-        if self._offset - self._broke_at >= _PROGRESS:
+        if self._position - self._broke_at >= _PROGRESS:
             self._backoff = self._api.transport.backoff()
-        self._broke_at = self._offset
+        self._broke_at = self._position
         if not error.transient or not self._backoff.wait():
-            where = f"{self._offset} of {self._size} bytes of {self._what} received"
+            where = f"{self._position} of {self._size} bytes of {self._what} received"
             failed = UnreachableError(error.host, f"{error.reason}; {where}")
             raise after_tries(failed, self._backoff.tries) from error
 
     def _request(self) -> Response:
         """Ask for the blob from the current offset on."""
-        ranged = self._offset > 0 and self._ranges
+        ranged = self._position > 0 and self._ranges
         response = self._api.request(
             "GET",
             self._url,
             actions=PULL,
-            headers={"Range": f"bytes={self._offset}-"} if ranged else None,
-            retry=not self._offset,
+            headers={"Range": f"bytes={self._position}-"} if ranged else None,
+            retry=not self._position,
         )
         if response.status == _OK:
             length = response.headers.get("Content-Length", "")
             if length.isdigit() and int(length) != self._size:
                 response.close()
                 raise SizeMismatchError(self._size, int(length), self._what)
-            self._skip = self._offset
+            self._skip = self._position
             return response
         if response.status == _PARTIAL and ranged and self._continues(response):
             self._skip = 0
@@ -164,8 +143,8 @@ class BlobBody(io.RawIOBase):
         stated = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         return (
             stated is not None
-            and int(stated[1]) == self._offset
-            and self._offset <= int(stated[2]) < self._size
+            and int(stated[1]) == self._position
+            and self._position <= int(stated[2]) < self._size
             and stated[3] in ("*", str(self._size))
         )
 
@@ -218,55 +197,33 @@ class ForeignUrl:
         return response.refusal(self._host, what)
 
 
-class Continued(io.RawIOBase):
+class Continued(Rewindable):
     """The bytes of ``kept``, and then what ``rest`` gives from there on, up to ``size`` bytes."""
 
     def __init__(self, kept: BinaryIO, size: int, rest: Callable[[int], io.RawIOBase]) -> None:
+        super().__init__()
         self._kept = kept
         self._size = size
         self._open_rest = rest
         self._rest: io.RawIOBase | None = None
-        self._offset = 0
 
-    def readable(self) -> bool:
-        """Say yes, as `io` asks."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say yes, though only to the start."""
-        return True
-
-    def tell(self) -> int:
-        """Return the number of bytes handed out."""
-        return self._offset
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Start again from the first byte.
-
-        Raises:
-            io.UnsupportedOperation: to any other place.
-        """
-        if whence == io.SEEK_CUR and offset == 0:
-            return self._offset
-        if (offset, whence) != (0, io.SEEK_SET):
-            raise io.UnsupportedOperation("a download can only go back to its start")
+    def restart(self) -> None:
+        """Go back to the first byte that was kept."""
         if self._rest is not None:
             self._rest.close()
             self._rest = None
         self._kept.seek(0)
-        self._offset = 0
-        return 0
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         """Read into ``buffer``; 0 at the end."""
         size = 0
         if self._rest is None:
             size = read_into(self._kept, buffer)
-            if not size and self._offset < self._size:
-                self._rest = self._open_rest(self._offset)
+            if not size and self._position < self._size:
+                self._rest = self._open_rest(self._position)
         if self._rest is not None:
             size = read_into(self._rest, buffer)  # type: ignore[arg-type]  # RawIOBase reads like a BinaryIO
-        self._offset += size
+        self._position += size
         return size
 
     def close(self) -> None:

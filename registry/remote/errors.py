@@ -30,6 +30,7 @@ from registry.errors import (
 MAX_ERROR_BYTES = 64 * 1024
 """Read of an error's body; more is never needed to say what is wrong."""
 
+_TUNNEL_FAILED = "Tunnel connection failed: "  # `http.client`'s words
 _MAX_DETAIL = 300
 _SHOWN_QUERY = frozenset(
     ("artifactType", "digest", "from", "last", "mount", "n", "scope", "service")
@@ -132,6 +133,9 @@ def _reason(error: BaseException) -> tuple[str, bool]:
                 return _ERRNO_REASONS[number], True
     for cause in causes:
         match cause:
+            case OSError(args=(str(text),)) if text.startswith(_TUNNEL_FAILED):
+                status = printable(text.removeprefix(_TUNNEL_FAILED))
+                return f"the proxy refused with {status}", status.startswith("5")
             case requests.exceptions.InvalidURL() | requests.exceptions.InvalidHeader():
                 return "is not something that can be asked", False
             case urllib3.exceptions.ProxyError():

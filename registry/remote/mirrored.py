@@ -12,7 +12,6 @@ from typing import BinaryIO, TypeVar
 
 from registry.errors import (
     DigestMismatchError,
-    NotFoundError,
     RegistryError,
     SizeMismatchError,
     UnreachableError,
@@ -25,7 +24,7 @@ from registry.remote.errors import printable
 from registry.remote.repository import RemoteRepository
 from registry.remote.transport import BLOCK
 from registry.store import verifying
-from registry.streams import Layered, read_into
+from registry.streams import Layered, Rewindable, read_into
 
 logger = logging.getLogger(__name__)
 
@@ -84,23 +83,6 @@ class MirroredRepository:
             return self._first(lambda repository: repository.open(descriptor), by_digest=True)
         return self._verified(descriptor, lambda used: self._chain(descriptor, used, 0))
 
-    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Yield what refers to ``subject`` at the first place that knows of anything.
-
-        Raises as `RemoteRepository.referrers`. A mirror need not have been given what refers to its images.
-        """
-
-        def listed(repository: RemoteRepository) -> list[Descriptor]:
-            entries = list(repository.referrers(subject, artifact_type))
-            if not entries:
-                raise NotFoundError(f"referrers of {subject}", repository.name)
-            return entries
-
-        try:
-            return iter(self._first(listed, by_digest=True))
-        except NotFoundError:
-            return iter(())
-
     def open_after(self, descriptor: Descriptor, kept: BinaryIO) -> BinaryIO:
         """Return a blob's stream that begins with the bytes of ``kept``, which it closes."""
 
@@ -114,14 +96,28 @@ class MirroredRepository:
         """Return a descriptor of a blob. Raises as `RemoteRepository.find_blob`."""
         return self._first(lambda repository: repository.find_blob(digest), by_digest=True)
 
-    # Of lists a mirror has only a part, so these are the registry's own.
-
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Yield what refers to ``subject``. Raises as `RemoteRepository.referrers`."""
-        return self._places[-1].repository.referrers(subject, artifact_type)
+        """Yield what refers to ``subject`` at any place: a mirror need not have been given all of it.
+
+        Raises as `RemoteRepository.referrers`, if nobody knows of anything and not all could say so.
+        """
+        entries: dict[Digest, Descriptor] = {}
+        failures: list[RegistryError] = []
+        for repository in self._candidates(by_digest=True):
+            try:
+                for entry in repository.referrers(subject, artifact_type):
+                    entries.setdefault(entry.digest, entry)
+            except RegistryError as error:
+                failures.append(error)
+        if failures and not entries:
+            raise _told(failures)
+        return iter(entries.values())
 
     def tags(self) -> Iterator[str]:
-        """Yield the tags. Raises as `RemoteRepository.tags`."""
+        """Yield the registry's own tags, of which a mirror has only a part.
+
+        Raises as `RemoteRepository.tags`.
+        """
         return self._places[-1].repository.tags()
 
     def _verified(
@@ -171,7 +167,7 @@ class MirroredRepository:
         raise _told(failures)
 
 
-class _Chain(io.RawIOBase):
+class _Chain(Rewindable):
     """One run of bytes: when one body fails, the next goes on where it stopped."""
 
     def __init__(
@@ -181,26 +177,14 @@ class _Chain(io.RawIOBase):
         offset: int,
     ) -> None:
         """``failures`` receives what each body failed with, before the next is asked for."""
+        super().__init__(offset)
         self._bodies = bodies
-        self._offset = offset
         self._body: io.RawIOBase | None = None
         self._failures = failures
         self._opened()
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._offset
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_CUR and offset == 0:
-            return self._offset
-        self._offset = self._opened().seek(offset, whence)
-        return self._offset
+    def restart(self) -> None:
+        self._opened().seek(0)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
         while True:
@@ -209,7 +193,7 @@ class _Chain(io.RawIOBase):
             except RegistryError as error:
                 self._next(error)
                 continue
-            self._offset += size
+            self._position += size
             return size
 
     def close(self) -> None:
@@ -223,7 +207,7 @@ class _Chain(io.RawIOBase):
             if opener is None:
                 raise _told(self._failures)
             try:
-                self._body = opener(self._offset)
+                self._body = opener(self._position)
             except RegistryError as error:
                 self._next(error)
         return self._body

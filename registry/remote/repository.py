@@ -412,6 +412,9 @@ class RemoteRepository:
         if response.status != _OK:
             raise self._api.error(response, what)
         raw = response.content
+        if raw.lstrip().startswith(b"<"):
+            said = "a web page came instead of a manifest, perhaps from a proxy or a login page"
+            raise ProtocolError(response.request, response.status, (), said, what=what)
         stated = _stated_digest(response)
         if is_schema1(raw):
             payload = signed_payload(raw, what)

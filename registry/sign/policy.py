@@ -100,18 +100,7 @@ class Policy:
                 half understood protects nobody.
         """
         try:
-            data = load_strict(raw, MAX_POLICY_BYTES)
-            require_keys(data, ("default",), ("transports",))
-            transports = data.get("transports", {})
-            require_keys(transports, (), transports if isinstance(transports, dict) else ())
-            return cls(
-                name=name,
-                default=_requirements(data["default"], "default"),
-                transports={
-                    transport: _scopes(scopes, transport)
-                    for transport, scopes in transports.items()
-                },
-            )
+            return cls(name=name, **_parsed(load_strict(raw, MAX_POLICY_BYTES)))
         except StrictError as error:
             raise InvalidDocumentError(f"policy {name}", str(error)) from error
 
@@ -254,6 +243,20 @@ def layout_scopes(path: Path, tag: str) -> Iterator[str]:
 
 
 # -- reading
+
+
+def _parsed(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy's fields."""
+    require_keys(data, ("default",), ("transports",))
+    transports = data.get("transports", {})
+    if not isinstance(transports, dict):
+        raise StrictError('has "transports" that is not an object')
+    return {
+        "default": _requirements(data["default"], "default"),
+        "transports": {
+            transport: _scopes(scopes, transport) for transport, scopes in transports.items()
+        },
+    }
 
 
 def _scopes(value: object, transport: str) -> dict[str, Requirements]:

@@ -36,6 +36,9 @@ SIGNATURES = Kind(
 MAX_IMAGES = 1000
 """Below one index; real ones have some for each platform."""
 
+_SHOWN = 3
+"""Reasons that a message tells."""
+
 SIGNATURE = "dev.cosignproject.cosign/signature"
 """The annotation of a layer that holds the signature of its bytes."""
 
@@ -132,11 +135,10 @@ def good_ones(
     raise SignatureError(what, summary(reasons))
 
 
-def summary(reasons: Iterable[str], *, shown: int = 3) -> str:
+def summary(reasons: Sequence[str]) -> str:
     """Return a few of ``reasons`` as the end of a sentence."""
-    reasons = list(reasons)
-    more = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
-    return "; ".join(reasons[:shown]) + more
+    hidden = len(reasons) - _SHOWN
+    return "; ".join(reasons[:_SHOWN]) + (f"; and {hidden} more" if hidden > 0 else "")
 
 
 def with_children(source: BlobSource, image: Descriptor) -> Iterator[Descriptor]:

@@ -1,13 +1,18 @@
 """Builds of and with what has to be fetched: ADD from HTTP and git, and contexts of every kind."""
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import lzma
 import os
+import signal
+import subprocess
 import tarfile
+import time
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -323,6 +328,16 @@ def test_a_dockerfile_may_come_from_standard_input(git, context, image_of):
     assert made.contents == {"x": "a"}
 
 
+def test_a_dockerfile_may_come_from_the_web(git, web, context, image_of, refused):
+    url = web.put("/df", f"{FROM}COPY a* /\n".encode())
+    folder = context("FROM nothing\n", {"a": "A", "a.txt": "text", ".dockerignore": "a.txt\n"})
+    said = refused(folder, "-f", web.put("/wrong", f"{FROM}COPIE a /\n".encode()))
+    assert f"{web.url}/wrong:2: " in said
+    assert "  2 | COPIE a /\n" in said
+    assert image_of(folder, "-f", url).contents == {"a": "A"}
+    assert image_of(git[0], "-f", url).contents == {"a.txt": "a"}
+
+
 def test_a_dockerfile_has_an_ignore_file_of_its_own(context, image_of):
     files = {
         "a": "A",
@@ -347,9 +362,16 @@ def test_a_context_without_a_dockerfile_is_an_error(web, refused, tmp_path):
     assert 'did you mean "Dockerfil"' in said
 
 
-def test_an_error_in_a_fetched_dockerfile_names_its_line(web, refused):
-    said = refused(web.put("/ctx", tar({"Dockerfile": f"{FROM}COPIE a /\n"})))
-    assert "Dockerfile:2: " in said
+def test_an_error_in_a_fetched_dockerfile_names_its_line(web, context, refused):
+    dockerfile = f"{FROM}COPIE a /\n"
+    for place, said in (
+        ("Dockerfile", refused(web.put("/ctx", tar({"Dockerfile": dockerfile})))),
+        ("stdin", refused("-", input=dockerfile)),
+        ("stdin", refused(context("FROM x\n"), "-f", "-", input=dockerfile)),
+    ):
+        assert f"{place}:2: " in said
+        assert "  2 | COPIE a /\n" in said
+        assert 'did you mean "COPY"' in said
 
 
 # -- named contexts
@@ -444,6 +466,19 @@ def test_the_epoch_may_be_that_of_the_context(git, web, context, image_of, wcbui
     assert not created(wcbuild).startswith(("1970", "2020-02"))
 
 
+def test_the_epoch_may_be_that_of_something_else_that_is_fetched(
+    git, web, context, image_of, refused, wcbuild
+):
+    url = web.put("/f", b"x", headers={"Last-Modified": DATE})
+    stage = f"FROM scratch AS src\nADD {url} /\nFROM scratch\nCOPY <<a /\na\n"
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
+    assert "invalid SOURCE_DATE_EPOCH: src" in refused(context(f"{FROM}COPY <<a /\na\n"), *flags)
+    image_of(context(stage), *flags)
+    assert created(wcbuild) == "2020-02-02T02:02:02Z"
+    image_of(context(f"{FROM}COPY <<b /\nb\n"), *flags, *named(src=git[0]))
+    assert created(wcbuild) == "2020-02-02T02:02:02Z"
+
+
 # -- what stays
 
 
@@ -467,6 +502,37 @@ def test_nothing_is_left_in_the_scratch_folder(web, image_of, wcbuild, refused):
     data = gzip.compress(tar({"Dockerfile": f"{FROM}COPY . /\n"}))
     image_of(web.put("/ctx", data))
     assert list((wcbuild.root / "tmp").iterdir()) == []
+
+
+def started_in(folder):
+    """Return the processes whose working directory is a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "cwd") == str(folder):
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild, in_step):
+    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 600, pause_s=0.05)
+    url = f"{web.url}/slow.git"
+    argument = context(f"{FROM}ADD {url} /x\n") if in_step else url
+    process = subprocess.Popen(
+        wcbuild.command("build", argument),
+        env=wcbuild.env,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    git_folder = wcbuild.root / "git"
+    deadline = time.monotonic() + 30
+    while not started_in(git_folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert started_in(git_folder)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert not started_in(git_folder)
 
 
 # -- from Python

@@ -100,3 +100,10 @@ def test_default_tag_is_added_only_where_nothing_is_said():
     assert Reference.parse("a:1").with_default_tag().tag == "1"
     assert not Reference.parse(f"a@{DIGEST}").with_default_tag().tag
     assert Reference.parse(f"a@{DIGEST}").digest == Digest(DIGEST)
+
+
+@pytest.mark.parametrize("text", ["https://a.example/app:1", "docker://a.example/app", "http://x"])
+def test_a_scheme_is_refused_with_what_to_write_instead(text):
+    bare = text.partition("://")[2]
+    with pytest.raises(InvalidReferenceError, match=f'begins with a scheme.*has none: "{bare}"'):
+        Reference.parse(text)

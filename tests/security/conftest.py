@@ -8,7 +8,6 @@ import threading
 
 import pytest
 from canary import Canary
-from clients import ali, at, describe, new_client, repository  # noqa: F401 - fixtures
 from rawtar import archive
 
 from wcbuild.context.git import Repositories

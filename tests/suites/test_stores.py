@@ -18,12 +18,14 @@ from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Index, Manifest
+from registry.server import Storage
 from registry.store import Deleter, Referrers, Source, StreamSink, Target
 
 STORES = {
     "memory": lambda _: MemoryStore(),
     "layout": OciLayout,
     "durable layout": lambda path: OciLayout(path, durable=True),
+    "registry's folder": lambda path: Storage(path).repository("team/app"),
 }
 
 

@@ -66,7 +66,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         name = str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-        if not authority and name[0].isdigit():
-            address = x509.IPAddress(ipaddress.ip_address(name))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        if not authority:
+            is_address = name[0].isdigit()
+            place = x509.IPAddress(ipaddress.ip_address(name)) if is_address else x509.DNSName(name)
+            builder = builder.add_extension(x509.SubjectAlternativeName([place]), critical=False)
         return builder.sign(self._key, hashes.SHA256())

@@ -21,7 +21,7 @@ from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.cli.signing import add_password_argument, signing_key
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
-from wcbuild.inputs import STDIN, is_remote
+from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
 from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.sizes import parse_size
@@ -183,7 +183,7 @@ def _ignore(_: Event) -> None:
 
 def read_source(args: argparse.Namespace) -> SourceReader:
     """Return a reader for the file that an error's place names."""
-    if is_remote(args.context) or args.file == STDIN:
+    if is_fetched(args.context, args.file) or args.file == STDIN:
         # It is not here any more.
         return lambda _: None
     path = args.file or os.path.join(args.context, "Dockerfile")

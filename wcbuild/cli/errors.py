@@ -85,6 +85,9 @@ def describe(
 ) -> str:
     """Return the lines, each ended, that tell a person of ``error``; none acts on a terminal."""
     prefix = paint("ERROR:", "red", on=colour)
+    if isinstance(error, WcbuildError) and error.source is not None:
+        text = error.source
+        read_source = lambda _: text  # noqa: E731 - as every reader is
     match error:
         case SourceError():
             place = f"{error.spans[0]}: " if error.spans else ""

@@ -45,6 +45,7 @@ COMMANDS = {
     "verify": "check signatures of an image",
     "attest": "sign a statement about an image, such as an SBOM",
     "verify-attestation": "check signed statements about an image",
+    "registry": "serve a registry from a folder, and clean it up",
     "login": "remember credentials of a registry",
     "logout": "forget them",
     "prune": "delete what no named image needs",

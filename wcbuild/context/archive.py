@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import BinaryIO
 
 from registry.files import store_errors
 from wcbuild.layer.changes import DIRECTORY, FILE, BlobRange, Entry, HostFile, Meta
-from wcbuild.layer.tar import RawEntry, read_entries
+from wcbuild.layer.scan import content_digest
+from wcbuild.layer.tar import read_entries
 from wcbuild.tree.base import FileTree, Node
 from wcbuild.tree.content import open_content
 from wcbuild.tree.index import LayerIndex, write_index
@@ -62,16 +62,9 @@ def scan_files(stream: BinaryIO) -> Iterator[Entry]:
     """
     for entry in read_entries(stream):
         if entry.meta.kind == FILE:
-            yield Entry(entry.path, entry.meta, entry.offset, _digest(entry))
+            yield Entry(entry.path, entry.meta, entry.offset, content_digest(entry))
         else:
             yield Entry(entry.path, entry.meta)
-
-
-def _digest(entry: RawEntry) -> str:
-    digest = hashlib.sha256()
-    for block in entry.blocks():
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def open_tree(tars: list[tuple[Path, Path]]) -> LayerTree:

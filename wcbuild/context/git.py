@@ -246,9 +246,8 @@ class Repositories:
         from urllib.parse import unquote_to_bytes, urlsplit  # noqa: PLC0415 - only git needs it
 
         parts = urlsplit(remote)
-        if parts.scheme not in ("http", "https"):
-            return
-        user, at, host = parts.netloc.rpartition("@")
+        is_http = parts.scheme in ("http", "https")
+        user, at, host = parts.netloc.rpartition("@") if is_http else ("", "", "")
         named = {name.partition(".")[2] for name in self._secrets if name.startswith("GIT_AUTH_")}
         for each in sorted({host, *named} - {""}):
             own = each == host
@@ -288,6 +287,10 @@ class _Remote:
             while not lock.acquire(shared=False, wait=False):
                 if self._cancel.wait(_POLL_S):
                     raise CancelledError
+            # What a git that was killed has left; nobody else can be at work here.
+            for pattern in ("*.lock", "refs/**/*.lock"):
+                for stale in self._folder.glob(pattern):
+                    stale.unlink()
             if not (self._folder / "info/attributes").exists():
                 self._initialize()
             yield

@@ -25,6 +25,7 @@ from wcbuild.layer.changes import (
     HostFile,
     Meta,
 )
+from wcbuild.layer.hostfiles import HostFiles, open_folder
 from wcbuild.tree import paths
 from wcbuild.tree.base import Node
 
@@ -159,16 +160,16 @@ class LocalTree:
     def _list(self, path: str) -> dict[str, Node]:
         place = self._place(path)
         start = place if place.endswith("/") else f"{place}/"
+        root = os.fspath(self.root)
         nodes: dict[str, Node] = {}
         try:
-            # By handle, not by path: shorter work for the kernel, and a folder that has just become a
-            # symlink is not followed. The root itself may be one.
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if path else 0)
-            fd = os.open(place, flags)
+            # By handle, not by path: shorter work for the kernel, and what has just become a symlink is
+            # not followed.
+            fd = open_folder(root, path)
             try:
                 with os.scandir(fd) as entries:
                     for entry in sorted(entries, key=_name):
-                        node = self._node(entry, start)
+                        node = self._node(entry, start, root, fd)
                         if node is not None:
                             nodes[entry.name] = node
             finally:
@@ -179,21 +180,21 @@ class LocalTree:
             return nodes
         return {name: node for name, node in nodes.items() if self._is_visible(path, name, node)}
 
-    def _node(self, entry: os.DirEntry[str], start: str) -> Node | None:
+    def _node(self, entry: os.DirEntry[str], start: str, root: str, fd: int) -> Node | None:
         try:
             status = entry.stat(follow_symlinks=False)
             mode = status.st_mode
             if stat.S_ISREG(mode):
                 place = start + entry.name
                 xattrs = _capability(place) if mode & 0o111 else ()
-                content = HostFile(place) if status.st_size else None
+                content = HostFile(place, root) if status.st_size else None
                 size, mtime = status.st_size, status.st_mtime_ns // 1_000_000_000
                 meta = Meta(FILE, mode & 0o7777, 0, 0, size, mtime, "", 0, 0, xattrs)
                 return Node(meta, content, stamp(status))
             if stat.S_ISDIR(mode):
                 return Node(_meta(DIRECTORY, status))
             if stat.S_ISLNK(mode):
-                link = os.readlink(start + entry.name)
+                link = os.readlink(entry.name, dir_fd=fd)
                 return Node(_meta(SYMLINK, status)._replace(mode=0o777, link=link))
         except FileNotFoundError:
             # It was there a moment ago; now it is not part of the context.
@@ -226,7 +227,8 @@ class LocalTree:
         place = self._place(path)
         digest = hashlib.sha256()
         try:
-            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with HostFiles() as files:
+                fd = files.open(HostFile(place, os.fspath(self.root)))
             try:
                 left = node.meta.size
                 while left > 0 and (data := os.read(fd, _READ_BYTES)):

@@ -51,6 +51,16 @@ class Remotes:
             return self.repositories.fetch(op, cancel).tree
         return self._tree(op, self.downloads.fetch(op.url, op.checksum, cancel))
 
+    def moment(self, op: HttpOp | GitOp, cancel: threading.Event) -> int | None:
+        """Return how new the files are (seconds since 1970): a commit's time, or what `Last-Modified` says.
+
+        Raises:
+            RemoteError, CancelledError: as `fetch`.
+        """
+        if isinstance(op, GitOp):
+            return self.repositories.fetch(op, cancel).time
+        return self.downloads.fetch(op.url, op.checksum, cancel).modified or None
+
     def _tree(self, op: HttpOp, download: Download) -> FileTree:
         archive = self.open_archive(op, download) if op.unpack else None
         return archive.tree if archive else single_file(op.name, download)

@@ -35,7 +35,8 @@ def did_you_mean(word: str, options: Iterable[str], *, ignore_case: bool = False
 
 def _distance(a: str, b: str) -> int:
     """Count letters put in, left out, replaced or exchanged with the next; far is not counted out."""
-    if abs(len(a) - len(b)) > _FARTHEST:
+    # An edit changes at most two of the letters that only one of the words has.
+    if abs(len(a) - len(b)) > _FARTHEST or len(set(a) ^ set(b)) > 2 * _FARTHEST:
         return _FARTHEST + 1
     before: list[int] = []
     above = list(range(len(b) + 1))

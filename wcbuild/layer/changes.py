@@ -45,6 +45,8 @@ class HostFile(NamedTuple):
     """Content that lies in a file on this machine, whole."""
 
     path: Path | str
+    root: str = ""
+    """A folder that ``path`` begins with, below which nobody is trusted: no symlink is followed there."""
 
 
 class BlobRange(NamedTuple):

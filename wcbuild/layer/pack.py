@@ -24,13 +24,11 @@ from wcbuild.layer.changes import (
     Meta,
 )
 from wcbuild.layer.hashing import BLOCKS_IN_USE, Hasher
+from wcbuild.layer.hostfiles import HostFiles
 
 _BATCH_BYTES = 1 << 20
 _SMALL_BYTES = 128 * 1024
 """Up to here a file is hashed at once and travels with its neighbours; handing it over would cost more."""
-
-# O_NONBLOCK means nothing to a file, but a fifo that has taken its place meanwhile would stop us for ever.
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 _MARKER: Final = Meta(FILE, 0)
 
@@ -202,6 +200,7 @@ class _Packer:
         self._content_hash = Hasher()
         self._buffers: list[memoryview] = []
         self._turn = 0
+        self._files = HostFiles()
         self._sources: dict[str, int] = {}
         """Open files that BlobRange contents lie in."""
 
@@ -244,6 +243,7 @@ class _Packer:
         for fd in self._sources.values():
             os.close(fd)
         self._sources.clear()
+        self._files.close()
 
     def _append(self, data: bytes) -> None:
         self._batch.append(data)
@@ -280,7 +280,7 @@ class _Packer:
     def _read_small(self, path: str, content: Content | None, size: int) -> bytes:
         match content:
             case HostFile(source):
-                fd = _open(source)
+                fd = self._open(content)
                 try:
                     # One byte more than there should be shows that the file grew.
                     data = _read(fd, size + 1, source)
@@ -302,7 +302,7 @@ class _Packer:
         self._flush()
         match content:
             case HostFile(source):
-                fd = _open(source)
+                fd = self._open(content)
                 try:
                     self._copy(fd, 0, size, source)
                     _check_size(source, size, size + len(_read(fd, 1, source, size)))
@@ -339,15 +339,14 @@ class _Packer:
 
     def _source(self, path: str) -> int:
         if path not in self._sources:
-            self._sources[path] = _open(path)
+            self._sources[path] = self._open(HostFile(path))
         return self._sources[path]
 
-
-def _open(path: os.PathLike[str] | str) -> int:
-    try:
-        return os.open(path, _OPEN_FLAGS)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    def _open(self, file: HostFile) -> int:
+        try:
+            return self._files.open(file)
+        except OSError as error:
+            raise _unreadable(file.path, error) from error
 
 
 def _read(fd: int, size: int, path: os.PathLike[str] | str, start: int = 0) -> bytes:

@@ -42,15 +42,19 @@ def scan(stream: BinaryIO, *, read: Read = read_entries) -> Iterator[Entry]:
             opaque.add(marker.path)
             path, meta = marker.path, directories.get(marker.path, _IMPLIED)
         if meta.kind in WITH_CONTENT:
-            if meta.size <= _SMALL_BYTES:
-                digest = hashlib.sha256(entry.read())
-            else:
-                digest = hashlib.sha256()
-                for block in entry.blocks():
-                    digest.update(block)
-            yield Entry(path, meta, entry.offset, digest.hexdigest())
+            yield Entry(path, meta, entry.offset, content_digest(entry))
         elif meta.kind == DIRECTORY:
             directories[path] = meta
             yield Entry(path, meta, opaque=path in opaque)
         else:
             yield Entry(path, meta)
+
+
+def content_digest(entry: RawEntry) -> str:
+    """Return the sha256 (hexadecimal) of a file's content, which is read for it."""
+    if entry.meta.size <= _SMALL_BYTES:
+        return hashlib.sha256(entry.read()).hexdigest()
+    digest = hashlib.sha256()
+    for block in entry.blocks():
+        digest.update(block)
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ import os
 from typing import BinaryIO
 
 from wcbuild.layer.changes import BlobRange, HostFile, Inline
+from wcbuild.layer.hostfiles import HostFiles
 from wcbuild.tree.base import Node
 
 _BUFFER = 256 * 1024
@@ -23,19 +24,19 @@ def open_content(node: Node) -> BinaryIO:
             return io.BytesIO()
         case Inline(data):
             return io.BytesIO(data)
-        case HostFile(path):
-            return io.BufferedReader(_Part(path, 0, node.meta.size), _BUFFER)
+        case HostFile():
+            return io.BufferedReader(_Part(node.content, 0, node.meta.size), _BUFFER)
         case BlobRange(path, offset):
-            return io.BufferedReader(_Part(path, offset, node.meta.size), _BUFFER)
+            file = HostFile(os.fspath(path))
+            return io.BufferedReader(_Part(file, offset, node.meta.size), _BUFFER)
 
 
 class _Part(io.RawIOBase):
     """Bytes of a file from ``offset`` on, ``size`` of them or fewer."""
 
-    def __init__(self, path: os.PathLike[str] | str, offset: int, size: int) -> None:
-        # Non-blocking, so that a pipe which took the file's place cannot hold the build up.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        self._fd = os.open(path, flags)
+    def __init__(self, file: HostFile, offset: int, size: int) -> None:
+        with HostFiles() as files:
+            self._fd = files.open(file)
         self._position = offset
         self._end = offset + size
 

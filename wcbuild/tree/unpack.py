@@ -60,7 +60,7 @@ def find_archive(node: Node, name: str, scratch: Callable[[], Path] | None) -> A
         if not _is_header(head):
             return None
         match node.content:
-            case HostFile(path):
+            case HostFile(path, _):
                 return Archive(node, path, 0)
             case BlobRange(path, offset):
                 return Archive(node, path, offset)

@@ -224,5 +224,5 @@ def test_attack_huge_and_odd_files_are_refused(read, tmp_path):
         read({"etc/wcbuild/config.toml": "#" * 1_100_000})
     (tmp_path / "etc/wcbuild/config.toml").unlink()
     (tmp_path / "etc/wcbuild/config.toml").mkdir()
-    with pytest.raises(ConfigurationError, match=r"config\.toml: Is a directory"):
+    with pytest.raises(ConfigurationError, match=r"config\.toml: is not a regular file"):
         read({})

@@ -406,6 +406,27 @@ def test_f30_expired_redirect_is_asked_for_anew_at_the_registry(
     assert len(simulator.sent("GET", "/blobs/")) == 4
 
 
+def test_f30_storage_that_is_down_is_asked_for_anew_at_the_registry(
+    repository, simulator, new_simulator, blob
+):
+    gone = new_simulator()
+    gone.stop()
+    there = {"Location": f"{gone.url}/storage/x"}
+    simulator.fail_next("GET", 307, 2, there, at="/blobs/")
+    assert repository.open(blob).read() == BLOB
+
+
+def test_f30_storage_that_stays_down_is_named(repository, simulator, new_simulator, blob):
+    gone = new_simulator()
+    gone.stop()
+    simulator.redirect_blobs(f"{gone.url}/storage/x?sig=secret")
+    with pytest.raises(UnreachableError) as caught:
+        repository.open(blob)
+    assert f"{gone.host}: connection refused" in str(caught.value)
+    assert str(blob.digest) in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_f31_nobody_there_is_said_in_a_word(new_client, new_simulator):
     gone = new_simulator()
     reference = Reference.parse(f"{gone.host}/team/app")

@@ -227,15 +227,40 @@ def test_f33_wrong_bytes_from_the_origin_too_are_an_error(source, origin, mirror
     assert not copied.has(image.layers[0])
 
 
-def test_lists_are_the_origins_whatever_a_mirror_has(source, origin, mirror, holding, image):
+def test_tags_are_the_origins_whatever_a_mirror_has(source, origin, mirror, holding, image):
     holding(origin)
     holding(mirror)
     mirror.add_manifest("team/app", image.raw, image.media_type, "only-here")
-    found = source(mirror)
-    assert sorted(found.tags()) == ["1"]
-    assert list(found.referrers(image.descriptor.digest)) == []
+    assert sorted(source(mirror).tags()) == ["1"]
 
 
 def test_a_blob_is_found_at_a_mirror(source, mirror, holding, image):
     holding(mirror)
     assert source(mirror).find_blob(image.layers[0].digest).size == len(BLOB)
+
+
+def test_what_refers_to_an_image_is_listed_wherever_it_is(
+    source, new_client, origin, mirror, holding, image
+):
+    for simulator, note in ((origin, "there"), (mirror, "here")):
+        holding(simulator)
+        repository = new_client().repository(Reference.parse(f"{simulator.host}/team/app"))
+        referrer = Manifest.build(
+            config=image.config,
+            layers=image.layers,
+            subject=image.descriptor,
+            artifact_type="example/note",
+            annotations={"note": note},
+        )
+        repository.put(io.BytesIO(referrer.raw), referrer.descriptor)
+
+    def notes():
+        listed = source(mirror).referrers(image.descriptor.digest, "example/note")
+        return sorted(entry.annotations["note"] for entry in listed)
+
+    assert notes() == ["here", "there"]
+    origin.stop()
+    assert notes() == ["here"]
+    mirror.stop()
+    with pytest.raises(UnreachableError):
+        notes()

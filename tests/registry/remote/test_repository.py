@@ -329,6 +329,17 @@ def test_attack_document_that_is_manifest_and_index_at_once_is_refused(
             repository.open(descriptor)
 
 
+@pytest.mark.parametrize("content_type", ["text/html", mediatypes.OCI_MANIFEST, ""])
+def test_web_page_of_a_proxy_is_said_to_be_one(repository, simulator, content_type):
+    kind = {"Content-Type": content_type}
+    page = b"\n<!doctype html><title>Please log in</title>"
+    simulator.fail_next("HEAD", 200, 1, {"Content-Type": "text/html"}, at="/manifests/")
+    simulator.fail_next("GET", 200, 1, kind, body=page, at="/manifests/")
+    with pytest.raises(ProtocolError, match="a web page came instead of a manifest") as caught:
+        repository.resolve("1")
+    assert "Please log in" not in str(caught.value)
+
+
 def test_attack_media_type_inside_that_is_not_the_one_announced_is_refused(
     repository, simulator, pushed
 ):

@@ -28,7 +28,7 @@ from wcbuild.export import Exporter
 from wcbuild.store import open_store
 store = open_store(Path(sys.argv[1]))
 client = open_client(RegistryAccess())
-Exporter(store, lambda event: None, lambda: client).pull(Reference.parse(sys.argv[2]))
+Exporter(store, lambda event: None, lambda: client, lambda: None).pull(Reference.parse(sys.argv[2]))
 """
 
 

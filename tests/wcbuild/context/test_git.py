@@ -445,6 +445,29 @@ def test_a_cancelled_fetch_ends_at_once(fetch, web):
         fetch(f"{web.url}/slow.git", cancel=cancel)
 
 
+def test_locks_of_a_git_that_was_killed_are_no_hindrance(fetch, server, repository, tmp_path):
+    fetch(app(server))
+    [bare] = (path for path in (tmp_path / "store/git").glob("?" * 64))
+    (bare / "shallow.lock").write_text("")
+    commit = repository.commit({"a.txt": "two"})
+    (bare / f"refs/wcbuild/{commit}.lock").write_text("")
+    assert fetch(app(server)).commit == commit
+
+
+def test_a_submodule_elsewhere_has_a_token_of_its_own(fetch, below, repositories, new_git_server):
+    server = new_git_server(password=basic("x-access-token:t0ken"))
+    outer = repositories[1]("outer")
+    outer.commit({"a.txt": "one"})
+    commit = below.git("rev-parse", "HEAD")
+    outer.add_submodule("vendor", f"{server.url}/git/lib.git", commit)
+    other = new_git_server()
+    token = {f"GIT_AUTH_TOKEN.{server.host}": b"t0ken"}
+    with pytest.raises(RemoteError, match='submodule "vendor"'):
+        # The secret is for HTTPS, where it is not the repository itself that is asked for.
+        fetch(app(other, "outer"), secrets=token)
+    assert all("authorization" not in each.headers for each in (*other.asked, *server.asked))
+
+
 def test_two_builds_that_want_the_same_do_not_disturb_each_other(fetch, server):
     found = []
     threads = [

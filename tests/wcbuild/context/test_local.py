@@ -191,8 +191,11 @@ class Reads:
         real = os.open
 
         def spy(path, flags, *args, **kwargs):
-            if str(path).startswith(str(root)) and not flags & os.O_DIRECTORY:
-                self.paths.append(os.path.relpath(path, root))
+            place = str(path)
+            if "dir_fd" in kwargs:
+                place = os.path.join(os.readlink(f"/proc/self/fd/{kwargs['dir_fd']}"), place)
+            if place.startswith(str(root)) and not flags & os.O_DIRECTORY:
+                self.paths.append(os.path.relpath(place, root))
             return real(path, flags, *args, **kwargs)
 
         monkeypatch.setattr(os, "open", spy)

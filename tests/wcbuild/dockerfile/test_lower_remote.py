@@ -1,46 +1,15 @@
 """ADD of what has to be fetched, and contexts that have to be: what they are lowered to."""
 
 import pytest
+from anyimages import lowered
 
-from registry.oci.config import ContainerConfig, ImageConfig
-from registry.oci.digest import sha256
-from registry.oci.platform import Platform
-from wcbuild.dockerfile.lower import (
-    ContextKind,
-    NamedContext,
-    Options,
-    ResolvedImage,
-    lower,
-    remote,
-)
-from wcbuild.dockerfile.stages import parse_dockerfile
+from wcbuild.dockerfile.lower import ContextKind, NamedContext, remote
 from wcbuild.errors import SourceError
 from wcbuild.graph.keys import op_json
 from wcbuild.graph.ops import ContextOp, CopyOp, GitOp, HttpOp, JoinedCopyOp
 
-AMD64 = Platform(os="linux", architecture="amd64")
 REPOSITORY = "https://h.example/r.git"
 FILE = "https://h.example/f.tgz"
-
-
-class Contexts:
-    """Knows some named contexts, and any image."""
-
-    def __init__(self, contexts):
-        self.contexts = contexts
-
-    def context(self, name, platform):
-        return self.contexts.get(name)
-
-    def image(self, name, platform):
-        config = ImageConfig(platform=platform, config=ContainerConfig())
-        return ResolvedImage(digest=sha256(name.encode()), config=config)
-
-
-def lowered(text, contexts=None, **options):
-    dockerfile = parse_dockerfile(text.encode(), file="Dockerfile")
-    given = Options(platform=AMD64, build_platform=AMD64, **options)
-    return lower(dockerfile, given, Contexts(contexts or {}))
 
 
 def add(line):

@@ -200,13 +200,19 @@ def test_chown_gives_a_descriptor_to_what_is_copied_and_made(base):
     assert decode(base64.b64decode(expected)).owner == "S-1-5-93-2-2"
 
 
+def test_chown_to_a_group_that_only_windows_knows_gives_the_owner_alone(base):
+    found = copy(base, sources=("dir",), dest="/d", chown="ContainerUser:app")
+    expected = base64.b64encode(owned_by("S-1-5-93-2-2"))
+    assert records(found["d/sub/x"])["MSWINDOWS.rawsd"] == expected
+
+
 def test_chown_leaves_directories_of_the_base_alone(base):
     found = copy(base, sources=("windows",), dest="/windows", chown="ContainerUser")
     assert records(found["Windows"]) == OWN
     assert "MSWINDOWS.rawsd" in records(found["Windows/new"])
 
 
-@pytest.mark.parametrize("owner", ["app", "1000", "ContainerUser:app", "root", ":BA"])
+@pytest.mark.parametrize("owner", ["app", "1000", "app:BU", "root", ":BA"])
 def test_chown_to_an_account_that_only_windows_knows_is_refused(base, owner):
     with pytest.raises(InvalidOwnerError, match="without running Windows"):
         copy(base, sources=("dir",), chown=owner)

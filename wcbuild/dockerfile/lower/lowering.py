@@ -290,10 +290,21 @@ class Lowering:
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
-        base = self._expansion(from_.base, self._globals, from_.span).text
-        if not base:
-            raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
-        return base
+        expansion = self._expansion(from_.base, self._globals, from_.span)
+        if not expansion.text:
+            message = f"base name ({from_.base}) should not be blank"
+            hint = self._slip(expansion) or "give the ARG a value"
+            raise SourceError(message, (from_.span,), word=from_.base, hint=hint)
+        return expansion.text
+
+    def _slip(self, expansion: words.Expansion) -> str:
+        """Return the question whether a variable of a FROM line that has no value is misspelt."""
+        known = {name for arg in self._dockerfile.args for name, _ in arg.pairs} | set(
+            self._globals
+        )
+        return next(
+            filter(None, (did_you_mean(name, sorted(known)) for name in expansion.unset)), ""
+        )
 
     def stage(self, stage: Stage) -> StageState:
         """Return the lowered stage, lowering it now if nobody needed it before."""
@@ -348,9 +359,7 @@ class Lowering:
         if not from_.platform:
             return self.options.platform
         expansion = self._expansion(from_.platform, self._globals, from_.span)
-        hint = next(
-            filter(None, (did_you_mean(name, self._globals) for name in expansion.unset)), ""
-        )
+        hint = self._slip(expansion)
         if not expansion.text:
             message = f"empty platform value from expression {from_.platform}"
             raise SourceError(message, (from_.span,), word=from_.platform, hint=hint)
@@ -629,6 +638,12 @@ class Lowering:
         stages = self._dockerfile.stages
         current = stage.index
         spans = (span,)
+        if "$" in name:
+            hint = (
+                "make it a stage: FROM with the variable, declared by an ARG before the first FROM"
+            )
+            message = "variable expansion is not supported for --from"
+            raise SourceError(message, spans, word=name, hint=hint)
         if self._named(name) is not None:
             return None
         found = self._earlier_stage(name, current)

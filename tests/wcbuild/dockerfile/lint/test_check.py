@@ -153,3 +153,38 @@ def test_a_wrong_platform_is_an_error_with_its_place(checked, platform):
     result = checked(f"ARG MY_ARCH\nFROM --platform={platform} debian AS linux\nFROM scratch\n")
     assert str(result.error.spans[0]) == "Dockerfile:2"
     assert result.error.word == platform
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "word", "hint"),
+    [
+        (
+            "ARG BASE\nFROM $BSAE\n",
+            "base name ($BSAE) should not be blank",
+            "$BSAE",
+            'did you mean "BASE"?',
+        ),
+        (
+            "ARG BASE\nFROM $BASE\n",
+            "base name ($BASE) should not be blank",
+            "$BASE",
+            "give the ARG a value",
+        ),
+        (
+            "FROM --platform=$BULIDPLATFORM scratch\n",
+            "empty platform value from expression $BULIDPLATFORM",
+            "$BULIDPLATFORM",
+            'did you mean "BUILDPLATFORM"?',
+        ),
+        (
+            "FROM scratch AS a\nFROM scratch\nCOPY --from=$A / /\n",
+            "variable expansion is not supported for --from",
+            "$A",
+            "make it a stage: FROM with the variable, declared by an ARG before the first FROM",
+        ),
+    ],
+)
+def test_variables_that_lead_nowhere_are_errors_with_a_hint(checked, text, message, word, hint):
+    error = checked(text).error
+    assert (error.message, error.word, error.hint) == (message, word, hint)
+    assert error.spans

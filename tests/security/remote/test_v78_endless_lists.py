@@ -5,7 +5,7 @@ import json
 import pytest
 
 from registry.errors import ProtocolError, TooLargeError
-from registry.remote.repository import MAX_TAG_PAGES
+from registry.remote.repository import MAX_PAGES
 
 
 def test_attack_page_beyond_the_limit_is_not_read_whole(repository, simulator):
@@ -16,8 +16,8 @@ def test_attack_page_beyond_the_limit_is_not_read_whole(repository, simulator):
 
 
 def test_attack_pages_that_always_have_a_next_one_end(repository, simulator, monkeypatch):
-    monkeypatch.setattr("registry.remote.repository.MAX_TAG_PAGES", 20)
-    assert MAX_TAG_PAGES <= 1000
+    monkeypatch.setattr("registry.remote.repository.MAX_PAGES", 20)
+    assert MAX_PAGES <= 1000
     for number in range(40):
         link = {"Link": f'</v2/team/app/tags/list?last={number}>; rel="next"'}
         simulator.fail_next("GET", 200, 1, link, body=b'{"tags": ["a"]}', at="/tags/")
