@@ -322,6 +322,8 @@ def test_inspect_history_and_outputs_understand_windows(wcbuild, servercore, tmp
     (shown,) = json.loads(wcbuild("inspect", "win:1").stdout)
     assert (shown["Os"], shown["OsVersion"]) == ("windows", LTSC2019)
     assert "COPY a C:/app/" in wcbuild("history", "win:1").stdout
+    refused = wcbuild("run", "win:1", "cmd", check=False)
+    assert "is a Windows image" in refused.stderr
     assert (tmp_path / "out/app/a").read_text() == "1"
     assert (tmp_path / "out/Windows/System32/cmd.exe").read_bytes()[:2] == b"MZ"
     with tarfile.open(tmp_path / "out.tar") as archive:

@@ -14,7 +14,7 @@ from wcbuild.cli.terminal import Terminal
 from wcbuild.dockerfile.lower import DEFAULT_PATH
 from wcbuild.dockerfile.variables import Variables
 from wcbuild.errors import UsageError
-from wcbuild.graph.ops import Network
+from wcbuild.graph.ops import WINDOWS, Network
 from wcbuild.machine import Machine
 from wcbuild.request import host_platform
 from wcbuild.sandbox.base import RunSpec, SandboxMount
@@ -62,6 +62,8 @@ def run(invocation: Invocation) -> int:
             devices=not identity.userns,
         )
         image = read_image(store, store.find(args.image).descriptor, host_platform())
+        if image.config.platform.os == WINDOWS:
+            raise UsageError(f'"{args.image}" is a Windows image, whose programs do not run here')
         snapshot = snapshotter.prepare(layers.snapshot(stacked(image_layers(image))))
         try:
             with Terminal(wanted=args.tty, keep_stdin=args.interactive) as terminal:
