@@ -1,0 +1,247 @@
+r"""Wine's registry files: what a step changed in them, as values that a layer's hives can hold.
+
+Wine writes the registry as text. `system.reg` is HKEY_LOCAL_MACHINE, `user.reg` HKEY_CURRENT_USER and
+`userdef.reg` HKEY_USERS\.Default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from struct import pack
+from typing import NamedTuple
+
+REG_SZ, REG_BINARY, REG_DWORD = 1, 3, 4
+
+MACHINE_FILE, USER_FILE, DEFAULT_FILE = "system.reg", "user.reg", "userdef.reg"
+FILES = (MACHINE_FILE, USER_FILE, DEFAULT_FILE)
+
+_HIVES = {"software": "Software_Delta", "system": "System_Delta"}
+_DEFAULT_HIVE = "DefaultUser_Delta"
+_CONTROL_SET = "ControlSet001"
+_ENVIRONMENT = "controlset001\\control\\session manager\\environment"
+
+# What Wine itself writes whenever it runs. Lower case, from the hive's root.
+_NOISE = {
+    "Software_Delta": (
+        "wine\\",
+        "microsoft\\windows nt\\currentversion\\fonts",
+        "microsoft\\windows nt\\currentversion\\profilelist",
+        "microsoft\\windows nt\\currentversion\\networklist",
+    ),
+    "System_Delta": (
+        "controlset001\\control\\deviceclasses",
+        "controlset001\\control\\class\\",
+        "controlset001\\control\\computername",
+        "controlset001\\control\\graphicsdrivers",
+        "controlset001\\control\\video",
+        "controlset001\\enum\\",
+        "controlset001\\hardware profiles",
+        "controlset001\\services\\tcpip\\parameters",
+        "mounteddevices",
+    ),
+    _DEFAULT_HIVE: ("software\\wine\\",),
+}
+_USER_NOISE = ("software\\wine\\", "volatile environment", "environment")
+
+_VALUE = re.compile(r'(?:@|"((?:[^"\\]|\\.)*)")=(.*)', re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,4}|[0-7]{1,3}|.)", re.DOTALL)
+_LETTERS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_TYPED = re.compile(r'(str|hex)\((\w+)\):(.*)', re.DOTALL)
+
+
+class Value(NamedTuple):
+    """A registry value."""
+
+    name: str
+    """Empty for a key's default value."""
+    kind: int
+    """`REG_*`."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that is new, or has new or other values."""
+
+    hive: str
+    """The file of a layer's `Hives/` that it belongs to."""
+    path: str
+    """From the hive's root, with backslashes."""
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryChanges:
+    """What a step did to the registry."""
+
+    keys: tuple[Key, ...] = ()
+    """What can be kept."""
+    lost: tuple[str, ...] = ()
+    """What cannot: paths of keys of the current user, and of what was deleted."""
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChanges:
+    """Compare registry files, by their names, before and after a step."""
+    keys: list[Key] = []
+    lost: list[str] = []
+    for file in FILES:
+        old, new = _sections(before.get(file, "")), _sections(after.get(file, ""))
+        for path in old.keys() | new.keys():
+            if old.get(path) == new.get(path):
+                continue
+            hive, rest = _place(file, path)
+            if _is_noise(file, hive, rest):
+                continue
+            was, now = _values(old.get(path, ())), _values(new.get(path, ()))
+            if not hive:
+                lost.append(_full_name(file, path))
+                continue
+            if path not in new or was.keys() - now.keys():
+                lost.append(f"{_full_name(file, path)} (deleted)")
+            changed = tuple(value for name, value in now.items() if was.get(name) != value)
+            if changed or path not in old:
+                keys.append(Key(hive, rest, tuple(sorted(changed))))
+    return RegistryChanges(
+        tuple(sorted(keys, key=lambda key: (key.hive, key.path.lower()))), tuple(sorted(lost))
+    )
+
+
+def machine_environment(keys: Iterable[Key]) -> dict[str, str]:
+    """Return the variables that ``keys`` set for every process."""
+    found = {}
+    for key in keys:
+        if key.path.lower() == _ENVIRONMENT:
+            for value in key.values:
+                if value.kind in {1, 2}:
+                    found[value.name] = value.data.decode("utf-16-le", "replace").rstrip("\0")
+    return found
+
+
+def added(text: str, keys: Sequence[Key]) -> str:
+    """Return `system.reg` with keys of the machine's hives; the last of several values counts."""
+    roots = {hive: name.capitalize() for name, hive in _HIVES.items()}
+    lines = []
+    for key in keys:
+        if key.hive in roots:
+            own = key.path
+            if own.lower().startswith(f"{_CONTROL_SET}\\".lower()):
+                own = f"CurrentControlSet{own[len(_CONTROL_SET) :]}"
+            path = _escaped(f"{roots[key.hive]}\\{own}", "[]")
+            lines.append(f"\n[{path}] 0\n")
+            lines += [f"{_value_text(value)}\n" for value in key.values]
+    return text + "".join(lines)
+
+
+def _sections(text: str) -> dict[str, tuple[str, ...]]:
+    """Return each key's lines but for its times, by its escaped path."""
+    found = {}
+    for block in text.split("\n[")[1:]:
+        head, *lines = block.split("\n")
+        found[head[: head.rindex("]")]] = tuple(
+            line for line in lines if line and not line.startswith("#time=")
+        )
+    return found
+
+
+def _place(file: str, path: str) -> tuple[str, str]:
+    """Return the hive that keeps a key, and its path there; no hive if none does."""
+    plain = _unescaped(path)
+    if file == DEFAULT_FILE:
+        return _DEFAULT_HIVE, plain
+    if file == USER_FILE:
+        return "", plain
+    top, _, rest = plain.partition("\\")
+    first, backslash, deeper = rest.partition("\\")
+    if top.lower() == "system" and first.lower() == "currentcontrolset":
+        # Wine has this link of Windows as a key.
+        rest = f"{_CONTROL_SET}{backslash}{deeper}"
+    return (_HIVES.get(top.lower(), ""), rest) if rest else ("", plain)
+
+
+def _is_noise(file: str, hive: str, path: str) -> bool:
+    if file == MACHINE_FILE and not hive:
+        return True  # HARDWARE and the like, which are made when Windows starts
+    prefixes = _NOISE[hive] if hive else _USER_NOISE
+    return f"{path.lower()}\\".startswith(prefixes)
+
+
+def _full_name(file: str, path: str) -> str:
+    root = {MACHINE_FILE: "HKLM", USER_FILE: "HKCU", DEFAULT_FILE: "HKU\\.Default"}[file]
+    return f"{root}\\{_unescaped(path)}"
+
+
+def _values(lines: Iterable[str]) -> dict[str, Value]:
+    found = {}
+    for line in _joined(lines):
+        match = _VALUE.fullmatch(line)
+        if match:
+            name = _unescaped(match[1] or "")
+            found[name.lower()] = Value(name, *_data(match[2]))
+    return found
+
+
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines; binary data that goes on in further ones is put together."""
+    whole = ""
+    for line in lines:
+        whole += line.lstrip() if whole else line
+        if whole.endswith("\\") and "=hex" in whole:
+            whole = whole[:-1]
+            continue
+        yield whole
+        whole = ""
+
+
+def _data(text: str) -> tuple[int, bytes]:
+    if text.startswith('"'):
+        return REG_SZ, _utf16(text)
+    if text.startswith("dword:"):
+        return REG_DWORD, pack("<I", int(text[6:], 16))
+    if text.startswith("hex:"):
+        return REG_BINARY, _binary(text[4:])
+    typed = _TYPED.fullmatch(text)
+    if typed is None:
+        return REG_BINARY, b""
+    kind = int(typed[2], 16)
+    return kind, _utf16(typed[3]) if typed[1] == "str" else _binary(typed[3])
+
+
+def _utf16(quoted: str) -> bytes:
+    # The last zero is not written.
+    return (_unescaped(quoted[1:-1]) + "\0").encode("utf-16-le", "surrogatepass")
+
+
+def _binary(text: str) -> bytes:
+    return bytes(int(each, 16) for each in text.split(",") if each.strip())
+
+
+def _unescaped(text: str) -> str:
+    def letter(match: re.Match[str]) -> str:
+        code = match[1]
+        if code[0] == "x" and len(code) > 1:
+            return chr(int(code[1:], 16))
+        if code.isdecimal():
+            return chr(int(code, 8))
+        return _LETTERS.get(code, code)
+
+    return _ESCAPE.sub(letter, text) if "\\" in text else text
+
+
+def _escaped(text: str, brackets: str) -> str:
+    out = []
+    for char in text:
+        if char == "\\" or char in brackets:
+            out.append("\\" + char)
+        elif " " <= char <= "~":
+            out.append(char)
+        else:
+            units = char.encode("utf-16-be", "surrogatepass")
+            out += [f"\\x{units[at : at + 2].hex()}" for at in range(0, len(units), 2)]
+    return "".join(out)
+
+
+def _value_text(value: Value) -> str:
+    name = f'"{_escaped(value.name, chr(34))}"' if value.name else "@"
+    return f"{name}=hex({value.kind:x}):" + ",".join(f"{byte:02x}" for byte in value.data)

@@ -1,0 +1,425 @@
+r"""Running one Windows command: the image's tree as drive C:, Wine's own `C:\Windows` over it.
+
+    <store>/wine/run/<random>/
+      drive/              where the image's tree is mounted
+      windows/            where Wine's C:\Windows is mounted: the template, and over it
+      upper/ work/        what the step writes there, which is thrown away
+      prefix/             the registry, and the drives' names: C: alone
+      status              the command's exit code
+
+The command's process 1 is a shell that starts the launcher and, when that has ended, Wine's server: so
+its objects (mutexes, pipes, the registry) are those of this step alone, and are gone with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+from registry.files import FileLock
+from wcbuild import kernel, overlayfs
+from wcbuild.errors import SandboxError
+from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SandboxMount, SuppliedFile
+from wcbuild.sandbox.inside import Stub, make_mount_point
+from wcbuild.sandbox.wine import commandline, launcher, registry, rooms, template
+from wcbuild.sandbox.wine.environment import ADMINISTRATOR, environment, folders
+from wcbuild.sandbox.wine.install import Wine
+from wcbuild.sandbox.wine.registry import Key, RegistryChanges
+from wcbuild.sandbox.wine.template import Template
+
+_WINDOWS = f"{rooms.DRIVE}/windows"
+"""Where Wine looks, in these letters."""
+_BATCH_FOLDER = "wcbuild"
+_BATCH = "line.cmd"
+_MAX_REGISTRY_BYTES = 64 * 1024 * 1024
+_MAX_STATUS_BYTES = 10
+_NO_STATUS = 125
+_KILLED = 137
+_SHOWN = 3
+# What Wine and its installer write below C:\Windows in passing; lower case.
+_WRITTEN_IN_PASSING = ("temp/", "installer/", "inf/", "logs/", "tasks/", "system32/wbem/", "prefetch/")
+
+
+class Outcome(NamedTuple):
+    """How a command ended, and what it did besides changing files of the image."""
+
+    status: ExitStatus
+    """The code has the 32 bits of Windows."""
+    registry: RegistryChanges
+    lost: tuple[str, ...]
+    r"""Files below `C:\Windows` that it wrote, and that are not kept: paths from there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """What of a step's work is kept beyond files outside of `C:\\Windows`."""
+
+    registry: bool = False
+    """Registry changes, as hives in the layer."""
+    folders: tuple[str, ...] = ()
+    r"""Folders below `C:\Windows`, as paths from there with `/`, that are the image's, not Wine's."""
+
+
+class WineSandbox:
+    """Runs Windows commands; safe to use from several threads.
+
+    ``inner`` runs Wine, ``directory`` is the store's for it, ``overlay`` says whether overlays can be
+    mounted, without which Wine's `C:\\Windows` is copied for each step.
+    """
+
+    def __init__(
+        self, inner: Sandbox, wine: Wine, directory: Path, *, overlay: bool, keeping: Keeping
+    ) -> None:
+        self._inner = inner
+        self._wine = wine
+        self._directory = directory
+        self._overlay = overlay
+        self._keeping = keeping
+
+    @property
+    def keeping(self) -> Keeping:
+        """What is kept."""
+        return self._keeping
+
+    @property
+    def description(self) -> str:
+        """What decides a command's result, for cache keys and the history."""
+        kept = [*(["registry"] if self._keeping.registry else []), *self._keeping.folders]
+        return self._wine.version + "".join(f", keeps {each}" for each in kept)
+
+    def prepare(self, cancel: Event | None = None) -> Template:
+        """Make the template if it is not there; the first command would otherwise."""
+        return template.find_or_make(self._directory, self._wine, self._start, cancel)
+
+    def _start(
+        self,
+        root: RootMount,
+        spec: RunSpec,
+        output: Callable[[int, bytes], None],
+        cancel: Event | None,
+    ) -> ExitStatus:
+        return self._inner.run(root, spec, output, cancel=cancel)
+
+    def run(
+        self,
+        root: RootMount,
+        spec: RunSpec,
+        output: Callable[[int, bytes], None],
+        *,
+        cancel: Event | None = None,
+    ) -> ExitStatus:
+        """As `wcbuild.sandbox.base.Sandbox`; see `run_step`."""
+        return self.run_step(root, spec, output, cancel=cancel).status
+
+    def run_step(
+        self,
+        root: RootMount,
+        spec: RunSpec,
+        output: Callable[[int, bytes], None],
+        *,
+        keys: Sequence[Key] = (),
+        cancel: Event | None = None,
+    ) -> Outcome:
+        """Run a command of Windows.
+
+        Args:
+            root: the tree of drive C:.
+            spec: of its words, the arguments are a command line if there is one, else they are quoted;
+                paths begin with `/`, the drive's root; the user is a name, empty for the administrator.
+            output: as in `Sandbox.run`.
+            keys: what earlier steps have put into the registry.
+            cancel: kills when it is set.
+
+        Raises:
+            SandboxError: the command did not run.
+        """
+        user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
+        values = environment(user, spec.env, registry.machine_environment(keys))
+        line = spec.args[0] if spec.verbatim else commandline.quoted(spec.args)
+        capitals = {name.upper(): value for name, value in values.items()}
+        cwd = "C:" + (spec.cwd.replace("/", "\\") or "\\")
+        planned = commandline.plan(line, {**capitals, "CD": cwd})
+        made = self.prepare(cancel)
+        with self._place() as place:
+            return self._run(made, place, root, spec, (user, cwd, planned), values, keys, output, cancel)
+
+    def _run(
+        self,
+        made: Template,
+        place: Path,
+        root: RootMount,
+        spec: RunSpec,
+        what: tuple[str, str, commandline.Planned],
+        values: Mapping[str, str],
+        keys: Sequence[Key],
+        output: Callable[[int, bytes], None],
+        cancel: Event | None,
+    ) -> Outcome:
+        user, cwd, planned = what
+        before = made.registry()
+        before[registry.MACHINE_FILE] = registry.added(before[registry.MACHINE_FILE], keys)
+        _make_prefix(place / "prefix", before)
+        (place / "status").touch()
+        with self._mounted(made, place, root) as drive, _furnished(drive, user) as tree:
+            line = planned.line
+            files = [
+                SuppliedFile(launcher.PROGRAM, launcher.program(), 0o755),
+            ]
+            kept = tuple(self._kept_folders(tree, drive))
+            if planned.batch:
+                batch = f"{_WINDOWS}/{_BATCH_FOLDER}/{_BATCH}"
+                files.append(SuppliedFile(batch, planned.batch, 0o644))
+                line += f" C:\\windows\\{_BATCH_FOLDER}\\{_BATCH}"
+            job = launcher.encode_job(cwd, line, values)
+            if len(job) > launcher.MAX_JOB_BYTES:
+                raise SandboxError("run the command", "its environment is larger than 1 MiB")
+            files.append(SuppliedFile(launcher.JOB, job, 0o644))
+            inner = rooms.spec(
+                self._wine,
+                (launcher.PROGRAM,),
+                user=user,
+                off=template.LIARS,
+                prefix=place / "prefix",
+                mounts=(
+                    SandboxMount(target=rooms.DRIVE, source=drive),
+                    *_windows_mounts(tree, place / "windows", kept),
+                    SandboxMount(target=launcher.STATUS, source=place / "status"),
+                    *(_moved(mount, tree) for mount in spec.mounts),
+                ),
+                files=(*files, *(_moved_file(file, tree) for file in spec.files)),
+            )
+            inner = replace(
+                inner,
+                network=spec.network,
+                hosts=spec.hosts,
+                ulimits=spec.ulimits,
+                shm_size=spec.shm_size,
+                memory=spec.memory,
+                cpus=spec.cpus,
+                pids=spec.pids,
+            )
+            ended = self._inner.run(RootMount(lower=(made.root,)), inner, output, cancel=cancel)
+        status = replace(ended, code=_exit_code(ended, place / "status"))
+        changed = _registry_changes(place / "prefix", before)
+        return Outcome(status, changed, tuple(_lost(place / "upper")) if self._overlay else ())
+
+    # -- the place of a step
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[Path]:
+        """Make a step's directory for the `with` block."""
+        runs = self._directory / "run"
+        runs.mkdir(mode=0o700, exist_ok=True)
+        place = runs / os.urandom(8).hex()
+        place.mkdir(mode=0o700)
+        lock = FileLock(place / "lock")
+        lock.acquire(shared=False, wait=True)
+        try:
+            yield place
+        finally:
+            lock.release()
+            _remove(place)
+
+    @contextlib.contextmanager
+    def _mounted(self, made: Template, place: Path, root: RootMount) -> Iterator[Path]:
+        """Make the image's tree and Wine's `C:\\Windows` visible to this process."""
+        with contextlib.ExitStack() as stack:
+            windows = place / "windows"
+            if self._overlay:
+                for name in ("windows", "upper", "work"):
+                    (place / name).mkdir(mode=0o755)
+                lower = (made.windows,)
+                stack.enter_context(
+                    _overlay(windows, RootMount(lower=lower, upper=place / "upper", work=place / "work"))
+                )
+            else:
+                import shutil  # noqa: PLC0415 - rarely needed
+
+                shutil.copytree(made.windows, windows, symlinks=True)
+            if root.upper is None:
+                raise SandboxError("mount drive C:", "its tree cannot be written to")
+            if not root.lower:
+                yield root.upper
+                return
+            drive = place / "drive"
+            drive.mkdir()
+            stack.enter_context(_overlay(drive, root))
+            yield drive
+
+    def _kept_folders(self, tree: _Tree, drive: Path) -> Iterator[SandboxMount]:
+        r"""Show the image's own folders in place of those of Wine's `C:\Windows`."""
+        for folder in self._keeping.folders:
+            path = tree.spelled(f"Windows/{folder}")
+            tree.add(path)
+            tree.refuse_links(path)
+            yield SandboxMount(target=f"{_WINDOWS}/{folder.lower()}", source=drive / path)
+
+
+def _windows_mounts(
+    tree: _Tree, windows: Path, kept: tuple[SandboxMount, ...]
+) -> Iterator[SandboxMount]:
+    r"""Show Wine's `C:\Windows` where Wine looks for it, and where the image has its own."""
+    own = f"{rooms.DRIVE}/{tree.spelled('Windows')}"
+    differs = own != _WINDOWS and tree.has("Windows")
+    tree.add("windows")
+    yield SandboxMount(target=_WINDOWS, source=windows)
+    yield from kept
+    if differs:
+        yield SandboxMount(target=own, source=windows)
+        for mount in kept:
+            yield replace(mount, target=own + mount.target.removeprefix(_WINDOWS))
+
+
+@contextlib.contextmanager
+def _overlay(target: Path, root: RootMount) -> Iterator[None]:
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    overlayfs.mount(target, lower=root.lower, upper=root.upper, work=root.work, flags=flags)
+    try:
+        yield
+    finally:
+        kernel.umount(str(target), kernel.MNT_DETACH)
+
+
+class _Tree:
+    """The image's tree while a step runs; what is added to it and stays empty is removed again."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._stubs: list[Stub] = []
+
+    def spelled(self, path: str) -> str:
+        """Return ``path`` in the letters that the tree has it in, as far as it has it."""
+        parts: list[str] = []
+        missing = False
+        for part in path.replace("\\", "/").strip("/").split("/"):
+            names = [] if missing else _names(self._root, parts)
+            same = [name for name in names if name.casefold() == part.casefold()]
+            missing = not same
+            parts.append(part if part in same or not same else min(same))
+        return "/".join(parts)
+
+    def has(self, path: str) -> bool:
+        """Whether there is something of that name, in whatever letters."""
+        parent, _, name = self.spelled(path).rpartition("/")
+        return name in _names(self._root, parent.split("/") if parent else [])
+
+    def add(self, path: str, *, directory: bool = True) -> None:
+        """Make a directory, or an empty file, and the directories above it."""
+        try:
+            place, stubs = make_mount_point(self._root, path, directory=directory)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SandboxError(f'make the folder "{path}" on drive C:', reason) from error
+        os.close(place)
+        self._stubs += stubs
+
+    def refuse_links(self, path: str) -> None:
+        """Refuse a path that leads through a symlink: to this process it would lead elsewhere."""
+        resolve = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS
+        try:
+            os.close(kernel.openat2(self._root, path, os.O_PATH | os.O_CLOEXEC, resolve=resolve))
+        except OSError as error:
+            reason = "leads through a symbolic link"
+            raise SandboxError(f'keep the folder "{path}"', reason) from error
+
+    def remove_stubs(self) -> None:
+        """Remove what was added."""
+        for stub in reversed(self._stubs):
+            stub.remove()
+            os.close(stub.parent)
+
+
+def _names(root: int, parts: Sequence[str]) -> list[str]:
+    """Return what is in a directory of the tree; nothing if it is none. No symlink is followed."""
+    resolve = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        handle = kernel.openat2(root, "/".join(parts) or ".", flags, resolve=resolve)
+    except OSError:
+        return []
+    try:
+        return os.listdir(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _furnished(drive: Path, user: str) -> Iterator[_Tree]:
+    """Have the folders that the environment names in the tree while the command runs."""
+    root = os.open(drive, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree = _Tree(root)
+    try:
+        for folder in folders(user):
+            tree.add(tree.spelled(folder))
+        yield tree
+    finally:
+        tree.remove_stubs()
+        os.close(root)
+
+
+def _make_prefix(path: Path, files: Mapping[str, str]) -> None:
+    path.mkdir(mode=0o755)
+    (path / "drive_c").mkdir()
+    (path / "dosdevices").mkdir()
+    (path / "dosdevices/c:").symlink_to("../drive_c")
+    for name, text in files.items():
+        (path / name).write_text(text, "utf-8")
+    # Without it Wine would set itself up once more.
+    (path / ".update-timestamp").write_text("disable\n")
+
+
+def _moved(mount: SandboxMount, tree: _Tree) -> SandboxMount:
+    path = tree.spelled(mount.target)
+    tree.add(path, directory=mount.source is None or mount.source.is_dir())
+    return replace(mount, target=f"{rooms.DRIVE}/{path}")
+
+
+def _moved_file(file: SuppliedFile, tree: _Tree) -> SuppliedFile:
+    path = tree.spelled(file.path)
+    tree.add(path, directory=False)
+    return file._replace(path=f"{rooms.DRIVE}/{path}")
+
+
+def _exit_code(ended: ExitStatus, path: Path) -> int:
+    """Return what the launcher wrote, or why it did not."""
+    with open(path, "rb") as file:
+        text = file.read(_MAX_STATUS_BYTES)
+    code = int(text) if text.isdigit() else ended.code or _NO_STATUS
+    # A program that the kernel killed has no code of its own, and 0 would be a lie.
+    return _KILLED if ended.out_of_memory and code == 0 else code
+
+
+def _registry_changes(prefix: Path, before: Mapping[str, str]) -> RegistryChanges:
+    after = {}
+    for name, old in before.items():
+        handle = os.open(prefix / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(handle, encoding="utf-8", errors="replace") as file:
+            text = file.read(_MAX_REGISTRY_BYTES + 1)
+        if len(text) > _MAX_REGISTRY_BYTES:
+            raise SandboxError("read the registry", f"{name} is larger than 64 MiB")
+        after[name] = old if text == old else text
+    try:
+        return registry.changes(before, after)
+    except ValueError as error:
+        raise SandboxError("read the registry", f"it is damaged ({error})") from error
+
+
+def _lost(upper: Path) -> Iterator[str]:
+    for folder, folders_here, names in os.walk(upper):
+        folders_here.sort()
+        for name in sorted(names):
+            path = os.path.relpath(os.path.join(folder, name), upper)
+            if not f"{path.lower()}".startswith((*_WRITTEN_IN_PASSING, f"{_BATCH_FOLDER}/")):
+                yield path
+
+
+def _remove(place: Path) -> None:
+    import shutil  # noqa: PLC0415 - only for Windows images
+
+    # The kernel's own directory in `work` has no permissions, which does not stop root of a namespace.
+    shutil.rmtree(place, ignore_errors=True)
