@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 ADMINISTRATOR = "ContainerAdministrator"
+_OF_THE_BROWSER = ("History", "INetCache", "INetCookies")
 HOST_NAME = "buildkitsandbox"
 
 
@@ -17,7 +18,7 @@ def profile(user: str) -> str:
 
 
 def folders(user: str) -> tuple[str, ...]:
-    """Return the folders that the environment names, as paths of the drive."""
+    """Return the folders that a user has from the first moment on, as paths of the drive."""
     own = profile(user)
     return (
         "ProgramData",
@@ -25,6 +26,7 @@ def folders(user: str) -> tuple[str, ...]:
         "Users\\Public",
         f"{own}\\AppData\\Roaming",
         f"{own}\\AppData\\Local\\Temp",
+        *(f"{own}\\AppData\\Local\\Microsoft\\Windows\\{name}" for name in _OF_THE_BROWSER),
     )
 
 

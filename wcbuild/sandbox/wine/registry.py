@@ -98,7 +98,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChan
             if not hive:
                 lost.append(_full_name(file, path))
                 continue
-            if path not in new or was.keys() - now.keys():
+            if was.keys() - now.keys() or (path not in new and not _has_below(new, path)):
                 lost.append(f"{_full_name(file, path)} (deleted)")
             changed = tuple(value for name, value in now.items() if was.get(name) != value)
             if changed or path not in old:
@@ -143,6 +143,11 @@ def _sections(text: str) -> dict[str, tuple[str, ...]]:
             line for line in lines if line and not line.startswith("#time=")
         )
     return found
+
+
+def _has_below(sections: Mapping[str, object], path: str) -> bool:
+    """Whether a key has others below it; one without values of its own is not written then."""
+    return any(other.startswith(f"{path}\\\\") for other in sections)
 
 
 def _place(file: str, path: str) -> tuple[str, str]:

@@ -26,12 +26,21 @@ _SCRIPT = """\
 cd "$WINEPREFIX/drive_c" || exit 125
 "$@"
 status=$?
-"$WINESERVER" -k
-"$WINESERVER" -w
+for process in /proc/[0-9]*; do
+    number=${process#/proc/}
+    read -r name < "$process/comm" || continue
+    case $name in
+        wineserver*) server=$number ;;
+        *) [ "$number" = 1 ] || kill -KILL "$number" ;;
+    esac
+done 2> /dev/null
+kill -INT "$server" 2> /dev/null
+"$WINESERVER" --wait
 exit "$status"
 """
 """Process 1. The server writes the registry when it is told to end, which must be before its namespace
-does."""
+does. It waits half a second for processes that do not end at once, so that they are ended first; and
+`wineserver --kill`, which sends the same signal, sleeps before it looks whether that has worked."""
 
 
 def make_root(path: Path, wine: Wine) -> None:

@@ -32,6 +32,11 @@ LIARS = (
 )
 """Programs of Wine's that do nothing, or nothing of what they are asked, and report success."""
 
+_SERVICE = re.compile(
+    r"\n\[System\\\\CurrentControlSet\\\\Services\\\\[^\]\\]+\] .*?(?=\n\[|\Z)", re.DOTALL
+)
+"""A service's key in `system.reg`."""
+
 _FORMAT = "1"
 """Changes when a template is made in another way."""
 
@@ -121,11 +126,17 @@ def _make(path: Path, wine: Wine, run: Run, cancel: Event | None) -> None:
     os.rename(windows, path / "windows")
     for name in registry.FILES:
         text = (prefix / name).read_text("utf-8")
+        text = _SERVICE.sub(_on_demand, text)
         if name == registry.USER_FILE:
             # Programs that make windows work without a screen.
             text += '\n[Software\\\\Wine\\\\Drivers] 0\n"Graphics"="null"\n'
         (path / name).write_text(_at_rest(text), "utf-8")
     shutil.rmtree(prefix)
+
+
+def _on_demand(service: re.Match[str]) -> str:
+    """Let a service start when it is asked for, not with Windows: that takes half of a step's time."""
+    return service[0].replace('"Start"=dword:00000002', '"Start"=dword:00000003')
 
 
 def _at_rest(text: str) -> str:
