@@ -34,10 +34,11 @@ FLOORS = (
         "wcbuild.context",
         "wcbuild.machine",
         "wcbuild.access",
+        "wcbuild.annotations",
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect"),
+    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.buildplan"),
     ("wcbuild.builder",),
     ("wcbuild.worker",),
     ("wcbuild",),
@@ -61,7 +62,7 @@ HEAVY = {
         "urllib",
         "urllib3",
     ),
-    *("zstandard",),
+    *("yaml", "zstandard"),
 }
 MAY_BE_HEAVY = ("registry.remote", "wcbuild.worker")
 

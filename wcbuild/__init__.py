@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wcbuild.builder import BuildRequest, BuildResult
     from wcbuild.errors import WcbuildError
     from wcbuild.export import Output
-    from wcbuild.worker import build
+    from wcbuild.worker import build, plan
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ __all__ = [
     "RegistryAccess",
     "WcbuildError",
     "build",
+    "plan",
 ]
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "RegistryAccess": "wcbuild.access",
     "WcbuildError": "wcbuild.errors",
     "build": "wcbuild.worker",
+    "plan": "wcbuild.worker",
 }
 
 

@@ -10,7 +10,7 @@ from registry.oci import mediatypes
 from registry.oci.config import History, ImageConfig
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest, sha256
-from registry.oci.manifest import Manifest
+from registry.oci.manifest import Index, Manifest
 from registry.store import BlobSink
 from wcbuild.graph.plan import ImagePlan
 
@@ -68,6 +68,15 @@ def _fill_times(history: Sequence[History], now: str) -> tuple[History, ...]:
             current = line.created
         filled.append(line if line.created else replace(line, created=current))
     return tuple(filled)
+
+
+def put_index(
+    manifests: Sequence[Descriptor], into: BlobSink, annotations: Mapping[str, str] | None = None
+) -> Descriptor:
+    """Store an index of manifests, whose descriptors say their platforms."""
+    index = Index.build(manifests=manifests, annotations=annotations)
+    into.put(io.BytesIO(index.raw), index.descriptor)
+    return index.descriptor
 
 
 def put_image(

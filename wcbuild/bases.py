@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import NotFoundError
+from registry.errors import InvalidReferenceError, NotFoundError
 from registry.image import Image, read_image
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source
-from wcbuild.dockerfile.lower import ResolvedImage
+from wcbuild.dockerfile.lower import SCRATCH, ContextKind, NamedContext, ResolvedImage
 from wcbuild.errors import UsageError
 from wcbuild.solve.results import BuiltLayer
 from wcbuild.store import LocalStore
@@ -55,7 +55,7 @@ class Bases:
     ) -> None:
         """``named`` are named contexts as given on the command line; ``pull`` asks the registry first."""
         self._store = store
-        self._named = {name.lower(): value for name, value in named.items()}
+        self._named = {_context_name(name): value for name, value in named.items()}
         self._client = client
         self._fetch = fetch
         self._pull = pull
@@ -64,14 +64,19 @@ class Bases:
 
     # -- wcbuild.dockerfile.lower.Outside
 
-    def has_context(self, name: str) -> bool:
-        """Say whether a named context of this name was given."""
-        return self._context(name) is not None
-
-    def is_folder(self, name: str) -> bool:
-        """Say whether the named context is a folder."""
-        value = self._context(name)
-        return value is not None and not value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE))
+    def context(self, name: str, platform: Platform) -> NamedContext | None:
+        """Return the named context that ``name`` means for a platform, None if none was given."""
+        known = self._known_name(name, platform)
+        if known is None:
+            return None
+        value = self._named[known]
+        if value == f"{_DOCKER_IMAGE}{SCRATCH}":
+            kind = ContextKind.SCRATCH
+        elif value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):
+            kind = ContextKind.IMAGE
+        else:
+            kind = ContextKind.FILES
+        return NamedContext(name=known, kind=kind)
 
     def folders(self) -> dict[str, Path]:
         """Return the named contexts that are folders.
@@ -83,7 +88,7 @@ class Bases:
         for name, value in self._named.items():
             if value.startswith(_NOT_YET):
                 raise UsageError(f"--build-context {name}={value}: not supported; give a folder")
-            if self.is_folder(name):
+            if not value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):
                 folders[name] = Path(value)
         return folders
 
@@ -129,13 +134,17 @@ class Bases:
 
     # -- finding
 
-    def _context(self, name: str) -> str | None:
-        """Return a named context's value; `name:latest` is `name`, as BuildKit has it."""
-        lowered = name.lower()
-        return self._named.get(lowered, self._named.get(lowered.removesuffix(":latest")))
+    def _known_name(self, name: str, platform: Platform) -> str | None:
+        """Return the context's name as it was given; one for this very platform goes first."""
+        name = _context_name(name)
+        if name == SCRATCH:
+            return None
+        own = f"{name}::{platform}"
+        return own if own in self._named else name if name in self._named else None
 
     def _find(self, name: str, platform: Platform) -> _Base:
-        value = self._context(name)
+        known = self._known_name(name, platform)
+        value = None if known is None else self._named[known]
         if value is not None and value.startswith(_OCI_LAYOUT):
             layout, descriptor = _in_layout(value.removeprefix(_OCI_LAYOUT))
             return _Base(image=read_image(layout, descriptor, platform), source=layout)
@@ -152,6 +161,14 @@ class Bases:
         descriptor = repository.resolve(str(reference.digest or reference.tag))
         image = read_image(repository, descriptor, platform)
         return _Base(image=image, source=repository, reference=reference)
+
+
+def _context_name(name: str) -> str:
+    """Return the one spelling of a context's name: `docker.io/library/debian:latest` is `debian`."""
+    base, separator, platform = name.partition("::")
+    with contextlib.suppress(InvalidReferenceError):
+        base = Reference.parse(base.lower()).familiar.removesuffix(":latest")
+    return f"{base.lower()}{separator}{platform}"
 
 
 def image_layers(image: Image) -> tuple[BuiltLayer, ...]:

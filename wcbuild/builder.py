@@ -5,11 +5,12 @@ Here, and in `wcbuild.cli`, is where the host's platform, the environment and th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,21 +19,26 @@ from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from wcbuild.access import RegistryAccess, open_client
-from wcbuild.assemble import image_config, put_image
+from wcbuild.annotations import Annotation, Level, parse_annotations, select
+from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
+from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Lowered, Options, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import ContextError, SourceError, UsageError
 from wcbuild.export import Exporter, Output
-from wcbuild.graph.ops import ContextOp, ImageOp, Network
+from wcbuild.graph.merge import merge
+from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
+from wcbuild.graph.plan import ImagePlan
 from wcbuild.machine import Machine
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
 from wcbuild.solve.events import Emit, Event, Notice
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
@@ -55,8 +61,10 @@ class BuildRequest:
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    """Key to value; a key may begin with the places that `wcbuild.annotations` describes."""
     platform: str = ""
-    """`os/architecture[/variant]`; empty is this machine's, for Linux images."""
+    """`os/architecture[/variant]`, several with commas between them; empty is this machine's, for Linux
+    images."""
     build_contexts: Mapping[str, str] = field(default_factory=dict)
     """Name to a folder, `oci-layout://DIR[:TAG][@DIGEST]` or `docker-image://REF`."""
     outputs: tuple[Output, ...] = ()
@@ -64,6 +72,10 @@ class BuildRequest:
     pull: bool = False
     """Ask the registry for base images even if they are here."""
     no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    """Names of stages whose steps are all done again."""
+    allow: tuple[str, ...] = ()
+    """What the Dockerfile may have: `network.host`, `security.insecure`, `device`."""
     network: str = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
@@ -76,6 +88,9 @@ class BuildRequest:
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    device_folders: tuple[Path, ...] = DEVICE_FOLDERS
+    """Where the devices that a RUN may name are specified, in the format of the Container Device
+    Interface."""
     root: Path | None = None
     """Where the store is; None is the usual place."""
     registries: RegistryAccess = field(default_factory=RegistryAccess)
@@ -86,9 +101,9 @@ class BuildResult:
     """What a build gave."""
 
     image_id: Digest
-    """The config's digest."""
+    """The config's digest; of several platforms, the index's."""
     descriptor: Descriptor
-    """The manifest in the local store, or, after a push, the one in the registry."""
+    """The manifest or index in the local store, or, after a push, the one in the registry."""
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float
@@ -106,19 +121,34 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
     started = time.monotonic()
-    inputs = _read_inputs(request)
-    store = open_store(request.root or default_root(os.environ))
-    try:
-        build = _Build(request, inputs, machine, store, _one_at_a_time(emit))
+    with _opened(request, machine, emit) as build:
         descriptor, image_id, names = build.run()
-    finally:
-        store.close()
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
     )
+
+
+def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan:
+    """Say what `run_build` would do, and do nothing. Base images are looked up, not fetched.
+
+    Raises:
+        WcbuildError, RegistryError: it would fail before it did anything.
+    """
+    with _opened(request, machine, emit) as build:
+        return build.plan()
+
+
+@contextlib.contextmanager
+def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
+    inputs = _read_inputs(request)
+    store = open_store(request.root or default_root(os.environ))
+    try:
+        yield _Build(request, inputs, machine, store, _one_at_a_time(emit))
+    finally:
+        store.close()
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -139,7 +169,8 @@ class _Inputs:
     dockerfile: Dockerfile
     ignore: IgnoreRules | None
     tags: tuple[Reference, ...]
-    epoch: int | None
+    platforms: tuple[Platform, ...]
+    annotations: tuple[Annotation, ...]
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
@@ -154,8 +185,15 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         dockerfile=parse_dockerfile(text, file=path.name),
         ignore=_read_ignore(context, path),
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
-        epoch=_epoch(request.build_args),
+        platforms=_platforms(request.platform),
+        annotations=parse_annotations(request.annotations),
     )
+
+
+def _platforms(text: str) -> tuple[Platform, ...]:
+    if not text:
+        return (host_platform(),)
+    return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
 
 
 def _read_dockerfile(request: BuildRequest, context: Path) -> tuple[Path, bytes]:
@@ -199,11 +237,20 @@ def _read_ignore(context: Path, dockerfile: Path) -> IgnoreRules | None:
     return None
 
 
-def _epoch(build_args: Mapping[str, str]) -> int | None:
-    text = build_args.get("SOURCE_DATE_EPOCH", "")
-    if text and not text.isdecimal():
+def _epoch(text: str) -> int | None:
+    if text and not (text.isascii() and text.isdecimal()):
         raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
     return int(text) if text else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BuiltImage:
+    """One platform's image in the local store."""
+
+    platform: Platform
+    descriptor: Descriptor
+    image_id: Digest
+    files: FileSystem
 
 
 class _Build:
@@ -236,93 +283,138 @@ class _Build:
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
-        request, identity = self._request, self._machine.identity
-        self._exporter.check(request.outputs, self._inputs.tags, push=request.push)
-        folders = self._bases.folders()
-        lowered = lower(self._inputs.dockerfile, self._options(), self._bases)
+        request = self._request
+        self._exporter.check(
+            request.outputs,
+            self._inputs.tags,
+            push=request.push,
+            index=self._makes_index(),
+        )
+        if not self._makes_index() and any(
+            each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
+        ):
+            raise UsageError("--annotation index: there is no index; several platforms make one")
+        graph, plans, epoch = self._lower()
+        layers = self._layers()
+        with self._executor(graph, epoch, layers) as executor:
+            results = Solver(executor, self._emit, self._cancel).solve(graph)
+            # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
+            for step in graph.steps:
+                if isinstance(step.op, ImageOp):
+                    self._bases.keep(step.op.digest)
+            images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
+            descriptor, image_id = self._joined(images)
+        for reference in self._inputs.tags or (None,):
+            self._store.name_image(descriptor, reference)
+        names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
+        self._emit(Notice(level="info", text=f"image {image_id} {names}"))
+        trees = {image.platform: partial(layers.tree, image.files) for image in images}
+        for output in request.outputs:
+            self._exporter.write(output, descriptor, self._inputs.tags, trees)
+        if request.push:
+            descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
+        return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
+
+    def plan(self) -> BuildPlan:
+        """Say what would be built, and what of it is there already. Files are read, and no more."""
+        graph, plans, epoch = self._lower()
+        with self._executor(graph, epoch, self._layers(), thorough=True) as executor:
+            known = Solver(executor, self._emit, self._cancel).known(graph)
+        return make_plan(self._inputs.dockerfile, graph, plans, frozenset(known))
+
+    def _lower(self) -> tuple[Graph, list[ImagePlan], int | None]:
+        """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
+        lowered = [
+            lower(self._inputs.dockerfile, self._options(platform), self._bases)
+            for platform in self._inputs.platforms
+        ]
+        graph, places = merge([each.graph for each in lowered])
+        plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
+        return graph, plans, _epoch(lowered[0].source_date_epoch)
+
+    def _options(self, platform: Platform) -> Options:
+        request = self._request
+        return Options(
+            platform=platform,
+            build_platform=host_platform(),
+            show_platform=len(self._inputs.platforms) > 1,
+            target=request.target,
+            build_args=request.build_args,
+            labels=request.labels,
+            network=Network(request.network),
+            allow=_entitlements(request),
+            hosts=request.add_hosts,
+            ulimits=request.ulimits,
+            shm_size=request.shm_size,
+            no_cache=request.no_cache,
+            no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
+        )
+
+    def _layers(self) -> Layers:
+        identity = self._machine.identity
         snapshotter = choose_snapshotter(self._store.root, identity)
         sweep(self._store, snapshotter.sweep)
-        layers = Layers(
+        return Layers(
             self._store,
             snapshotter,
             ownership=identity.full_ownership,
             devices=not identity.userns,
         )
-        contexts = self._contexts(lowered, folders)
+
+    @contextlib.contextmanager
+    def _executor(
+        self, graph: Graph, epoch: int | None, layers: Layers, *, thorough: bool = False
+    ) -> Iterator[StepExecutor]:
+        """Make what executes the graph's steps, and end it after the `with` block."""
+        request, identity = self._request, self._machine.identity
+        contexts = self._contexts(graph, self._bases.folders())
         executor = StepExecutor(
             layers=layers,
             cache=LocalCache(self._store.root / "cache", self._store.has),
             images=self._bases,
             contexts=contexts,
-            snapshotter=snapshotter,
+            snapshotter=layers.snapshotter,
             sandbox=self._machine.sandbox,
             scratch=self._store.scratch_file,
             cancel=self._cancel,
-            epoch=self._inputs.epoch,
-            salt=f"owners={identity.full_ownership} epoch={self._inputs.epoch}",
+            epoch=epoch,
+            salt=f"owners={identity.full_ownership} epoch={epoch}",
             limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
             mounts=Mounts(
                 layers=layers,
-                snapshotter=snapshotter,
+                snapshotter=layers.snapshotter,
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(
                     values=request.secrets,
                     agents={name: path.absolute() for name, path in request.ssh.items()},
                 ),
+                device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
+            thorough=thorough,
         )
         try:
-            results = Solver(executor, self._emit, self._cancel).solve(lowered.graph)
-            descriptor, image_id, files = self._assemble(lowered, results)
+            yield executor
         finally:
             executor.close()
             for tree in contexts.values():
                 tree.save()
-        for reference in self._inputs.tags or (None,):
-            self._store.name_image(descriptor, reference)
-        names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
-        self._emit(Notice(level="info", text=f"image {image_id} {names}"))
-        for output in request.outputs:
-            self._exporter.write(output, descriptor, self._inputs.tags, partial(layers.tree, files))
-        if request.push:
-            descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
-        return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
-    def _options(self) -> Options:
-        request = self._request
-        platform = Platform.parse(request.platform) if request.platform else host_platform()
-        return Options(
-            platform=platform,
-            build_platform=host_platform(),
-            target=request.target,
-            build_args=request.build_args,
-            labels=request.labels,
-            network=Network(request.network),
-            hosts=request.add_hosts,
-            ulimits=request.ulimits,
-            shm_size=request.shm_size,
-            no_cache=request.no_cache,
-        )
-
-    def _contexts(self, lowered: Lowered, folders: Mapping[str, Path]) -> dict[str, LocalTree]:
+    def _contexts(self, graph: Graph, folders: Mapping[str, Path]) -> dict[str, LocalTree]:
         """Open the contexts that the graph refers to."""
         contexts = {}
-        for step in lowered.graph.steps:
+        for step in graph.steps:
             if not isinstance(step.op, ContextOp):
                 continue
             name = step.op.name
             main = name == MAIN_CONTEXT and name not in folders
-            root = self._inputs.context if main else folders[name.lower()].resolve()
+            root = self._inputs.context if main else folders[name].resolve()
             rules = self._inputs.ignore if main else _read_ignore(root, root / "Dockerfile")
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts
 
-    def _assemble(
-        self, lowered: Lowered, results: list[Result]
-    ) -> tuple[Descriptor, Digest, FileSystem]:
-        plan = lowered.plan
+    def _assemble(self, plan: ImagePlan, results: list[Result], now: str) -> _BuiltImage:
         files = results[plan.rootfs]
         if not isinstance(files, FileSystem):
             raise TypeError(files)
@@ -332,17 +424,53 @@ class _Build:
             made = results[line.step] if line.step is not None else None
             if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
                 created[line.step] = made.layer().created
-        config = image_config(
-            plan,
-            [layer.diff_id for layer in layers],
-            created,
-            now=timestamp(self._inputs.epoch),
-        )
-        # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
-        for step in lowered.graph.steps:
-            if isinstance(step.op, ImageOp):
-                self._bases.keep(step.op.digest)
+        config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
         descriptor, image_id = put_image(
-            config, [layer.descriptor for layer in layers], self._store, self._request.annotations
+            config,
+            [layer.descriptor for layer in layers],
+            self._store,
+            select(self._inputs.annotations, Level.MANIFEST, plan.platform),
         )
-        return descriptor, image_id, files
+        return _BuiltImage(
+            platform=plan.platform, descriptor=descriptor, image_id=image_id, files=files
+        )
+
+    def _joined(self, images: list[_BuiltImage]) -> tuple[Descriptor, Digest]:
+        """Return what the build gives: its only image, or an index of them."""
+        annotations = self._inputs.annotations
+        if not self._makes_index():
+            [image] = images
+            own = select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform)
+            return replace(image.descriptor, annotations=own), image.image_id
+        manifests = [
+            replace(
+                image.descriptor,
+                platform=image.platform,
+                annotations=select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform),
+            )
+            for image in images
+        ]
+        index = put_index(manifests, self._store, select(annotations, Level.INDEX))
+        own = select(annotations, Level.INDEX_DESCRIPTOR)
+        return replace(index, annotations=own), index.digest
+
+    def _makes_index(self) -> bool:
+        wanted = self._request.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower()
+        return len(self._inputs.platforms) > 1 or wanted in ("1", "true")
+
+
+def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:
+    """Return what is allowed; whoever gives every RUN the host's network allows it to one."""
+    found = {_entitlement(text) for text in request.allow}
+    if request.network == Network.HOST:
+        found.add(Entitlement.NETWORK_HOST)
+    return frozenset(found)
+
+
+def _entitlement(text: str) -> Entitlement:
+    try:
+        return Entitlement(text.partition("=")[0])
+    except ValueError:
+        near = did_you_mean(text, tuple(Entitlement))
+        hint = near or f"there are {', '.join(Entitlement)}"
+        raise UsageError(f'--allow "{text}": unknown entitlement ({hint})') from None

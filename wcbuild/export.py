@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from registry.files import create_temporary, store_errors
 from registry.oci.descriptor import Descriptor
+from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source, Target
 from wcbuild.errors import CancelledError, UsageError
-from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change
+from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change, Meta
 from wcbuild.solve.events import Emit, Transfer
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
 
 KINDS = ("image", "registry", "oci", "docker", "local", "tar")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
-_KEYS = ("type", "dest", "tar", "compression", "compression-level", "push", "name")
+_KEYS = (
+    "type",
+    "dest",
+    "tar",
+    "compression",
+    "compression-level",
+    "push",
+    "name",
+    "platform-split",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,8 @@ class Output:
     """For `oci`: one file, or a folder."""
     compression: str = "gzip"
     level: int | None = None
+    platform_split: bool | None = None
+    """For `local` and `tar`: a folder for each platform; None is if there are several."""
 
     @classmethod
     def parse(cls, text: str) -> Output:
@@ -73,7 +85,12 @@ class Output:
             tar=fields.get("tar", "true") != "false",
             compression=compression,
             level=None if level is None else int(level),
+            platform_split=_optional_bool(fields.get("platform-split")),
         )
+
+
+def _optional_bool(text: str | None) -> bool | None:
+    return None if text is None else text != "false"
 
 
 class Exporter:
@@ -93,9 +110,16 @@ class Exporter:
         self._cancel = cancel
 
     def check(
-        self, outputs: tuple[Output, ...], references: tuple[Reference, ...], *, push: bool
+        self,
+        outputs: tuple[Output, ...],
+        references: tuple[Reference, ...],
+        *,
+        push: bool,
+        index: bool = False,
     ) -> None:
         """Refuse, before anything is built, what could not be exported afterwards.
+
+        ``index`` says that there will be an index, not one platform's image.
 
         Raises:
             UsageError
@@ -103,6 +127,10 @@ class Exporter:
         if (push or any(output.kind == "registry" for output in outputs)) and not references:
             raise UsageError("--push needs a name: give one with -t")
         for output in outputs:
+            if index and output.kind == "docker":
+                raise UsageError(
+                    "--output type=docker: such an archive holds one platform; use type=oci"
+                )
             is_tar = output.kind in ("oci", "docker", "tar")
             if is_tar and output.dest == "-" and sys.stdout.isatty():
                 raise UsageError(
@@ -145,9 +173,9 @@ class Exporter:
         output: Output,
         descriptor: Descriptor,
         references: tuple[Reference, ...],
-        tree: Callable[[], FileTree],
+        trees: Mapping[Platform, Callable[[], FileTree]],
     ) -> None:
-        """Write one `-o`. ``tree`` gives the image's files where it is they that are wanted."""
+        """Write one `-o`. ``trees`` give each platform's files where it is they that are wanted."""
         match output.kind:
             case "image":
                 pass  # every image lands in the local store
@@ -156,9 +184,9 @@ class Exporter:
             case "oci" | "docker":
                 self.save({descriptor: references}, output)
             case "tar":
-                self._write_tar(output.dest, tree())
+                self._write_tar(output.dest, _split(output, trees))
             case "local":
-                self._write_folder(Path(output.dest), tree())
+                self._write_folder(Path(output.dest), _split(output, trees))
             case _:
                 raise UsageError(f'--output: unknown type "{output.kind}"')
 
@@ -245,25 +273,25 @@ class Exporter:
 
         return emit
 
-    def _write_tar(self, dest: str, tree: FileTree) -> None:
+    def _write_tar(self, dest: str, changes: Iterable[Change]) -> None:
         from wcbuild.layer.pack import pack  # noqa: PLC0415 - as in `fetch`
 
         if dest == "-":
-            pack(whole(tree), sys.stdout.buffer, epoch=None)
+            pack(changes, sys.stdout.buffer, epoch=None)
             return
         path = Path(dest).absolute()
         with store_errors(path):
             fd, temporary = create_temporary(path.parent, ".new-")
             try:
                 with open(fd, "wb") as file:
-                    pack(whole(tree), file, epoch=None)
+                    pack(changes, file, epoch=None)
                 os.chmod(temporary, 0o644)
                 os.replace(temporary, path)
             except BaseException:
                 os.unlink(temporary)
                 raise
 
-    def _write_folder(self, dest: Path, tree: FileTree) -> None:
+    def _write_folder(self, dest: Path, changes: Iterable[Change]) -> None:
         """Write files into a folder, owned by whoever runs this, over what lies there."""
         from wcbuild.layer.apply import apply  # noqa: PLC0415 - as in `fetch`
         from wcbuild.layer.pack import pack  # noqa: PLC0415
@@ -272,7 +300,7 @@ class Exporter:
         try:
             with store_errors(dest), open(spool, "r+b") as file:
                 dest.mkdir(parents=True, exist_ok=True)
-                pack(whole(tree), file, epoch=None)
+                pack(changes, file, epoch=None)
                 file.seek(0)
                 # Through the code that unpacks layers: it does not leave the folder, whatever
                 # links lie in it or are to be written.
@@ -281,18 +309,34 @@ class Exporter:
             spool.unlink()
 
 
-def whole(tree: FileTree) -> Iterator[Change]:
-    """Yield all of a tree as changes to nothing; a file's second name is a hard link to its first."""
+def _split(output: Output, trees: Mapping[Platform, Callable[[], FileTree]]) -> Iterator[Change]:
+    """Yield the files of all platforms, each in a folder of its own unless there is only one."""
+    split = len(trees) > 1 if output.platform_split is None else output.platform_split
+    if not split and len(trees) > 1:
+        raise UsageError(f"--output type={output.kind}: several platforms need platform-split")
+    for platform, tree in trees.items():
+        folder = str(platform).replace("/", "_") if split else ""
+        if folder:
+            yield Change(folder, Meta(DIRECTORY, 0o755))
+        yield from whole(tree(), folder)
+
+
+def whole(tree: FileTree, below: str = "") -> Iterator[Change]:
+    """Yield all of a tree as changes to nothing; a file's second name is a hard link to its first.
+
+    The tree's root is at ``below``.
+    """
     first_names: dict[object, str] = {}
     folders = [""]
     while folders:
         folder = folders.pop()
         for name, node in tree.children(folder):
-            path = f"{folder}/{name}" if folder else name
+            place = f"{folder}/{name}" if folder else name
+            path = f"{below}/{place}" if below else place
             first = path if node.identity is None else first_names.setdefault(node.identity, path)
             if first == path:
                 yield Change(path, node.meta, node.content)
             else:
                 yield Change(path, node.meta._replace(kind=HARDLINK, link=first, size=0))
             if node.meta.kind == DIRECTORY:
-                folders.append(path)
+                folders.append(place)

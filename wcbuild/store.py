@@ -203,9 +203,12 @@ class LocalStore:
 
     # -- layers
 
-    def layer_index_path(self, diff_id: DiffId) -> Path:
-        """Return where a layer's headers are kept, whether they are there or not."""
-        return self.root / "indexes" / diff_id.hex
+    def layer_index_path(self, diff_id: DiffId, os: str = "linux") -> Path:
+        """Return where a layer's headers are kept, whether they are there or not.
+
+        ``os`` is that of the image: Windows knows the same paths by other spellings.
+        """
+        return self.root / "indexes" / (diff_id.hex if os == "linux" else f"{diff_id.hex}.{os}")
 
     def context_index_path(self, name: str) -> Path:
         """Return where what is known of a build context is kept; ``name`` is any text."""

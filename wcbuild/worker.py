@@ -12,18 +12,24 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from wcbuild.builder import BuildRequest, BuildResult, run_build
+from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
+from wcbuild.buildplan import BuildPlan
 from wcbuild.errors import WcbuildError
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.machine import Machine
 from wcbuild.solve.events import Emit, Event
 from wcbuild.store import default_root
 
-_Message = Event | BuildResult | Exception
+_Result = BuildResult | BuildPlan
+_Message = Event | _Result | Exception
+_CALLS: Mapping[str, Callable[[BuildRequest, Machine, Emit], _Result]] = {
+    "build": run_build,
+    "plan": plan_build,
+}
 
 
 class WorkerDiedError(WcbuildError):
@@ -47,6 +53,25 @@ def build(request: BuildRequest, on_event: Emit | None = None) -> BuildResult:
     Raises:
         WcbuildError, RegistryError: the build failed; no name was changed.
     """
+    result = _call("build", request, on_event or _ignore)
+    if not isinstance(result, BuildResult):
+        raise TypeError(result)
+    return result
+
+
+def plan(request: BuildRequest) -> BuildPlan:
+    """Say what `build` would do, and do nothing. Base images are looked up, not fetched.
+
+    Raises:
+        WcbuildError, RegistryError: it would fail before it did anything.
+    """
+    result = _call("plan", request, _ignore)
+    if not isinstance(result, BuildPlan):
+        raise TypeError(result)
+    return result
+
+
+def _call(name: str, request: BuildRequest, on_event: Emit) -> _Result:
     # Pickle is safe here: both ends are this program, and the pipes are theirs alone.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(
@@ -60,8 +85,8 @@ def build(request: BuildRequest, on_event: Emit | None = None) -> BuildResult:
             raise AssertionError
         try:
             with worker.stdin as stdin:
-                pickle.dump(_absolute(request), stdin)
-            return _receive(worker.stdout, on_event or _ignore, worker.wait)
+                pickle.dump((name, _absolute(request)), stdin)
+            return _receive(worker.stdout, on_event, worker.wait)
         except BaseException:
             # A callback that raised, or an interrupt: the build is no longer wanted.
             worker.terminate()
@@ -83,13 +108,13 @@ def _ignore(_: Event) -> None:
     return
 
 
-def _receive(stream: IO[bytes], on_event: Emit, wait: Callable[[], int]) -> BuildResult:
+def _receive(stream: IO[bytes], on_event: Emit, wait: Callable[[], int]) -> _Result:
     while True:
         try:
             message: _Message = pickle.load(stream)  # noqa: S301 - our own worker's
         except EOFError:
             raise WorkerDiedError(wait()) from None
-        if isinstance(message, BuildResult):
+        if isinstance(message, BuildResult | BuildPlan):
             return message
         if isinstance(message, Exception):
             raise message
@@ -107,10 +132,10 @@ def main() -> int:
         pickle.dump(message, output)
         output.flush()
 
-    request: BuildRequest = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own `build`
+    name, request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own `_call`
     try:
         with Machine.start() as machine:
-            send(run_build(request, machine, send))
+            send(_CALLS[name](request, machine, send))
     except Exception as error:  # noqa: BLE001 - the caller gets it
         send(error)
     except KeyboardInterrupt:

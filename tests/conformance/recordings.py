@@ -7,7 +7,14 @@ from registry.oci.config import ImageConfig
 from registry.oci.digest import sha256
 from registry.oci.platform import Platform
 from registry.reference import Reference
-from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
+from wcbuild.dockerfile.lower import (
+    ContextKind,
+    Entitlement,
+    NamedContext,
+    Options,
+    ResolvedImage,
+    lower,
+)
 from wcbuild.dockerfile.stages import parse_dockerfile
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -135,14 +142,20 @@ class FakeImages:
         }
         self.command = command
 
-    def has_context(self, name):
-        return name in self.contexts
-
-    def is_folder(self, name):
-        return self.contexts.get(name, "").startswith("local:")
+    def context(self, name, platform):
+        value = self.contexts.get(name)
+        if value is None:
+            return None
+        kind = ContextKind.FILES if value.startswith("local:") else ContextKind.IMAGE
+        if value == "docker-image://scratch":
+            kind = ContextKind.SCRATCH
+        return NamedContext(name=name, kind=kind)
 
     def image(self, name, platform):
         reference = Reference.parse(name).with_default_tag()
+        if self.pushed.get(name):
+            known = json.dumps(self.pushed[name]).encode()
+            return ResolvedImage(digest=sha256(known), config=ImageConfig.parse(known))
         windows = platform.os == "windows"
         config = {
             "Cmd": self.command or (["c:\\windows\\system32\\cmd.exe"] if windows else ["sh"])
@@ -176,6 +189,7 @@ def lowered(recording, platform):
     options = Options(
         platform=Platform.parse(platform),
         build_platform=Platform.parse(recording.build_platform),
+        allow=frozenset(Entitlement),
         target=attrs.get("target", ""),
         build_args={k[10:]: v for k, v in attrs.items() if k.startswith("build-arg:")},
         shm_size=int(attrs.get("shm-size", 64 << 20)),

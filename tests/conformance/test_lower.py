@@ -19,8 +19,14 @@ def check_image(recording):
         return f"{recording.dockerfile!r}\n      not refused: {recording.error}"
     for platform, plan in plans.items():
         wanted = recording.config(platform)
-        expected = {"config": wanted.get("config", {}), "history": wanted.get("history", [])}
-        got = {"config": config_of(plan), "history": history_of(plan)}
+        expected = {
+            "config": meaning(wanted.get("config", {}), plan.platform),
+            "history": wanted.get("history", []),
+        }
+        got = {
+            "config": meaning(plan.config.to_json(), plan.platform),
+            "history": history_of(plan),
+        }
         if got != expected:
             return (
                 f"{recording.dockerfile!r} for {platform}"
@@ -29,11 +35,17 @@ def check_image(recording):
     return None
 
 
-def config_of(plan):
-    config = plan.config.to_json()
-    if plan.platform.os == "windows" and "WorkingDir" in config:
-        # The same directory, with the drive that Windows' own tools write.
-        config["WorkingDir"] = config["WorkingDir"].removeprefix("C:")
+def meaning(config, platform):
+    """Return a config without what makes no difference to whoever runs the image."""
+    if platform.os != "windows":
+        return config
+    # The system drive is the only one, whether it is named or not.
+    working_dir = config.get("WorkingDir", "").removeprefix("C:")
+    config = config | ({"WorkingDir": working_dir} if working_dir else {})
+    first = (config.get("Entrypoint") or config.get("Cmd") or [""])[0]
+    if first and not set(first) & set(' "\t'):
+        # It says that the first argument is not to be quoted, which this one would not be anyway.
+        config.pop("ArgsEscaped", None)
     return config
 
 

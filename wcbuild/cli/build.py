@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.files import atomic_write, store_errors
-from wcbuild.builder import BuildRequest, BuildResult, run_build
+from registry.oci import mediatypes
+from wcbuild.builder import BuildRequest, BuildResult, plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
+from wcbuild.cli.plan import shown
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.machine import Machine
 from wcbuild.sizes import parse_size
+from wcbuild.solve.events import Event
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder, oci-layout://DIR or docker-image://REF to use as NAME",
     )
     add("--label", action="append", default=[], metavar="K=V", help="add a label")
-    add("--annotation", action="append", default=[], metavar="K=V", help="annotate the manifest")
-    add("--platform", default="", metavar="OS/ARCH", help="build for another platform")
+    add(
+        "--annotation",
+        action="append",
+        default=[],
+        metavar="[PLACE:]K=V",
+        help="annotate the manifest, or manifest[OS/ARCH], index, manifest-descriptor",
+    )
+    add(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH[,...]",
+        help="build for other platforms; several give an index",
+    )
     add(
         "-o",
         "--output",
@@ -50,6 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--load", action="store_true", help="accepted for docker's sake: images always land here")
     add("--pull", action="store_true", help="ask registries for newer base images")
     add("--no-cache", action="store_true", help="build every step again")
+    add(
+        "--no-cache-filter",
+        action="append",
+        default=[],
+        metavar="STAGE[,...]",
+        help="build every step of these stages again",
+    )
+    add(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="what the Dockerfile may have: network.host, security.insecure or device",
+    )
     add(
         "--secret",
         action="append",
@@ -71,6 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-m", "--memory", default="0", metavar="SIZE", help="memory that a RUN may use")
     add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
     add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
+    add(
+        "--print-plan",
+        choices=("text", "json"),
+        metavar="FORMAT",
+        help="say what would be built, as text or (--print-plan=json) JSON, and build nothing",
+    )
     add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
     add("-q", "--quiet", action="store_true", help="print only the image id")
     add("--iidfile", metavar="FILE", help="write the image id to FILE")
@@ -81,6 +116,10 @@ def run(invocation: Invocation) -> int:
     """Build; print the image id if asked to be quiet."""
     args = invocation.args
     request = make_request(invocation)
+    if args.print_plan:
+        with Machine.start() as machine:
+            invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))
+        return 0
     progress = "quiet" if args.quiet else args.progress
     with Machine.start() as machine:
         renderer = choose(progress, invocation.stderr, invocation.environment)
@@ -93,6 +132,15 @@ def run(invocation: Invocation) -> int:
     if args.quiet:
         invocation.stdout.write(f"{result.image_id}\n")
     return 0
+
+
+def spelled_out(words: list[str]) -> list[str]:
+    """Give `--print-plan` its value: alone, argparse would take the next word for it."""
+    return ["--print-plan=text" if word == "--print-plan" else word for word in words]
+
+
+def _ignore(_: Event) -> None:
+    return
 
 
 def read_source(args: argparse.Namespace) -> SourceReader:
@@ -116,12 +164,14 @@ def make_request(invocation: Invocation) -> BuildRequest:
         build_args=_build_args(args.build_arg, invocation),
         labels=_pairs("--label", args.label),
         annotations=_pairs("--annotation", args.annotation),
-        platform=args.platform,
+        platform=",".join(args.platform),
         build_contexts=_pairs("--build-context", args.build_context),
         outputs=tuple(Output.parse(text) for text in args.output),
         push=args.push,
         pull=args.pull,
         no_cache=args.no_cache,
+        no_cache_filter=_words(args.no_cache_filter),
+        allow=_words(args.allow),
         network=args.network,
         add_hosts=tuple(_host(text) for text in args.add_host),
         ulimits=tuple(_ulimit(text) for text in args.ulimit),
@@ -138,8 +188,10 @@ def make_request(invocation: Invocation) -> BuildRequest:
 
 def metadata(result: BuildResult) -> dict[str, object]:
     """Return what `--metadata-file` writes, in buildx's words."""
-    return {
-        "containerimage.config.digest": result.image_id,
+    data: dict[str, object] = {}
+    if not mediatypes.is_index(result.descriptor.media_type):
+        data["containerimage.config.digest"] = result.image_id
+    return data | {
         "containerimage.descriptor": result.descriptor.to_json(),
         "containerimage.digest": result.descriptor.digest,
         "image.name": ",".join(result.names),
@@ -165,6 +217,10 @@ def _build_args(texts: Sequence[str], invocation: Invocation) -> dict[str, str]:
             values[name] = invocation.environment[name]
     epoch = invocation.environment.get("SOURCE_DATE_EPOCH")
     return ({"SOURCE_DATE_EPOCH": epoch} if epoch else {}) | values
+
+
+def _words(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
 def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from registry.image import read_image
+from registry.oci.platform import Platform
+from wcbuild.builder import host_platform
 from wcbuild.cli.format import listing
 from wcbuild.cli.images import since
 from wcbuild.cli.main import Invocation
-from wcbuild.cli.stores import opened_store, show
-from wcbuild.errors import UsageError
+from wcbuild.cli.stores import opened_store
 from wcbuild.sizes import format_size
 
 _COLUMNS = {
@@ -25,6 +27,9 @@ _SHORT_ID = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
     parser.add_argument("name", metavar="REF", help="a name or image id")
+    parser.add_argument(
+        "--platform", default="", metavar="OS/ARCH", help="which image of an index (default: ours)"
+    )
     parser.add_argument("--no-trunc", action="store_true", help="print whole lines")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only image ids")
     parser.add_argument(
@@ -36,12 +41,11 @@ def run(invocation: Invocation) -> int:
     """Print a row for each line of history, the newest first."""
     args = invocation.args
     with opened_store(invocation) as store:
-        shown = show(store, store.find(args.name))
-    if shown.image is None:
-        raise UsageError(f'"{args.name}" is an index; name one of its images by digest')
-    sizes = iter([layer.descriptor.size for layer in shown.image.layers])
+        platform = Platform.parse(args.platform) if args.platform else host_platform()
+        image = read_image(store, store.find(args.name).descriptor, platform)
+    sizes = iter([layer.descriptor.size for layer in image.layers])
     rows = []
-    for line in shown.image.config.history:
+    for line in image.config.history:
         size = 0 if line.empty_layer else next(sizes, 0)
         text = line.created_by if args.no_trunc else _shortened(line.created_by)
         rows.append(
@@ -56,7 +60,7 @@ def run(invocation: Invocation) -> int:
         )
     rows.reverse()
     if rows:
-        image_id = shown.image.id
+        image_id = image.id
         rows[0]["ID"] = image_id if args.no_trunc else image_id.hex[:_SHORT_ID]
     if args.quiet:
         invocation.stdout.write("".join(f"{row['ID']}\n" for row in rows))

@@ -92,8 +92,9 @@ def _dispatch(words: list[str]) -> int:
     command = cast("Command", importlib.import_module(f"wcbuild.cli.{name}"))
     parser = _parser(name)
     command.add_arguments(parser)
+    spelled_out = getattr(command, "spelled_out", list)
     try:
-        args = parser.parse_args(words)
+        args = parser.parse_args(spelled_out(words))
     except SystemExit as exit_:
         # argparse prints and leaves; a caller of `main` gets a status like any other.
         return int(exit_.code or 0)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, NewType
 
 from wcbuild.graph.ops import (
-    LINUX,
     ContextOp,
     CopyOp,
     ImageOp,
@@ -68,15 +67,11 @@ def _mount_json(mount: Mount) -> dict[str, Any]:
 
 def _fields(value: Any) -> dict[str, Any]:
     """Return a dataclass's compared fields, nested values as plain lists and objects."""
-    fields = {
+    return {
         field.name: _plain(getattr(value, field.name))
         for field in dataclasses.fields(value)
         if field.compare
     }
-    if fields.get("os") == LINUX:
-        # What every step was before there were others.
-        del fields["os"]
-    return fields
 
 
 def _plain(value: Any) -> Any:

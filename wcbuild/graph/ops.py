@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LINUX = "linux"
 WINDOWS = "windows"
+DEFAULT_HOSTNAME = "buildkitsandbox"
+DEFAULT_SHM_SIZE = 64 << 20
+"""Bytes."""
 
 
 class Network(StrEnum):
@@ -36,11 +39,14 @@ class ImageOp:
     digest: str
     """The manifest's; the solver asks the resolver for the image by it."""
     platform: Platform
+    """The image's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchOp:
-    """An empty file system. No inputs."""
+    """An empty file system; for Windows one with registry hives and nothing else. No inputs."""
+
+    os: str = LINUX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One `RUN --device`: a name of the Container Device Interface, `vendor.com/class=name`."""
+
+    name: str
+    """Without `=name`, any device of the class."""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOp:
     """RUN. Inputs: the file system, then what mounts refer to."""
 
@@ -146,6 +161,9 @@ class RunOp:
     user: str = ""
     network: Network = Network.DEFAULT
     insecure: bool = False
+    """All capabilities, no filter of system calls, nothing hidden."""
+    devices: tuple[Device, ...] = ()
+    hostname: str = DEFAULT_HOSTNAME
     mounts: tuple[Mount, ...] = ()
     inline: tuple[InlineFile, ...] = ()
     """Scripts (heredocs with a shebang), read-only below `/dev/pipes`."""
@@ -153,7 +171,7 @@ class RunOp:
     """`--add-host`: name and address."""
     ulimits: tuple[tuple[str, int, int], ...] = ()
     """Name without `RLIMIT_`, soft and hard limit."""
-    shm_size: int = 64 * 1024 * 1024
+    shm_size: int = DEFAULT_SHM_SIZE
     """Bytes."""
     os: str = LINUX
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
@@ -172,6 +190,8 @@ class Step:
     """Indexes into `Graph.steps`; always smaller than the step's own."""
     label: str = ""
     """What a person sees: `[build 2/4] RUN make`."""
+    stage: str = ""
+    """The stage it belongs to; what several stages may take from belongs to none."""
     spans: tuple[Span, ...] = ()
     no_cache: bool = False
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from registry.oci.config import ContainerConfig, History
 from registry.oci.platform import Platform
@@ -29,3 +30,11 @@ class ImagePlan:
     base_history: tuple[History, ...] = ()
     """The base image's, kept as it is."""
     history: tuple[PlannedHistory, ...] = ()
+
+    def moved(self, places: Sequence[int]) -> ImagePlan:
+        """Return the plan for a graph in which step ``n`` is the one at ``places[n]``."""
+        history = tuple(
+            line if line.step is None else replace(line, step=places[line.step])
+            for line in self.history
+        )
+        return replace(self, rootfs=places[self.rootfs], history=history)

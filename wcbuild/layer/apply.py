@@ -61,7 +61,14 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _IMPLIED = Meta(DIRECTORY, 0o755)
 
 
-def apply(stream: BinaryIO, root: Path | int, *, ownership: bool, devices: bool) -> None:
+def apply(
+    stream: BinaryIO,
+    root: Path | int,
+    *,
+    ownership: bool,
+    devices: bool,
+    read: Callable[[BinaryIO], Iterator[RawEntry]] = read_entries,
+) -> None:
     """Unpack an uncompressed layer tar onto the directory that shows what lies below it.
 
     Whiteouts delete, and like opaque markers they leave alone what this layer itself has brought. What an
@@ -73,6 +80,7 @@ def apply(stream: BinaryIO, root: Path | int, *, ownership: bool, devices: bool)
         root: a directory, by name or open; a mounted overlay or a plain one.
         ownership: whether to set owners; false where there is but one user.
         devices: whether to make device nodes; where not, their place stays empty.
+        read: tells entries from bytes, as the layers of the image's system need it.
 
     Raises:
         UnsafeArchiveError: the archive is damaged or hostile. What came before stays, inside the root.
@@ -86,7 +94,7 @@ def apply(stream: BinaryIO, root: Path | int, *, ownership: bool, devices: bool)
         stack.callback(os.close, fd)
         extractor = _Extractor(fd, ownership=ownership, devices=devices)
         stack.callback(extractor.close)
-        for entry in read_entries(stream):
+        for entry in read(stream):
             try:
                 extractor.add(entry)
             except OSError as error:

@@ -12,6 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 FILE, DIRECTORY, SYMLINK, HARDLINK, FIFO, CHARACTER, BLOCK = "f", "d", "l", "h", "p", "c", "b"
+STREAM = "s"
+"""More content of a file of a Windows image, at `path:name`; it follows its file, and has no metadata."""
+WITH_CONTENT = (FILE, STREAM)
+
+TIMES = frozenset(("LIBARCHIVE.creationtime", "atime", "ctime", "mtime"))
+"""Records of Windows layers that are times; a `Meta`'s own is in whole seconds."""
 
 
 class Meta(NamedTuple):
@@ -24,7 +30,7 @@ class Meta(NamedTuple):
     uid: int = 0
     gid: int = 0
     size: int = 0
-    """Bytes of content; 0 for all but files."""
+    """Bytes of content; 0 for all but files and streams."""
     mtime: int = 0
     """Whole seconds since 1970, UTC, as layers keep them."""
     link: str = ""
@@ -32,7 +38,7 @@ class Meta(NamedTuple):
     major: int = 0
     minor: int = 0
     xattrs: tuple[tuple[str, bytes], ...] = ()
-    """Sorted by name."""
+    """Sorted by name. In layers of Windows images the records of `wcbuild.layer.windows.records`."""
 
 
 class HostFile(NamedTuple):

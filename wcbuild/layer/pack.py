@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from registry.oci.digest import DiffId, Digest
@@ -13,6 +13,8 @@ from wcbuild.layer import tar, whiteout
 from wcbuild.layer.changes import (
     FILE,
     HARDLINK,
+    STREAM,
+    WITH_CONTENT,
     BlobRange,
     Change,
     Content,
@@ -41,6 +43,30 @@ class Writable(Protocol):
         ...
 
 
+class Codec(Protocol):
+    """How the layers of an operating system's images say what a file is."""
+
+    def begin(self, changes: Sequence[Change]) -> bytes:
+        """Return the entries that stand before all others.
+
+        Raises:
+            LayerError: ``changes`` has what that system cannot take.
+        """
+        ...
+
+    def complete(self, meta: Meta) -> Meta:
+        """Return metadata as it will be read back from the layer."""
+        ...
+
+    def header(self, path: str, meta: Meta) -> bytes:
+        """Return the header of an entry whose metadata `complete` gave."""
+        ...
+
+    def marker(self, path: str) -> bytes:
+        """Return the header of an empty file that only means something by its name."""
+        ...
+
+
 class Packed(NamedTuple):
     """A layer tar that was written."""
 
@@ -51,7 +77,9 @@ class Packed(NamedTuple):
     """In the tar's order, as `wcbuild.layer.scan` finds them; an opaque marker is in its directory's."""
 
 
-def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Packed:
+def pack(
+    changes: Iterable[Change], out: Writable, *, epoch: int | None, codec: Codec | None = None
+) -> Packed:
     """Write ``changes`` as one uncompressed layer tar and return what it holds.
 
     Deterministic: parents before children, whiteouts before their siblings (as the specification asks),
@@ -63,6 +91,7 @@ def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Pack
         changes: any order; each path at most once. A hard link's target is among them.
         out: receives the tar, in blocks of about 1 MiB.
         epoch: no time in the layer is later.
+        codec: of a system other than Linux; made for the same ``epoch``.
 
     Raises:
         LayerError: a path is there twice, a name cannot be stored, or a file changed or vanished while
@@ -71,8 +100,9 @@ def pack(changes: Iterable[Change], out: Writable, *, epoch: int | None) -> Pack
     Spec: https://github.com/opencontainers/image-spec/blob/main/layer.md#representing-changes
     """
     ordered = _in_order(changes)
-    packer = _Packer(out, epoch)
+    packer = _Packer(out, codec or _LinuxCodec(epoch))
     try:
+        packer.begin(ordered)
         for change in ordered:
             packer.add(change)
         return packer.finish()
@@ -102,6 +132,9 @@ def _sort_key(change: Change) -> bytes:
     if change.meta is None:
         parent, slash, name = path.rpartition("/")
         path = f"{parent}{slash}/{name}"
+    elif change.meta.kind == STREAM:
+        # At once behind its file: before deletions in a directory, and before what is in it.
+        path = path.replace(":", "///")
     return tar.encode_name(path).replace(b"/", b"\0")
 
 
@@ -133,10 +166,29 @@ def _point_backwards(ordered: list[Change], target: int, links: list[int]) -> No
             ordered[number] = Change(ordered[number].path, link)
 
 
-class _Packer:
-    def __init__(self, out: Writable, epoch: int | None) -> None:
-        self._out = out
+class _LinuxCodec:
+    """Headers as they are, with no time after ``epoch``."""
+
+    def __init__(self, epoch: int | None) -> None:
         self._epoch = epoch
+        self.header = tar.header
+
+    def begin(self, changes: Sequence[Change]) -> bytes:  # noqa: ARG002 - the protocol's
+        return b""
+
+    def complete(self, meta: Meta) -> Meta:
+        if self._epoch is not None and meta.mtime > self._epoch:
+            return meta._replace(mtime=self._epoch)
+        return meta
+
+    def marker(self, path: str) -> bytes:
+        return tar.header(path, _MARKER)
+
+
+class _Packer:
+    def __init__(self, out: Writable, codec: Codec) -> None:
+        self._out = out
+        self._codec = codec
         self._batch: list[bytes] = []
         self._batched = 0
         """Bytes in the batch."""
@@ -152,6 +204,9 @@ class _Packer:
         self._sources: dict[str, int] = {}
         """Open files that BlobRange contents lie in."""
 
+    def begin(self, changes: Sequence[Change]) -> None:
+        self._append(self._codec.begin(changes))
+
     def add(self, change: Change) -> None:
         path, meta, content, opaque = change
         if whiteout.is_reserved(path):
@@ -159,18 +214,17 @@ class _Packer:
                 f'"{path}"', 'a name that begins with ".wh." means a deletion in a layer'
             )
         if meta is None:
-            self._append(tar.header(whiteout.name_for(path), _MARKER))
+            self._append(self._codec.marker(whiteout.name_for(path)))
             self._entries.append(Entry(path, None))
             return
-        if self._epoch is not None and meta.mtime > self._epoch:
-            meta = meta._replace(mtime=self._epoch)
-        self._append(tar.header(path, meta))
-        if meta.kind == FILE:
+        meta = self._codec.complete(meta)
+        self._append(self._codec.header(path, meta))
+        if meta.kind in WITH_CONTENT:
             self._add_file(path, meta, content)
             return
         self._entries.append(Entry(path, meta, opaque=opaque))
         if opaque:
-            self._append(tar.header(whiteout.opaque_name_for(path), _MARKER))
+            self._append(self._codec.marker(whiteout.opaque_name_for(path)))
 
     def finish(self) -> Packed:
         self._append(tar.END_OF_ARCHIVE)

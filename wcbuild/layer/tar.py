@@ -14,7 +14,7 @@ Spec: https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Final
 
 from wcbuild.errors import LayerError, UnsafeArchiveError
@@ -25,6 +25,7 @@ from wcbuild.layer.changes import (
     FIFO,
     FILE,
     HARDLINK,
+    STREAM,
     SYMLINK,
     Meta,
 )
@@ -54,9 +55,10 @@ _TYPES: Final = {
     BLOCK: b"4",
     DIRECTORY: b"5",
     FIFO: b"6",
+    STREAM: b"0",
 }
 _KINDS: Final = {
-    **{flag: kind for kind, flag in _TYPES.items()},
+    **{flag: kind for kind, flag in _TYPES.items() if kind != STREAM},
     b"\0": FILE,  # before ustar
     b"7": FILE,  # contiguous: a hint that no file system takes
 }
@@ -132,6 +134,19 @@ def header(path: str, meta: Meta) -> bytes:
     )
 
 
+def header_with(path: str, meta: Meta, type_bits: int, records: Mapping[bytes, bytes]) -> bytes:
+    """Return the header blocks of an entry with PAX records of its own, in place of ``meta.xattrs``.
+
+    ``type_bits`` (as in `stat.S_IFDIR`) are written beside the mode.
+
+    Raises:
+        LayerError: as `header`.
+    """
+    name = encode_name(path) + (b"/" if meta.kind == DIRECTORY else b"")
+    meta = meta._replace(mode=meta.mode | type_bits, xattrs=())
+    return _careful_header(path, name, encode_name(meta.link), meta, records)
+
+
 def _block(
     name: bytes,
     link: bytes,
@@ -148,10 +163,12 @@ def _block(
     return _WRITE.pack(name, numbers, b"%06o\0 " % checksum, flag, link, _USTAR, devices, prefix)
 
 
-def _careful_header(path: str, name: bytes, link: bytes, meta: Meta) -> bytes:
+def _careful_header(
+    path: str, name: bytes, link: bytes, meta: Meta, extra: Mapping[bytes, bytes] | None = None
+) -> bytes:
     """Write what does not fit a single plain block, or turns out to."""
     _check_writable(path, name, link, meta)
-    records: dict[bytes, bytes] = {}
+    records = dict(extra or {})
     prefix, plain_name = b"", name
     if len(name) > _NAME or not name.isascii():
         split = _split(name)
@@ -362,8 +379,14 @@ _Numbers = tuple[int, int, int, int, int]
 _Xattrs = tuple[tuple[str, bytes], ...]
 
 
-def read_entries(stream: BinaryIO) -> Iterator[RawEntry]:
+Keep = Callable[[dict[bytes, bytes]], _Xattrs]
+"""Picks from an entry's PAX records what becomes its extended attributes, sorted by name."""
+
+
+def read_entries(stream: BinaryIO, *, keep: Keep | None = None) -> Iterator[RawEntry]:
     """Yield the entries of an uncompressed archive, in its order, and read the stream to its end.
+
+    ``keep`` replaces what is otherwise kept: a file's own attributes, as Linux has them.
 
     An entry's content can be read until the next entry is asked for. An archive that simply ends between
     two entries is taken as whole, as all readers do: only a digest can tell.
@@ -373,6 +396,7 @@ def read_entries(stream: BinaryIO) -> Iterator[RawEntry]:
             readers disagree about.
     """
     source = _Source(stream)
+    keep = keep or _linux_attributes
     extension = _Extension()
     while True:
         place = source.offset
@@ -385,7 +409,7 @@ def read_entries(stream: BinaryIO) -> Iterator[RawEntry]:
             continue
         xattrs: _Xattrs = ()
         if extension.used:
-            name, numbers, link, xattrs = extension.apply(name, numbers, link)
+            name, numbers, link, xattrs = extension.apply(name, numbers, link, keep)
             extension = _Extension()
         path, meta = _interpret(name, numbers, flag, link, xattrs)
         if meta.kind in (CHARACTER, BLOCK):
@@ -501,7 +525,7 @@ class _Extension:
             self._records = records
 
     def apply(
-        self, name: bytes, numbers: _Numbers, link: bytes
+        self, name: bytes, numbers: _Numbers, link: bytes, keep: Keep
     ) -> tuple[bytes, _Numbers, bytes, _Xattrs]:
         """Return what an entry's header says once the extensions have had their say."""
         records = self._records or {}
@@ -522,12 +546,16 @@ class _Extension:
             # There is no need for two sizes, and readers differ in which they believe.
             raise UnsafeArchiveError(entry, f"has two sizes, {size} and {true_size} bytes")
         mtime = _time(records, mtime, entry)
-        xattrs = sorted(
-            (decode_name(key[len(_XATTR) :]), value)
-            for key, value in records.items()
-            if key.startswith(_XATTR) and _is_meaningful(key[len(_XATTR) :])
-        )
-        return name, (mode, uid, gid, true_size, mtime), link, tuple(xattrs)
+        return name, (mode, uid, gid, true_size, mtime), link, keep(records)
+
+
+def _linux_attributes(records: dict[bytes, bytes]) -> _Xattrs:
+    xattrs = sorted(
+        (decode_name(key[len(_XATTR) :]), value)
+        for key, value in records.items()
+        if key.startswith(_XATTR) and _is_meaningful(key[len(_XATTR) :])
+    )
+    return tuple(xattrs)
 
 
 def _records(data: bytes, entry: str) -> dict[bytes, bytes]:

@@ -37,6 +37,8 @@ class SandboxMount:
     source: Path | None = None
     """A host file or directory; None mounts a fresh tmpfs."""
     read_only: bool = False
+    device: bool = False
+    """``source`` is a device node, which the command may open."""
     size: int = 0
     """Bytes, for tmpfs; 0 is the kernel's default."""
     mode: int | None = None

@@ -175,7 +175,13 @@ def _furnish(command: Command, root: int, doing: Doing) -> None:
     guarded = {os.stat(handle).st_dev for handle in (proc, walk(root, "sys"))}
     for mount in spec.mounts:
         doing.what = f'mount "{mount.target}"'
-        _attach(command, root, mount.target, _detached(mount, devices=spec.insecure), guarded)
+        _attach(
+            command,
+            root,
+            mount.target,
+            _detached(mount, devices=spec.insecure or mount.device),
+            guarded,
+        )
     for path, handle in files:
         doing.what = f'mount "{path}"'
         _attach(command, root, path, handle, guarded)

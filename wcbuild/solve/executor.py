@@ -16,6 +16,7 @@ from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import CancelledError, StepFailedError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest, step_key
 from wcbuild.graph.ops import (
+    WINDOWS,
     ContextOp,
     CopyOp,
     ImageOp,
@@ -82,6 +83,7 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
+    With ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
     ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
     1970) is the latest time that anything may carry.
     """
@@ -101,6 +103,7 @@ class StepExecutor:
         salt: str,
         limits: Limits,
         mounts: Mounts,
+        thorough: bool = False,
     ) -> None:
         self._layers = layers
         self._cache = cache
@@ -114,6 +117,7 @@ class StepExecutor:
         self._salt = salt
         self._limits = limits
         self._mounts = mounts
+        self._thorough = thorough
         self._contents: dict[tuple[CopyOp, int], str] = {}
         self._unread: set[tuple[CopyOp, int]] = set()
         self._packer: ThreadPoolExecutor | None = None
@@ -131,13 +135,15 @@ class StepExecutor:
         op = step.op
         match op:
             case ScratchOp():
+                if op.os == WINDOWS:
+                    return stacked((self._layers.windows_scratch(),), WINDOWS)
                 return empty()
             case ContextOp():
                 return ContextFiles(name=op.name, tree=self._contexts[op.name])
             case ImageOp():
                 if not self._images.is_here(op.digest):
                     return None
-                return stacked(self._images.layers(op.digest))
+                return stacked(self._images.layers(op.digest), op.platform.os)
             case RunOp() | MkdirOp() | CopyOp():
                 return None if step.no_cache else self._find_layer(op, inputs)
             case _:
@@ -163,7 +169,8 @@ class StepExecutor:
             yield step_key(op, [parent.key, source.key], self._salt)
         memo = (op, id(source))
         if memo not in self._contents and memo not in self._unread:
-            content = cheap_content_key(op, self._source_tree(source))
+            key_of = content_key if self._thorough else cheap_content_key
+            content = key_of(op, self._source_tree(source, op.os))
             if content is None:
                 # Most files are unknown: `_copy` packs them first, so that each is read once.
                 self._unread.add(memo)
@@ -182,16 +189,18 @@ class StepExecutor:
                 selection = CopyOp(sources=(escape(mount.source),), dest="/", keep_owner=True)
                 memo = (selection, id(files))
                 if memo not in self._contents:
-                    self._contents[memo] = content_key(selection, self._source_tree(files))
+                    self._contents[memo] = content_key(selection, self._source_tree(files, op.os))
                 keys.append(self._contents[memo])
         return keys
 
     def _from_record(self, record: Record, parent: FileSystem) -> FileSystem:
         layer = uncompressed(record.diff_id, record.size, record.created)
-        return FileSystem(key=record.identity, parent=parent, layer=ready(layer))
+        return FileSystem(key=record.identity, parent=parent, layer=ready(layer), os=parent.os)
 
-    def _source_tree(self, source: Result) -> FileTree:
-        return source.tree if isinstance(source, ContextFiles) else self._layers.tree(source)
+    def _source_tree(self, source: Result, for_os: str) -> FileTree:
+        if isinstance(source, ContextFiles):
+            return source.tree
+        return self._layers.tree(source, for_os=for_os)
 
     # -- doing it
 
@@ -213,7 +222,7 @@ class StepExecutor:
                 raise AssertionError(op)  # always found
             case ImageOp():
                 self._images.fetch(op.digest)
-                return stacked(self._images.layers(op.digest)), False
+                return stacked(self._images.layers(op.digest), op.platform.os), False
             case RunOp() | MkdirOp() | CopyOp():
                 found = self._find(step, inputs)
                 if found is not None:
@@ -236,8 +245,8 @@ class StepExecutor:
             case MkdirOp():
                 from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
 
-                changes = place.mkdir(op, self._layers.tree(parent), mtime=self._now())
-                layer, _ = self._pack(changes)
+                tree = self._layers.tree(parent, for_os=op.os)
+                layer, _ = self._pack(place.mkdir(op, tree, mtime=self._now()), op.os)
                 return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
             case CopyOp():
                 return self._copy(step, op, parent, inputs)
@@ -250,7 +259,7 @@ class StepExecutor:
         from wcbuild.tree import place  # noqa: PLC0415 - a cached build places nothing
 
         source = inputs[1] if len(inputs) > 1 else None
-        below: FileTree = EmptyTree() if op.link else self._layers.tree(parent)
+        tree = EmptyTree() if op.link else self._layers.tree(parent, for_os=op.os)
         spools: list[Path] = []
 
         def scratch() -> Path:
@@ -260,12 +269,12 @@ class StepExecutor:
         try:
             changes = place.copy(
                 op,
-                below,
-                None if source is None else self._source_tree(source),
+                tree,
+                None if source is None else self._source_tree(source, op.os),
                 mtime=self._now(),
                 scratch=scratch,
             )
-            layer, entries = self._pack(changes)
+            layer, entries = self._pack(changes, op.os)
         finally:
             for spool in spools:
                 spool.unlink()
@@ -279,9 +288,10 @@ class StepExecutor:
                     return found, True
         return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
 
-    def _pack(self, changes: Iterable[Change]) -> tuple[BuiltLayer, tuple[Entry, ...]]:
+    def _pack(self, changes: Iterable[Change], for_os: str) -> tuple[BuiltLayer, tuple[Entry, ...]]:
         created = timestamp(self._epoch)
-        return self._layers.pack(self._until_cancelled(changes), created=created, epoch=self._epoch)
+        changes = self._until_cancelled(changes)
+        return self._layers.pack(changes, created=created, epoch=self._epoch, for_os=for_os)
 
     def _until_cancelled(self, changes: Iterable[Change]) -> Iterator[Change]:
         for change in changes:
@@ -302,7 +312,7 @@ class StepExecutor:
         )
         for key in keys:
             self._cache.remember(key, record)
-        return FileSystem(key=identity, parent=parent, layer=ready(layer))
+        return FileSystem(key=identity, parent=parent, layer=ready(layer), os=parent.os)
 
     def _run(
         self,
@@ -333,7 +343,9 @@ class StepExecutor:
                 step.label, " ".join(op.args), status.code, tail.text(), step.spans
             )
         packed = self._pack_later(snapshot, keys, parent)
-        return FileSystem(key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot)
+        return FileSystem(
+            key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
+        )
 
     def _spec(self, op: RunOp, given: Surroundings) -> RunSpec:
         return RunSpec(
@@ -369,7 +381,7 @@ class StepExecutor:
     def _pack_snapshot(
         self, snapshot: Snapshot, keys: tuple[CacheKey, ...], parent: FileSystem
     ) -> BuiltLayer:
-        layer, _ = self._pack(self._snapshotter.changes(snapshot))
+        layer, _ = self._pack(self._snapshotter.changes(snapshot), parent.os)
         chain_id = chain.extend(parent.chain_id(), layer.diff_id)
         self._snapshotter.commit(snapshot, chain_id)
         self._unnamed.discard(snapshot)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +13,12 @@ from registry.blobs import CHUNK
 from registry.compress import decompressing
 from registry.oci import chain, mediatypes
 from registry.oci.descriptor import Descriptor
-from registry.oci.digest import ChainId, DiffId
+from registry.oci.digest import ChainId, DiffId, sha256
 from registry.store import verifying_digest
+from wcbuild.graph.ops import LINUX, WINDOWS
 from wcbuild.layer.changes import Change, Entry
+from wcbuild.layer.tar import read_entries
+from wcbuild.layer.windows.names import fold as windows_fold
 from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.results import BuiltLayer, FileSystem
 from wcbuild.store import LocalStore
@@ -30,32 +34,56 @@ class Layers:
         self, store: LocalStore, snapshotter: Snapshotter, *, ownership: bool, devices: bool
     ) -> None:
         self._store = store
-        self._snapshotter = snapshotter
+        self.snapshotter = snapshotter
         self._ownership = ownership
         self._devices = devices
         # One thread at a time decompresses or unpacks: a second one that wants the same layer waits
         # for it, and two different ones would only share the same disk.
         self._lock = threading.RLock()
-        self._indexes: dict[DiffId, LayerIndex] = {}
+        self._indexes: dict[tuple[DiffId, str], LayerIndex] = {}
 
     def pack(
-        self, changes: Iterable[Change], *, created: str, epoch: int | None
+        self, changes: Iterable[Change], *, created: str, epoch: int | None, for_os: str = LINUX
     ) -> tuple[BuiltLayer, tuple[Entry, ...]]:
-        """Write changes as a layer into the store, uncompressed, with its index."""
+        """Write changes as a layer of a system's images into the store, uncompressed, with its index."""
         from wcbuild.layer.pack import pack  # noqa: PLC0415 - a cached build packs nothing
 
+        codec, fold = None, None
+        if for_os == WINDOWS:
+            from wcbuild.layer.windows.write import WindowsCodec  # noqa: PLC0415 - see above
+
+            codec, fold = WindowsCodec(epoch), windows_fold
         with self._store.blobs.create(hashing=False) as writer:
-            packed = pack(changes, writer, epoch=epoch)
+            packed = pack(changes, writer, epoch=epoch, codec=codec)
             writer.commit(packed.diff_id, packed.size)
-        write_index(self._store.layer_index_path(packed.diff_id), packed.entries)
+        path = self._store.layer_index_path(packed.diff_id, for_os)
+        write_index(path, packed.entries, fold=fold)
         return uncompressed(packed.diff_id, packed.size, created), packed.entries
 
-    def tree(self, files: FileSystem) -> FileTree:
-        """Return the merged view of a file system, from its layers' headers."""
+    def windows_scratch(self) -> BuiltLayer:
+        """Return the layer that a Windows image stands on which stands on nothing, made if need be."""
+        from wcbuild.layer.windows.scratch import scratch_layer  # noqa: PLC0415 - few want it
+
+        data = scratch_layer()
+        layer = uncompressed(DiffId(sha256(data)), len(data))
+        self._store.put(io.BytesIO(data), layer.descriptor)
+        return layer
+
+    def tree(self, files: FileSystem, *, for_os: str = LINUX) -> FileTree:
+        """Return the merged view of a file system, from its layers' headers.
+
+        ``for_os`` is whose image it is looked at for: a Windows image takes more of another one than a
+        Linux image does.
+        """
         layers = files.layers()
         if not layers:
             return EmptyTree()
-        return LayerTree([(self._index(layer), partial(self.tar, layer)) for layer in layers])
+        tables = [(self._index(layer, files.os), partial(self.tar, layer)) for layer in layers]
+        if files.os != WINDOWS:
+            return LayerTree(tables)
+        from wcbuild.tree.windows import WindowsTree  # noqa: PLC0415 - most images are Linux's
+
+        return WindowsTree(tables, for_windows=for_os == WINDOWS)
 
     def tar(self, layer: BuiltLayer) -> Path:
         """Return the path of a layer's uncompressed tar, decompressing it now if need be."""
@@ -77,39 +105,52 @@ class Layers:
                     continue
                 layer = each.layer()
                 chain_id = chain.extend(chain_id, layer.diff_id)
-                found = each.snapshot or self._snapshotter.find(chain_id)
-                snapshot = found or self._unpack(layer, snapshot, chain_id)
+                found = each.snapshot or self.snapshotter.find(chain_id)
+                snapshot = found or self._unpack(layer, snapshot, chain_id, files.os)
             return snapshot
 
-    def _unpack(self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId) -> Snapshot:
+    def _unpack(
+        self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId, os: str
+    ) -> Snapshot:
         from wcbuild.layer.apply import apply  # noqa: PLC0415 - a cached build unpacks nothing
+        from wcbuild.layer.windows.read import read_as_linux  # noqa: PLC0415
 
-        snapshot = self._snapshotter.prepare(parent)
+        read = read_as_linux if os == WINDOWS else read_entries
+        snapshot = self.snapshotter.prepare(parent)
         try:
-            with self._snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
-                apply(stream, root, ownership=self._ownership, devices=self._devices)
-            self._snapshotter.commit(snapshot, chain_id)
+            with self.snapshotter.mounted(snapshot) as root, self._open_tar(layer) as stream:
+                apply(stream, root, ownership=self._ownership, devices=self._devices, read=read)
+            self.snapshotter.commit(snapshot, chain_id)
         except BaseException:
-            self._snapshotter.remove(snapshot)
+            self.snapshotter.remove(snapshot)
             raise
         return snapshot
 
-    def _index(self, layer: BuiltLayer) -> LayerIndex:
+    def _index(self, layer: BuiltLayer, os: str) -> LayerIndex:
+        key = layer.diff_id, os
         with self._lock:
-            if layer.diff_id not in self._indexes:
-                self._indexes[layer.diff_id] = self._load_index(layer)
-            return self._indexes[layer.diff_id]
+            if key not in self._indexes:
+                self._indexes[key] = self._load_index(layer, os)
+            return self._indexes[key]
 
-    def _load_index(self, layer: BuiltLayer) -> LayerIndex:
-        from wcbuild.layer.scan import scan  # noqa: PLC0415 - a cached build scans nothing
-
-        path = self._store.layer_index_path(layer.diff_id)
+    def _load_index(self, layer: BuiltLayer, os: str) -> LayerIndex:
+        path = self._store.layer_index_path(layer.diff_id, os)
+        fold = windows_fold if os == WINDOWS else None
         try:
-            return LayerIndex(path)
+            return LayerIndex(path, fold=fold)
         except (FileNotFoundError, DamagedIndexError):
             with self._open_tar(layer) as stream:
-                write_index(path, scan(stream))
-            return LayerIndex(path)
+                write_index(path, self._scan(stream, os), fold=fold)
+            return LayerIndex(path, fold=fold)
+
+    def _scan(self, stream: BinaryIO, os: str) -> Iterator[Entry]:
+        from wcbuild.layer.scan import scan  # noqa: PLC0415 - a cached build scans nothing
+
+        if os != WINDOWS:
+            return scan(stream)
+        from wcbuild.layer.windows.read import read_files  # noqa: PLC0415 - see above
+
+        return scan(stream, read=read_files)
 
     def _open_tar(self, layer: BuiltLayer) -> BinaryIO:
         """Return a layer's tar, verified against its diff_id while it is read."""

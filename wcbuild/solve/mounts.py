@@ -19,6 +19,7 @@ from wcbuild.sandbox.base import SandboxMount, SuppliedFile
 from wcbuild.sandbox.inside import walk
 from wcbuild.snapshot.base import Snapshotter
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import find_devices
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem
 
@@ -69,12 +70,14 @@ class Mounts:
         snapshotter: Snapshotter,
         caches: CacheMounts,
         secrets: Secrets,
+        device_folders: tuple[Path, ...],
         ownership: bool,
     ) -> None:
         self._layers = layers
         self._snapshotter = snapshotter
         self._caches = caches
         self._secrets = secrets
+        self._device_folders = device_folders
         self._ownership = ownership
 
     @contextlib.contextmanager
@@ -85,10 +88,12 @@ class Mounts:
 
         Raises:
             MissingSecretError: a required secret was not given.
+            DeviceError: a required device is not there, or cannot be had.
             SandboxError: the source of a mount is not there.
             CancelledError: ``cancel`` was set while a cache was waited for.
         """
-        given = Surroundings()
+        devices = find_devices(op.devices, self._device_folders)
+        given = Surroundings(mounts=list(devices.mounts), env=list(devices.env))
         with ExitStack() as stack:
             caches = self._hold_caches(op, inputs, cancel, stack)
             # What lies in another mount comes after it.

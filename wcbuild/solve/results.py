@@ -11,6 +11,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId
 from wcbuild.context.local import LocalTree
 from wcbuild.graph.keys import CacheKey, digest
+from wcbuild.graph.ops import LINUX
 from wcbuild.snapshot.base import Snapshot
 
 
@@ -37,6 +38,8 @@ class FileSystem:
     layer: Callable[[], BuiltLayer] | None = None
     snapshot: Snapshot | None = None
     """The unpacked tree, where a RUN made one in this build."""
+    os: str = LINUX
+    """Whose layers these are."""
 
     def layers(self) -> tuple[BuiltLayer, ...]:
         """Return the layers, lowest first, waiting for those that are being packed."""
@@ -61,12 +64,13 @@ def empty() -> FileSystem:
     return FileSystem(key=digest("scratch"))
 
 
-def stacked(layers: Iterable[BuiltLayer]) -> FileSystem:
-    """Return the file system that an image's layers make, lowest first."""
+def stacked(layers: Iterable[BuiltLayer], os: str = LINUX) -> FileSystem:
+    """Return the file system that an image's layers make, lowest first; ``os`` is the image's."""
     files, chain_id = empty(), None
     for layer in layers:
         chain_id = chain.extend(chain_id, layer.diff_id)
-        files = FileSystem(key=digest("chain", chain_id), parent=files, layer=ready(layer))
+        key = digest("chain", chain_id)
+        files = FileSystem(key=key, parent=files, layer=ready(layer), os=os)
     return files
 
 

@@ -53,6 +53,13 @@ class Solver:
         Raises:
             WcbuildError, RegistryError: of the first step that failed; all others have ended.
         """
+        results = self.known(graph)
+        if len(results) < len(graph.steps):
+            self._execute(graph, results)
+        return [results[index] for index in range(len(graph.steps))]
+
+    def known(self, graph: Graph) -> dict[int, Result]:
+        """Return the results, by index, that are there without doing anything."""
         results: dict[int, Result] = {}
         for index, step in enumerate(graph.steps):
             if not all(each in results for each in step.inputs):
@@ -63,9 +70,7 @@ class Solver:
                 results[index] = found
                 self._emit(StepStarted(number=index + 1, label=step.label, time=started))
                 self._done(index, step, started, cached=True)
-        if len(results) < len(graph.steps):
-            self._execute(graph, results)
-        return [results[index] for index in range(len(graph.steps))]
+        return results
 
     def _execute(self, graph: Graph, results: dict[int, Result]) -> None:
         """Execute the steps that have no result yet, each when its inputs have theirs."""

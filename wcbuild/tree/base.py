@@ -66,3 +66,12 @@ class RememberingTree(FileTree, Protocol):
     def remember(self, fingerprint: str, key: str, nodes: Iterable[Node]) -> None:
         """Remember the key of a set of files, unless one of ``nodes`` may yet change unseen."""
         ...
+
+
+@runtime_checkable
+class CaselessTree(FileTree, Protocol):
+    """A Windows image's files: a path is found in any spelling."""
+
+    def spelled(self, path: str) -> str:
+        """Return the spelling of the last component of ``path`` that is there; as given if nothing is."""
+        ...

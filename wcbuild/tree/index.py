@@ -14,7 +14,7 @@ import os
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -46,8 +46,14 @@ class DamagedIndexError(WcbuildError):
         return f"layer index {self.path} {self.reason}; delete it, it is made again when needed"
 
 
-def write_index(path: Path, entries: Iterable[Entry]) -> None:
+Fold = Callable[[str], str]
+"""Gives the one spelling under which all spellings of a path are found, of the same length."""
+
+
+def write_index(path: Path, entries: Iterable[Entry], *, fold: Fold | None = None) -> None:
     """Replace the index at ``path`` with one of ``entries``, in any order.
+
+    With ``fold`` paths of different spellings are one.
 
     Of several entries for a path the last one counts, as when a tar is unpacked; together with a
     deletion of the same path it is an entry that hides what lower layers have there. Directories that
@@ -57,8 +63,8 @@ def write_index(path: Path, entries: Iterable[Entry]) -> None:
     Raises:
         OSError: nothing was changed.
     """
-    table = _gather(entries)
-    records = sorted(_encode(entry, flags) for entry, flags in table.values())
+    table = _gather(entries, fold)
+    records = sorted(_encode(entry, flags, fold) for entry, flags in table.values())
     offsets = array("I", bytes(4 * (len(records) + 1)))
     position = 0
     for number, record in enumerate(records):
@@ -82,21 +88,22 @@ def write_index(path: Path, entries: Iterable[Entry]) -> None:
     atomic_write(path, head + _CHECKSUM.pack(crc32(head)) + offsets.tobytes() + data, durable=False)
 
 
-def _gather(entries: Iterable[Entry]) -> dict[str, tuple[Entry, int]]:
+def _gather(entries: Iterable[Entry], fold: Fold | None) -> dict[str, tuple[Entry, int]]:
     """Return one entry and its flags for each path, implied directories included."""
     table: dict[str, tuple[Entry, int]] = {}
     for entry in entries:
-        known = table.get(entry.path)
+        key = entry.path if fold is None else fold(entry.path)
+        known = table.get(key)
         flags = (_OPAQUE if entry.opaque else 0) | (_DELETED if entry.meta is None else 0)
         if known is not None and flags & _DELETED:
             # What the layer itself has at a path is never deleted by the layer's own whiteout.
-            table[entry.path] = (known[0], known[1] | _OPAQUE)
+            table[key] = (known[0], known[1] | _OPAQUE)
             continue
         if known is not None and known[1] & (_DELETED | _OPAQUE):
             flags |= _OPAQUE
-        table[entry.path] = (entry, flags)
-    files = [path for path, (_, flags) in table.items() if not flags & _DELETED]
-    deleted = [path for path, (_, flags) in table.items() if flags & _DELETED]
+        table[key] = (entry, flags)
+    files = [each for each in table.items() if not each[1][1] & _DELETED]
+    deleted = [each for each in table.items() if each[1][1] & _DELETED]
     _imply(table, files, Meta(DIRECTORY, 0o755), _IMPLIED)
     # A deletion does not make its directory exist, but whoever looks for it must find the way.
     _imply(table, deleted, None, _IMPLIED | _DELETED)
@@ -104,13 +111,17 @@ def _gather(entries: Iterable[Entry]) -> dict[str, tuple[Entry, int]]:
 
 
 def _imply(
-    table: dict[str, tuple[Entry, int]], paths: list[str], meta: Meta | None, flags: int
+    table: dict[str, tuple[Entry, int]],
+    present: list[tuple[str, tuple[Entry, int]]],
+    meta: Meta | None,
+    flags: int,
 ) -> None:
-    """Add the directories that ``paths`` lie in where they are missing."""
-    for path in paths:
-        parent = path.rpartition("/")[0]
+    """Add the directories that entries lie in where they are missing."""
+    for key, (entry, _) in present:
+        parent, path = key.rpartition("/")[0], entry.path
         while parent and parent not in table:
-            table[parent] = (Entry(parent, meta), flags)
+            path = path.rpartition("/")[0]
+            table[parent] = (Entry(path, meta), flags)
             parent = parent.rpartition("/")[0]
 
 
@@ -123,8 +134,11 @@ def _key(path: str) -> bytes:
     )
 
 
-def _encode(entry: Entry, flags: int) -> bytes:
-    """Return a record: NUL after parent, name, numbers and link; then xattrs in hexadecimal."""
+def _encode(entry: Entry, flags: int, fold: Fold | None) -> bytes:
+    """Return a record: NUL after parent, name, numbers and link; then xattrs in hexadecimal.
+
+    Where the key is folded, the path follows as it is spelled.
+    """
     meta = entry.meta or Meta(DIRECTORY, 0)
     numbers = (
         f"{flags} {meta.kind} {meta.mode} {meta.uid} {meta.gid} {meta.size} {meta.mtime} "
@@ -134,7 +148,10 @@ def _encode(entry: Entry, flags: int) -> bytes:
         f"{name.encode('utf-8', 'surrogateescape').hex()}={value.hex()}"
         for name, value in meta.xattrs
     )
-    return _key(entry.path) + (numbers + xattrs).encode("utf-8", "surrogateescape")
+    if fold is None:
+        return _key(entry.path) + (numbers + xattrs).encode("utf-8", "surrogateescape")
+    text = f"{numbers}{xattrs}\0{entry.path}"
+    return _key(fold(entry.path)) + text.encode("utf-8", "surrogateescape")
 
 
 def _flags(record: bytes) -> int:
@@ -142,8 +159,9 @@ def _flags(record: bytes) -> int:
 
 
 def _decode(record: bytes) -> tuple[Entry, int]:
-    parent, name, numbers, link, xattrs = record.split(b"\0")
-    path = (parent + b"/" + name if parent else name).decode("utf-8", "surrogateescape")
+    parent, name, numbers, link, xattrs, *spelled = record.split(b"\0")
+    path_bytes = spelled[0] if spelled else parent + b"/" + name if parent else name
+    path = path_bytes.decode("utf-8", "surrogateescape")
     flag, kind, mode, uid, gid, size, mtime, major, minor, offset, digest = numbers.split(b" ")
     flags = int(flag)
     meta = Meta(
@@ -181,15 +199,16 @@ def _block_checksum(offsets: bytes | memoryview, records: bytes | memoryview) ->
 
 
 class LayerIndex:
-    """The entries of one layer, found by path in an index file.
+    """The entries of one layer, found by path in an index file; ``fold`` is what it was written with.
 
     Raises:
         DamagedIndexError: the file is not whole; any method may notice it later, too.
         OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fold: Fold | None = None) -> None:
         self._path = path
+        self._fold = fold
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < _HEADER.size:
                 raise self._damaged("is too short")
@@ -227,13 +246,14 @@ class LayerIndex:
         if not prefix:
             yield from (entry for entry in self if entry.path)
             return
-        start = prefix.encode("utf-8", "surrogateescape")
+        folded = prefix if self._fold is None else self._fold(prefix)
+        start = folded.encode("utf-8", "surrogateescape")
         for low, high in ((start + b"\0", start + b"\1"), (start + b"/", start + b"0")):
             yield from self._entries(self._search(low), self._search(high))
 
     def look_up(self, path: str) -> tuple[Entry, bool] | None:
         """Return the entry for ``path``, and whether it is only implied by others."""
-        key = _key(path)
+        key = _key(path if self._fold is None else self._fold(path))
         number = self._search(key)
         if number == self._count:
             return None
@@ -245,7 +265,8 @@ class LayerIndex:
 
     def children(self, path: str) -> Iterator[tuple[str, Entry, bool]]:
         """Yield name, entry and "only implied" of what lies directly in ``path``, in byte order."""
-        start = path.encode("utf-8", "surrogateescape")
+        folded = path if self._fold is None else self._fold(path)
+        start = folded.encode("utf-8", "surrogateescape")
         skip = len(path) + 1 if path else 0
         for number in range(self._search(start + b"\0"), self._search(start + b"\1")):
             entry, flags = self._parse(self._record(number))

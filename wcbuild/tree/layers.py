@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from wcbuild.layer.changes import DIRECTORY, FILE, HARDLINK, SYMLINK, BlobRange, Entry, Meta
+from wcbuild.layer.changes import DIRECTORY, HARDLINK, SYMLINK, WITH_CONTENT, BlobRange, Entry, Meta
 from wcbuild.tree import paths
 from wcbuild.tree.base import Node
 from wcbuild.tree.index import LayerIndex
@@ -115,7 +115,7 @@ class LayerTree:
         for _ in range(MAX_HARD_LINKS):
             if meta is None:
                 return None
-            if meta.kind == FILE:
+            if meta.kind in WITH_CONTENT:
                 content = BlobRange(self._tars[number], entry.offset) if meta.size else None
                 return Node(meta, content, _Identity(number, entry.offset, entry.digest))
             if meta.kind != HARDLINK:

@@ -40,6 +40,28 @@ def find_owner(text: str, tree: FileTree) -> tuple[int, int]:
     return uid, gid
 
 
+def find_account(text: str) -> tuple[str, str]:
+    """Return the SIDs of owner and group that `user[:group]` means for a Windows image, "" for no group.
+
+    Raises:
+        InvalidOwnerError: an account that is not the same on every Windows.
+    """
+    from wcbuild.layer.windows.accounts import find_sid  # noqa: PLC0415 - most images are Linux's
+
+    user, colon, group = text.partition(":")
+    sids = []
+    for name in (user, group) if colon else (user,):
+        sid = find_sid(name)
+        if sid is None:
+            reason = (
+                f'the account "{name}" cannot be resolved without running Windows; ContainerAdministrator, '
+                "ContainerUser, built-in accounts such as Users or BA, and SIDs can"
+            )
+            raise InvalidOwnerError(text, reason)
+        sids.append(sid)
+    return sids[0], sids[1] if colon else ""
+
+
 def _number(text: str, part: str) -> int | None:
     if part == "root":
         return 0

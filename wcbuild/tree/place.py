@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wcbuild.errors import UnsafeArchiveError
-from wcbuild.graph.ops import CopyOp, InlineFile, MkdirOp
+from wcbuild.graph.ops import WINDOWS, CopyOp, InlineFile, MkdirOp
 from wcbuild.layer.changes import (
     DIRECTORY,
     FILE,
     HARDLINK,
-    SYMLINK,
     Change,
     Content,
     Inline,
@@ -24,6 +23,7 @@ from wcbuild.tree.owners import find_owner
 from wcbuild.tree.paths import join, parent, resolve
 from wcbuild.tree.select import Source, cheap_content_key, content_key, select
 from wcbuild.tree.staging import Staging
+from wcbuild.tree.stamp import LinuxStamp, Stamp
 from wcbuild.tree.unpack import Archive, find_archive
 
 __all__ = ["PlaceError", "cheap_content_key", "content_key", "copy", "mkdir"]
@@ -41,10 +41,21 @@ def mkdir(op: MkdirOp, dest_tree: FileTree, *, mtime: int) -> tuple[Change, ...]
     Raises:
         PlaceError: something else is in the way, or the owner makes no sense.
     """
-    staging = Staging(dest_tree, mtime)
-    owner = find_owner(op.owner, dest_tree) if op.owner else (0, 0)
-    staging.make_directories(resolve(staging, op.path), _DIRECTORY_MODE, owner)
+    meta = Meta(DIRECTORY, _DIRECTORY_MODE, mtime=mtime)
+    staging = _staging(op, dest_tree)
+    if op.owner and op.os != WINDOWS:
+        uid, gid = find_owner(op.owner, dest_tree)
+        meta = meta._replace(uid=uid, gid=gid)
+    staging.make_directories(resolve(staging, op.path), meta)
     return staging.changes()
+
+
+def _staging(op: MkdirOp | CopyOp, tree: FileTree) -> Staging:
+    if op.os != WINDOWS:
+        return Staging(tree)
+    from wcbuild.tree.windows import CaselessStaging  # noqa: PLC0415 - most images are Linux's
+
+    return CaselessStaging(tree)
 
 
 def copy(
@@ -91,6 +102,14 @@ def _inline(file: InlineFile, mtime: int) -> Source:
     return Source(file.name, file.name, node, [])
 
 
+def _stamp(op: CopyOp, tree: FileTree) -> Stamp:
+    if op.os != WINDOWS:
+        return LinuxStamp(op, tree)
+    from wcbuild.tree.windows import WindowsStamp  # noqa: PLC0415 - most images are Linux's
+
+    return WindowsStamp(op)
+
+
 class _Copying:
     """One COPY or ADD at work: each source lands on what those before it left."""
 
@@ -98,11 +117,16 @@ class _Copying:
         self, op: CopyOp, tree: FileTree, mtime: int, scratch: Callable[[], Path] | None
     ) -> None:
         self._op = op
-        self._staging = Staging(tree, mtime)
+        self._staging = _staging(op, tree)
         self._scratch = scratch
-        self._owner = find_owner(op.chown, tree) if op.chown else None
+        self._stamp = _stamp(op, tree)
         mode = chmod.octal(op.chmod) if op.chmod else None
-        self._parent_mode = _DIRECTORY_MODE if mode is None else mode & _PERMISSIONS
+        parent_mode = _DIRECTORY_MODE if mode is None else mode & _PERMISSIONS
+        folder = self._stamp.owned(Meta(DIRECTORY, _DIRECTORY_MODE, mtime=mtime))
+        self._folder = folder
+        """Of directories that what ADD unpacks needs."""
+        self._parent = folder._replace(mode=parent_mode)
+        """Of other missing directories."""
 
     def changes(self) -> tuple[Change, ...]:
         return self._staging.changes()
@@ -127,7 +151,7 @@ class _Copying:
         if there is not None and there.meta.kind == DIRECTORY:
             raise ConflictError(source.path, target, "a directory is there")
         self._make_directories(parent(target))
-        self._staging.put(target, self._meta(source.node.meta), source.node.content)
+        self._staging.put(target, self._stamp.copied(source.node.meta), source.node.content)
 
     def _merge(self, source: Source, target: str) -> None:
         """Copy what is in a directory into ``target``, whose own mode and owner stay."""
@@ -152,7 +176,7 @@ class _Copying:
                 if first is not path:
                     staging.link(path, first)
                     continue
-            staging.put(path, self._meta(node.meta), node.content)
+            staging.put(path, self._stamp.copied(node.meta), node.content)
         top = staging.find(target)
         if target and top is not None and not self._op.parents:
             staging.put_directory(target, top.meta._replace(mtime=source.node.meta.mtime))
@@ -162,14 +186,16 @@ class _Copying:
     ) -> None:
         if there is not None and there.meta.kind != DIRECTORY:
             raise ConflictError(join(source.path, name), path, "it is not a directory")
-        if there is None or not implied:
-            self._staging.put_directory(path, self._meta(node.meta))
+        if there is None:
+            self._staging.put_directory(path, self._stamp.copied(node.meta))
+        elif not implied:
+            self._staging.put_directory(path, self._stamp.merged(there.meta, node.meta))
         self._staging.list_directory(path)
 
     def _unpack(self, archive: Archive) -> None:
         """Unpack a tar into the destination, which is a directory with or without a slash."""
         target = resolve(self._staging, self._op.dest)
-        self._staging.make_directories(target, _DIRECTORY_MODE, self._owner or (0, 0))
+        self._staging.make_directories(target, self._folder)
         for path, meta, content in archive.entries():
             if path:
                 self._unpack_entry(target, path, meta, content)
@@ -177,10 +203,9 @@ class _Copying:
     def _unpack_entry(self, top: str, path: str, meta: Meta, content: Content | None) -> None:
         staging = self._staging
         folder = resolve(staging, join(top, parent(path)))
-        staging.make_directories(folder, _DIRECTORY_MODE, self._owner or (0, 0))
+        staging.make_directories(folder, self._folder)
         place = join(folder, path.rpartition("/")[2])
-        if self._owner is not None:
-            meta = meta._replace(uid=self._owner[0], gid=self._owner[1])
+        meta = self._stamp.owned(meta)
         if meta.kind == DIRECTORY:
             staging.put_directory(place, meta)
             return
@@ -198,19 +223,4 @@ class _Copying:
             staging.put(place, meta, content)
 
     def _make_directories(self, path: str) -> None:
-        self._staging.make_directories(path, self._parent_mode, self._owner or (0, 0))
-
-    def _meta(self, meta: Meta) -> Meta:
-        """Return a source's metadata as --chown and --chmod make it."""
-        if self._owner is not None:
-            uid, gid = self._owner
-        elif self._op.keep_owner:
-            uid, gid = meta.uid, meta.gid
-        else:
-            uid = gid = 0
-        mode = meta.mode
-        if self._op.chmod and meta.kind != SYMLINK:
-            mode = chmod.change(self._op.chmod, mode, is_directory=meta.kind == DIRECTORY)
-        if mode == meta.mode and uid == meta.uid and gid == meta.gid:
-            return meta
-        return meta._replace(mode=mode, uid=uid, gid=gid)
+        self._staging.make_directories(path, self._parent)

@@ -14,8 +14,9 @@ from wcbuild.dockerfile.wildcard import (
     has_wildcard,
 )
 from wcbuild.graph.ops import CopyOp
-from wcbuild.layer.changes import DIRECTORY, FILE
-from wcbuild.tree.base import FileTree, Node, RememberingTree
+from wcbuild.layer.changes import DIRECTORY, STREAM, TIMES, WITH_CONTENT
+from wcbuild.layer.windows.names import fold
+from wcbuild.tree.base import CaselessTree, FileTree, Node, RememberingTree
 from wcbuild.tree.errors import InvalidPatternError, MissingSourceError
 from wcbuild.tree.paths import join, parent, resolve
 
@@ -56,10 +57,11 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
         InvalidPatternError: a wildcard or pattern that cannot be read.
         TooManyLinksError: symlinks in a circle.
     """
-    exclude = _rules(op.exclude)
+    caseless = isinstance(tree, CaselessTree)
+    exclude = _rules(tuple(map(fold, op.exclude)) if caseless else op.exclude)
     for text in op.sources:
         source, include = _split_parents(text) if op.parents else (text, None)
-        wanted = None if include is None else _Include(include)
+        wanted = None if include is None else _Include(fold(include) if caseless else include)
         for match in _matches(source, tree):
             path = resolve(tree, match)
             node = tree.find(path)
@@ -70,9 +72,11 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
                 items = walk.run(path)
                 if include is not None and not items and not has_wildcard(text):
                     raise _missing(join(source, include), tree)
-                yield Source(_name(match), path, node, items)
+                yield Source(_real_name(match, tree), path, node, items)
             elif match == source or exclude is None or not exclude.excludes(_name(match)):
-                yield Source(_name(match), path, node, [])
+                name = _real_name(match, tree)
+                yield Source(name, path, node, [])
+                yield from _streams(name, path, tree)
 
 
 def content_key(op: CopyOp, tree: FileTree) -> str:
@@ -124,11 +128,13 @@ class _Selection:
         if with_owner:
             line += f" {meta.uid}:{meta.gid}"
         for xattr, value in meta.xattrs:
+            if xattr in TIMES:
+                continue
             line += f" {xattr}={value.hex()}"
         if meta.major or meta.minor:
             line += f" {meta.major}:{meta.minor}"
         self._lines.append(line)
-        self._files.append((path if meta.kind == FILE else "", node))
+        self._files.append((path if meta.kind in WITH_CONTENT else "", node))
 
     def key(self) -> str:
         memory = self._memory
@@ -175,6 +181,7 @@ class _Walk:
         self._tree = tree
         self._include = include
         self._exclude = exclude
+        self._caseless = isinstance(tree, CaselessTree)
         self._items: list[Item] = []
         self._waiting: list[Item] = []
         """The directories that lead to the present one and are not among the items yet."""
@@ -221,11 +228,12 @@ class _Walk:
     def _take(self, directory: _Open, name: str, node: Node) -> _Open | None:
         """Take one child if it is wanted; return it if something below it may be."""
         path = directory.start + name
+        asked = fold(path) if self._caseless else path
         state, excluded = directory.state, False
         if self._exclude is not None:
-            state = self._exclude.state(path, state)
+            state = self._exclude.state(asked, state)
             excluded = self._exclude.is_excluded(state)
-        included = directory.included or (self._include is not None and self._include.takes(path))
+        included = directory.included or (self._include is not None and self._include.takes(asked))
         item = Item(path, node)
         taken = included and not excluded
         if taken:
@@ -233,7 +241,7 @@ class _Walk:
             self._waiting.clear()
             self._items.append(item)
         if node.meta.kind != DIRECTORY or not self._may_take_below(
-            path, state, included=included, excluded=excluded
+            asked, state, included=included, excluded=excluded
         ):
             return None
         if not taken:
@@ -302,8 +310,12 @@ def _matches(source: str, tree: FileTree) -> Iterator[str]:
     if plain is None:
         yield source
         return
+    caseless = isinstance(tree, CaselessTree)
     try:
-        patterns = [compile_pattern(component) for component in components[plain:]]
+        patterns = [
+            compile_pattern(fold(component) if caseless else component)
+            for component in components[plain:]
+        ]
     except BadPatternError as error:
         raise InvalidPatternError(source) from error
 
@@ -311,8 +323,10 @@ def _matches(source: str, tree: FileTree) -> Iterator[str]:
         node = tree.find(path)
         if node is None or node.meta.kind != DIRECTORY:
             return
-        for name, _ in tree.children(path):
-            if patterns[depth].fullmatch(name):
+        for name, child in tree.children(path):
+            if child.meta.kind != STREAM and patterns[depth].fullmatch(
+                fold(name) if caseless else name
+            ):
                 here = join(path, name)
                 if depth + 1 == len(patterns):
                     yield here
@@ -324,6 +338,23 @@ def _matches(source: str, tree: FileTree) -> Iterator[str]:
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+def _real_name(path: str, tree: FileTree) -> str:
+    """Return the last component of a path as it is spelled in ``tree``."""
+    if not isinstance(tree, CaselessTree):
+        return _name(path)
+    return tree.spelled(join(resolve(tree, parent(path)), _name(path)))
+
+
+def _streams(name: str, path: str, tree: FileTree) -> Iterator[Source]:
+    """Yield the data streams of a Windows file as sources of their own, named as the file is."""
+    if not isinstance(tree, CaselessTree):
+        return
+    folder, start = parent(path), f"{_name(path)}:"
+    for other, node in tree.children(folder):
+        if node.meta.kind == STREAM and other.startswith(start):
+            yield Source(name + other[len(start) - 1 :], join(folder, other), node, [])
 
 
 def _missing(source: str, tree: FileTree) -> MissingSourceError:

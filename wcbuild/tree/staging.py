@@ -9,14 +9,10 @@ from wcbuild.tree.paths import parent
 
 
 class Staging:
-    """Changes to ``tree``; paths given to it are real ones, without symlinks in their parents.
+    """Changes to ``tree``; paths given to it are real ones, without symlinks in their parents."""
 
-    ``mtime`` (seconds since 1970) is for directories that are new.
-    """
-
-    def __init__(self, tree: FileTree, mtime: int) -> None:
+    def __init__(self, tree: FileTree) -> None:
         self._tree = tree
-        self._mtime = mtime
         self._changes: dict[str, Change] = {}
         self._listings: dict[str, dict[str, Node]] = {}
         """What the tree has in some directories: read at once where many paths will be asked for."""
@@ -34,8 +30,8 @@ class Staging:
             return Node(change.meta, change.content)
         return self._find_below(path)
 
-    def make_directories(self, path: str, mode: int, owner: tuple[int, int]) -> None:
-        """Create ``path`` and its parents where they are missing.
+    def make_directories(self, path: str, meta: Meta) -> None:
+        """Create ``path`` and its parents where they are missing, each with this metadata.
 
         Raises:
             ConflictError: something that is not a directory is in the way.
@@ -48,7 +44,7 @@ class Staging:
         if here and node is not None and node.meta.kind != DIRECTORY:
             raise ConflictError(path, here, "it is not a directory")
         for new in reversed(missing):
-            self.put_directory(new, Meta(DIRECTORY, mode, *owner, mtime=self._mtime))
+            self.put_directory(new, meta)
 
     def list_directory(self, path: str) -> None:
         """Prepare for questions about much of what is in directory ``path``."""

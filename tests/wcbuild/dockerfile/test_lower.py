@@ -6,12 +6,20 @@ from registry.errors import NotFoundError
 from registry.oci.config import ContainerConfig, History, ImageConfig
 from registry.oci.digest import sha256
 from registry.oci.platform import Platform
-from wcbuild.dockerfile.lower import Options, ResolvedImage, lower
+from wcbuild.dockerfile.lower import (
+    ContextKind,
+    Entitlement,
+    NamedContext,
+    Options,
+    ResolvedImage,
+    lower,
+)
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import (
     ContextOp,
     CopyOp,
+    Device,
     ImageOp,
     MkdirOp,
     Mount,
@@ -32,11 +40,8 @@ class Images:
         self.folders = set(folders)
         self.configs = configs or {}
 
-    def has_context(self, name):
-        return name in self.folders
-
-    def is_folder(self, name):
-        return name in self.folders
+    def context(self, name, platform):
+        return NamedContext(name=name, kind=ContextKind.FILES) if name in self.folders else None
 
     def image(self, name, platform):
         if name not in self.images and name not in self.configs:
@@ -174,7 +179,9 @@ def test_a_folder_context_can_stand_for_copy_from():
 
 
 def test_network_of_the_build_is_the_default_of_each_run():
-    result = lowered("FROM debian\nRUN x\nRUN --network=host y\n", network=Network.NONE)
+    allow = frozenset((Entitlement.NETWORK_HOST,))
+    text = "FROM debian\nRUN x\nRUN --network=host y\n"
+    result = lowered(text, network=Network.NONE, allow=allow)
     assert [op.network for op in ops(result)[1:]] == [Network.NONE, Network.HOST]
 
 
@@ -218,8 +225,70 @@ def test_mounts_find_stages_folders_and_images_as_copy_does():
 
 def test_a_cache_has_its_target_as_id_and_begins_empty():
     _, step, op = run_of("FROM debian\nRUN --mount=type=cache,target=/c/ x\n")
-    assert op.mounts == (Mount(kind=MountKind.CACHE, target="/c", id="/c"),)
+    assert op.mounts == (Mount(kind=MountKind.CACHE, target="/c", id="//c"),)
     assert len(step.inputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "entitlement"),
+    [
+        ("--network=host", "network.host"),
+        ("--security=insecure", "security.insecure"),
+        ("--device=vendor.com/class=a", "device"),
+    ],
+)
+def test_what_needs_trust_is_refused_until_it_is_allowed(flag, entitlement):
+    text = f"FROM debian\nRUN {flag} x\n"
+    with pytest.raises(SourceError, match="is not allowed") as caught:
+        lowered(text)
+    assert f"--allow {entitlement}" in caught.value.hint
+    lowered(text, allow=frozenset((Entitlement(entitlement),)))
+
+
+def test_devices_and_insecurity_reach_the_run():
+    text = "FROM debian\nRUN --security=insecure --device=v.com/c=a,required --device=v.com/c x\n"
+    _, _, op = run_of(text, allow=frozenset(Entitlement))
+    assert op.insecure
+    assert op.devices == (Device(name="v.com/c=a", required=True), Device(name="v.com/c"))
+
+
+def test_a_namespace_keeps_caches_of_the_same_id_apart():
+    text = "FROM debian\nRUN --mount=type=cache,id=a,target=/c x\n"
+    _, _, op = run_of(text, build_args={"BUILDKIT_CACHE_MOUNT_NS": "team"})
+    assert op.mounts[0].id == "team/a"
+
+
+def test_the_host_name_of_a_run_can_be_chosen():
+    _, _, op = run_of("FROM debian\nRUN x\n", build_args={"BUILDKIT_SANDBOX_HOSTNAME": "here"})
+    assert op.hostname == "here"
+
+
+def test_only_steps_of_chosen_stages_are_done_again():
+    text = "FROM debian AS a\nRUN x\nFROM a AS b\nRUN y\n"
+    result = lowered(text, no_cache_stages=frozenset(("a",)))
+    renewed = [step.no_cache for step in result.graph.steps if isinstance(step.op, RunOp)]
+    assert renewed == [True, False]
+
+
+def test_a_build_argument_chooses_the_syntax_instead_of_the_file():
+    text = "# syntax=example.com/other:1\nFROM debian\n"
+    lowered(text, build_args={"BUILDKIT_SYNTAX": "dockerfile.v0"})
+    with pytest.raises(SourceError, match="is not known"):
+        lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": "example.com/other:1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "build_args", "expected"),
+    [
+        ("FROM debian\n", {}, ""),
+        ("ARG SOURCE_DATE_EPOCH=1\nFROM debian\n", {}, "1"),
+        ("ARG SOURCE_DATE_EPOCH=1\nFROM debian\n", {"SOURCE_DATE_EPOCH": "2"}, "2"),
+        ("FROM debian\n", {"SOURCE_DATE_EPOCH": "2"}, "2"),
+        ("FROM debian\nARG SOURCE_DATE_EPOCH=1\n", {}, ""),
+    ],
+)
+def test_the_epoch_is_a_build_argument_or_a_global_default(text, build_args, expected):
+    assert lowered(text, build_args=build_args).source_date_epoch == expected
 
 
 @pytest.mark.parametrize(

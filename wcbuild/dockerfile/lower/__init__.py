@@ -8,8 +8,12 @@ they can be executed.
 from wcbuild.dockerfile.lower.lowering import lower
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
+    SCRATCH,
     BaseImageError,
+    ContextKind,
+    Entitlement,
     Lowered,
+    NamedContext,
     Options,
     Outside,
     ResolvedImage,
@@ -19,8 +23,12 @@ from wcbuild.dockerfile.lower.stage import DEFAULT_PATH
 __all__ = [
     "DEFAULT_PATH",
     "MAIN_CONTEXT",
+    "SCRATCH",
     "BaseImageError",
+    "ContextKind",
+    "Entitlement",
     "Lowered",
+    "NamedContext",
     "Options",
     "Outside",
     "ResolvedImage",

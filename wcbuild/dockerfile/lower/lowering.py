@@ -35,8 +35,11 @@ from wcbuild.dockerfile.instructions import (
 from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
+    SCRATCH,
     BaseImageError,
+    ContextKind,
     Lowered,
+    NamedContext,
     Options,
     Outside,
     ResolvedImage,
@@ -48,7 +51,7 @@ from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import SourceError, WcbuildError
-from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
+from wcbuild.graph.ops import LINUX, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
@@ -61,7 +64,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
             be had (BaseImageError).
     """
-    _check_syntax(dockerfile)
+    _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside)
     target = _target(dockerfile, options.target)
     # In the order of the file, as people read it, and without recursion through a thousand stages.
@@ -77,21 +80,34 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
         base_history=state.base.history if state.base else (),
         history=tuple(state.history),
     )
-    return Lowered(graph=Graph(steps=tuple(lowering.steps)), plan=plan)
+    return Lowered(
+        graph=Graph(steps=tuple(lowering.steps)),
+        plan=plan,
+        source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+    )
 
 
-def _check_syntax(dockerfile: Dockerfile) -> None:
-    """Refuse a language that somebody else's front end would have to read."""
-    for directive in dockerfile.directives:
-        image = directive.first_word.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-        if directive.name == "syntax" and image not in _BUILT_IN_SYNTAXES:
-            file = dockerfile.stages[0].from_.span.file
-            raise SourceError(
-                f'the syntax "{directive.first_word}" is not known',
-                (Span(file=file, first=directive.line, last=directive.line),),
-                word=directive.first_word,
-                hint="docker/dockerfile is built in, and there is no other",
-            )
+def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
+    """Refuse a language that somebody else's front end would have to read.
+
+    ``wanted`` is what the build argument BUILDKIT_SYNTAX says instead of the file.
+    """
+    file = dockerfile.stages[0].from_.span.file
+    spans: tuple[Span, ...] = ()
+    if wanted is None:
+        directive = next((each for each in dockerfile.directives if each.name == "syntax"), None)
+        if directive is None:
+            return
+        wanted = directive.first_word
+        spans = (Span(file=file, first=directive.line, last=directive.line),)
+    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    if image not in _BUILT_IN_SYNTAXES:
+        raise SourceError(
+            f'the syntax "{wanted}" is not known',
+            spans,
+            word=wanted,
+            hint="docker/dockerfile is built in, and there is no other",
+        )
 
 
 def _target(dockerfile: Dockerfile, target: str) -> Stage:
@@ -148,6 +164,10 @@ class Lowering:
                     scope[name] = declared[name] = value
         return scope, declared
 
+    def global_value(self, name: str) -> str:
+        """Return what a build argument or a global ARG says, or nothing."""
+        return self.options.build_args.get(name, self._global_args.get(name, ""))
+
     def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
         """Return a word with its variables replaced, quotes and escapes gone."""
         with _blaming(span, word):
@@ -183,7 +203,7 @@ class Lowering:
 
     def _references(self, stage: Stage) -> set[int]:
         """Return the stages that one stands on or takes files from: they all come before it."""
-        if stage.name and self._outside.has_context(stage.name):
+        if self._replaced(stage):
             return set()
         found = [self._earlier_stage(self._base(stage), stage.index)]
         for instruction in stage.instructions:
@@ -197,6 +217,13 @@ class Lowering:
                 names = filter(None, map(source_name, instruction.mounts))
                 found += [self._from_stage(name, stage, instruction.span) for name in names]
         return {each.index for each in found if each is not None}
+
+    def _replaced(self, stage: Stage) -> bool:
+        """Say whether a named context of the stage's own name stands in its place."""
+        return bool(stage.name) and self._named(stage.name) is not None
+
+    def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
+        return self._outside.context(name, platform or self.options.platform)
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
@@ -242,17 +269,15 @@ class Lowering:
         if not base:
             raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
         state = StageState(stage, self._stage_platform(from_))
-        if stage.name and self._outside.has_context(stage.name):
-            # A named context of the stage's own name replaces the stage altogether.
-            self._start_from_outside(state, stage.name, from_)
+        if self._replaced(stage):
             state.stage = replace(stage, instructions=())
+            self._start_from_outside(state, stage.name, from_)
             return state
         parent = self._earlier_stage(base, stage.index)
         if parent is not None:
             state.inherit(self.stage(parent))
-        elif base == "scratch" and not self._outside.has_context(base):
-            state.rootfs = self.scratch(from_.span)
-            state.set_config(ContainerConfig(working_dir=in_config("/", windows=state.is_windows)))
+        elif base == SCRATCH:
+            self._start_from_scratch(state, from_)
         else:
             self._start_from_outside(state, base, from_)
         return state
@@ -270,17 +295,23 @@ class Lowering:
 
     def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
         span = from_.span
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.SCRATCH:
+            self._start_from_scratch(state, from_)
+            return
         state.position = 1
-        if self._outside.is_folder(name):
-            files = self._context(name, span)
-            op = CopyOp(sources=("",), dest="/")
-            inputs = (self.scratch(span), files)
+        if named is not None and named.kind is ContextKind.FILES:
+            files = self._context(named.name, span)
+            op = CopyOp(sources=("",), dest="/", os=state.platform.os)
+            inputs = (self.scratch(span, op.os), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
-            state.set_config(ContainerConfig())
+            state.set_config(
+                ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
+            )
             return
         image = self._image(name, state, span)
         state.rootfs = self.source(
-            ImageOp(reference=name, digest=image.digest, platform=state.platform),
+            self._image_op(name, image),
             f"FROM {name}",
             span,
         )
@@ -291,6 +322,15 @@ class Lowering:
         state.reference = f"{name}@{image.digest}"
         state.triggers = image.config.config.on_build
         state.set_config(replace(image.config.config, on_build=()))
+
+    def _start_from_scratch(self, state: StageState, from_: From) -> None:
+        state.rootfs = self.scratch(from_.span, state.platform.os)
+        if state.is_windows:
+            state.note("FROM scratch # empty registry hives", state.rootfs)
+        state.set_config(self._no_config(state))
+
+    def _no_config(self, state: StageState) -> ContainerConfig:
+        return ContainerConfig(working_dir=in_config("/", windows=state.is_windows))
 
     def _merged_platform(self, found: Platform) -> Platform:
         """Return the base's platform; one that says nothing is what was asked for."""
@@ -306,6 +346,10 @@ class Lowering:
                 f'image "{name}": {error}', (span,), word=name, hint=hint
             ) from error
 
+    def _image_op(self, name: str, image: ResolvedImage) -> ImageOp:
+        platform = self._merged_platform(image.config.platform)
+        return ImageOp(reference=name, digest=image.digest, platform=platform)
+
     # -- steps
 
     def _add(self, step: Step) -> int:
@@ -319,9 +363,9 @@ class Lowering:
             self._sources[op, inputs] = self._add(step)
         return self._sources[op, inputs]
 
-    def scratch(self, span: Span) -> int:
+    def scratch(self, span: Span, os: str = LINUX) -> int:
         """Return the step that gives the empty file system."""
-        return self.source(ScratchOp(), "FROM scratch", span)
+        return self.source(ScratchOp(os=os), "FROM scratch", span)
 
     def _context(self, name: str, span: Span) -> int:
         label = "load build context" if name == MAIN_CONTEXT else f"load build context {name}"
@@ -332,17 +376,26 @@ class Lowering:
     ) -> int:
         """Add a step that makes the stage's next file system."""
         state.position += 1
-        index = self._add(Step(op=op, inputs=inputs, spans=(span,), no_cache=self.options.no_cache))
+        index = self._add(
+            Step(op=op, inputs=inputs, spans=(span,), no_cache=self._is_renewed(state.stage))
+        )
         self._label(state, index, text)
         state.rootfs = index
         return index
 
+    def _is_renewed(self, stage: Stage) -> bool:
+        return self.options.no_cache or stage.name in self.options.no_cache_stages
+
     def _label(self, state: StageState, index: int, text: str) -> None:
         """Name a step as BuildKit does: `[build 2/4] RUN make`."""
-        several = len(self._dockerfile.stages) > 1 or state.stage.name
-        stage = f"{state.stage.display_name} " if several else ""
-        label = f"[{stage}{state.position}/{state.total}] {text}"
-        self.steps[index] = replace(self.steps[index], label=label)
+        words = [f"{state.position}/{state.total}"]
+        if len(self._dockerfile.stages) > 1 or state.stage.name:
+            words.insert(0, state.stage.display_name)
+        if self.options.show_platform:
+            words.insert(0, str(state.platform))
+        label = f"[{' '.join(words)}] {text}"
+        stage = state.stage.display_name
+        self.steps[index] = replace(self.steps[index], label=label, stage=stage)
 
     # -- instructions
 
@@ -451,15 +504,16 @@ class Lowering:
         """Return the step whose files ``from=`` means, and whether they have owners: no context's have."""
         if not name:
             return self._context(MAIN_CONTEXT, span), False
-        if self._outside.has_context(name) and self._outside.is_folder(name):
-            return self._context(name, span), False
+        named = self._named(name, state.platform)
+        if named is not None and named.kind is ContextKind.FILES:
+            return self._context(named.name, span), False
         stage = self._from_stage(name, state.stage, span)
         if stage is not None:
             return self.stage(stage).rootfs, True
-        if name == "scratch" and not self._outside.has_context(name):
+        if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
             return self.scratch(span), True
         image = self._image(name, state, span)
-        op = ImageOp(reference=name, digest=image.digest, platform=state.platform)
+        op = self._image_op(name, image)
         return self.source(op, f"FROM {name}", span), True
 
     def _from_stage(self, name: str, stage: Stage, span: Span) -> Stage | None:
@@ -467,7 +521,7 @@ class Lowering:
         stages = self._dockerfile.stages
         current = stage.index
         spans = (span,)
-        if self._outside.has_context(name):
+        if self._named(name) is not None:
             return None
         found = self._earlier_stage(name, current)
         if found is None and name.isascii() and name.isdigit():

@@ -20,6 +20,7 @@ def lower_mounts(
     absolute: Callable[[str], str],
     expand: Callable[[str], str],
     files: Callable[[str, str], int],
+    namespace: str,
 ) -> tuple[tuple[Mount, ...], tuple[int, ...]]:
     """Return the mounts of a RUN, and the steps that they show files of: its inputs from the second on.
 
@@ -29,6 +30,7 @@ def lower_mounts(
         expand: replaces variables in a word.
         files: returns the step that offers what lies at a path (cleaned, no leading slash) in what
             `from=` names; an empty name is the build context.
+        namespace: keeps the caches of one project apart from others' that have the same id.
 
     Raises:
         SourceError: a mount makes no sense.
@@ -39,7 +41,7 @@ def lower_mounts(
         try:
             [spec] = parse_mounts((text,), expand)
             agents = sum(mount.kind is MountKind.SSH for mount in mounts)
-            mount = _lower(spec, absolute, agents)
+            mount = _lower(spec, absolute, agents, namespace)
         except MountError as error:
             spans = (instruction.span,)
             raise SourceError(str(error), spans, word=text, hint=error.hint) from error
@@ -51,7 +53,7 @@ def lower_mounts(
     return tuple(mounts), tuple(inputs)
 
 
-def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int) -> Mount:
+def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespace: str) -> Mount:
     """Lower one mount; ``agents`` says how many SSH mounts stand before it."""
     match spec.type:
         case MountType.SECRET:
@@ -65,7 +67,7 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int) -> Moun
             return Mount(
                 kind=MountKind(spec.type),
                 target=target,
-                id=_cache_id(spec),
+                id=_cache_id(spec, namespace),
                 sharing=spec.sharing or Sharing.SHARED,
                 read_only=spec.read_only,
                 mode=spec.mode,
@@ -77,8 +79,10 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int) -> Moun
             assert_never(spec.type)
 
 
-def _cache_id(spec: MountSpec) -> str:
-    return (spec.id or posixpath.normpath(spec.target)) if spec.type is MountType.CACHE else ""
+def _cache_id(spec: MountSpec, namespace: str) -> str:
+    if spec.type is not MountType.CACHE:
+        return ""
+    return f"{namespace}/{spec.id or posixpath.normpath(spec.target)}"
 
 
 def _secret(spec: MountSpec, absolute: Callable[[str], str]) -> Mount:

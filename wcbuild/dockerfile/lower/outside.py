@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from registry.oci.config import ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import Graph, Network
+from wcbuild.graph.ops import DEFAULT_SHM_SIZE, Graph, Network
 from wcbuild.graph.plan import ImagePlan
 
 MAIN_CONTEXT = "context"
+SCRATCH = "scratch"
+"""What stands for no image; no named context has this name."""
 
 
 class BaseImageError(SourceError):
@@ -28,6 +31,31 @@ class ResolvedImage:
     config: ImageConfig
 
 
+class Entitlement(StrEnum):
+    """What a Dockerfile gets only from somebody who trusts it."""
+
+    NETWORK_HOST = "network.host"
+    SECURITY_INSECURE = "security.insecure"
+    DEVICE = "device"
+
+
+class ContextKind(StrEnum):
+    """What a named context holds."""
+
+    FILES = "files"
+    IMAGE = "image"
+    SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedContext:
+    """What `--build-context` gave a name to."""
+
+    name: str
+    """The one it is known by, however the Dockerfile spells it."""
+    kind: ContextKind
+
+
 class Outside(Protocol):
     """What stands outside the Dockerfile."""
 
@@ -39,12 +67,8 @@ class Outside(Protocol):
         """
         ...
 
-    def has_context(self, name: str) -> bool:
-        """Say whether a named context of this name, of any kind, was given."""
-        ...
-
-    def is_folder(self, name: str) -> bool:
-        """Say whether the named context is a set of files, not an image."""
+    def context(self, name: str, platform: Platform) -> NamedContext | None:
+        """Return the named context that ``name`` means for a platform, None if none was given."""
         ...
 
 
@@ -58,10 +82,16 @@ class Options:
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     network: Network = Network.DEFAULT
+    allow: frozenset[Entitlement] = frozenset()
+    """What the person who builds lets a RUN have, should it ask."""
     hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    shm_size: int = 64 * 1024 * 1024
+    shm_size: int = DEFAULT_SHM_SIZE
     no_cache: bool = False
+    show_platform: bool = False
+    """Say in labels which platform a step is for: there are several."""
+    no_cache_stages: frozenset[str] = frozenset()
+    """Names of stages of which every step is done again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +100,5 @@ class Lowered:
 
     graph: Graph
     plan: ImagePlan
+    source_date_epoch: str
+    """SOURCE_DATE_EPOCH as a build argument or a global ARG gives it; empty is none."""

@@ -9,21 +9,31 @@ from typing import TYPE_CHECKING
 from wcbuild.dockerfile import fold
 from wcbuild.dockerfile.instructions import CommandLine, Run
 from wcbuild.dockerfile.lower import paths
+from wcbuild.dockerfile.lower.outside import Entitlement
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError
-from wcbuild.graph.ops import CopyOp, InlineFile, Mount, Network, RunOp
+from wcbuild.graph.ops import (
+    DEFAULT_HOSTNAME,
+    CopyOp,
+    Device,
+    InlineFile,
+    Mount,
+    Network,
+    RunOp,
+)
 
 if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
 
+_INSECURE = "insecure"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
 
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     """RUN."""
-    _refuse_options(instruction)
+    _check_options(lowering, instruction)
     command, inline, summary = _heredoc_command(instruction, windows=state.is_windows)
     windows = state.is_windows
     args = fold.shell_args(state.config, command, windows=windows)
@@ -38,6 +48,9 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         cwd=paths.absolute(state.config.working_dir, "", windows=windows),
         user=state.config.user,
         network=options.network if network is Network.DEFAULT else network,
+        insecure=instruction.security == _INSECURE,
+        devices=_devices(instruction),
+        hostname=options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", DEFAULT_HOSTNAME),
         mounts=mounts,
         inline=inline,
         hosts=options.hosts,
@@ -57,14 +70,20 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
 
 
-def _refuse_options(instruction: Run) -> None:
-    """Refuse what a RUN asks for and would not get."""
-    for given, flag in (
-        (instruction.devices, "--device"),
-        (instruction.security != "sandbox", "--security"),
+def _check_options(lowering: Lowering, instruction: Run) -> None:
+    """Refuse what a RUN asks for and nobody has allowed."""
+    for asked, flag, entitlement in (
+        (instruction.network == Network.HOST, "--network=host", Entitlement.NETWORK_HOST),
+        (instruction.security == _INSECURE, "--security=insecure", Entitlement.SECURITY_INSECURE),
+        (bool(instruction.devices), "--device", Entitlement.DEVICE),
     ):
-        if given:
-            raise SourceError(f"RUN {flag} is not supported yet", (instruction.span,), word=flag)
+        if asked and entitlement not in lowering.options.allow:
+            raise SourceError(
+                f"RUN {flag} is not allowed",
+                (instruction.span,),
+                word=flag,
+                hint=f"if you trust this Dockerfile, build with --allow {entitlement}",
+            )
 
 
 def _heredoc_command(
@@ -88,6 +107,15 @@ def _heredoc_command(
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")[:32]
+
+
+def _devices(instruction: Run) -> tuple[Device, ...]:
+    if not instruction.devices:
+        return ()
+    from wcbuild.dockerfile.mounts import parse_device  # noqa: PLC0415 - only few have any
+
+    specs = map(parse_device, instruction.devices)
+    return tuple(Device(name=spec.name, required=spec.required) for spec in specs)
 
 
 def _mounts(
@@ -116,4 +144,5 @@ def _mounts(
         return lowering.source(op, f"load {where}", span, (lowering.scratch(span), step))
 
     absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
-    return lower_mounts(instruction, absolute, expand, files)
+    namespace = lowering.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+    return lower_mounts(instruction, absolute, expand, files, namespace)

@@ -1,0 +1,141 @@
+"""Changes to the entries of a Windows layer's tar.
+
+    Hives/                  registry changes; always there, and mostly empty
+    Files/                  the system drive
+    Files/app/tool.exe      a file, with the records of `wcbuild.layer.windows.records`
+    Files/app/tool.exe:x    a data stream of it, at once behind it
+    Files/app/.wh.old       a deletion
+
+As hcsshim exports and imports it. There are no opaque directories: whoever has one lists what it hides.
+
+Spec: https://github.com/microsoft/hcsshim/tree/main/pkg/ociwclayer and
+https://github.com/microsoft/go-winio/tree/main/backuptar
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from wcbuild.errors import LayerError
+from wcbuild.layer import tar
+from wcbuild.layer.changes import (
+    DIRECTORY,
+    FILE,
+    HARDLINK,
+    STREAM,
+    SYMLINK,
+    Change,
+    Meta,
+)
+from wcbuild.layer.windows import names, records
+
+FILES = "Files"
+HIVES = "Hives"
+DRIVE = "C:"
+
+_TYPE_BITS: Final = {
+    FILE: stat.S_IFREG,
+    DIRECTORY: stat.S_IFDIR,
+    SYMLINK: stat.S_IFLNK,
+    STREAM: 0,
+    HARDLINK: 0,
+}
+_BARE = (STREAM, HARDLINK)
+"""Kinds whose metadata stands with another entry."""
+_BARE_MODE = 0o644
+_MARKER = Meta(FILE, 0)
+
+
+class WindowsCodec:
+    """Writes the entries of one layer; see `wcbuild.layer.pack.Codec`. ``epoch`` is the latest time."""
+
+    def __init__(self, epoch: int | None) -> None:
+        self._epoch = epoch
+
+    def begin(self, changes: Sequence[Change]) -> bytes:
+        """Return the entries for the two directories, as new as the newest change.
+
+        Raises:
+            LayerError: a change that Windows would not take.
+        """
+        _check(changes)
+        latest = max((change.meta.mtime for change in changes if change.meta), default=0)
+        meta = Meta(DIRECTORY, 0o755, mtime=latest if self._epoch is None else self._epoch)
+        own_root = any(change.path == "" and change.meta for change in changes)
+        tops = (HIVES,) if own_root else (HIVES, FILES)
+        xattrs = dict(records.complete(meta, None).xattrs)
+        del xattrs[records.DESCRIPTOR]
+        bare = meta._replace(xattrs=tuple(xattrs.items()))
+        return b"".join(header_in_tar(top, bare) for top in tops)
+
+    def complete(self, meta: Meta) -> Meta:
+        """Return metadata as an entry of the layer has it."""
+        if self._epoch is not None and meta.mtime > self._epoch:
+            meta = meta._replace(mtime=self._epoch)
+        if meta.kind in _BARE:
+            return Meta(meta.kind, _BARE_MODE, size=meta.size, mtime=meta.mtime, link=meta.link)
+        return records.complete(meta._replace(uid=0, gid=0), self._epoch)
+
+    def header(self, path: str, meta: Meta) -> bytes:
+        """Return the header blocks of an entry whose metadata `complete` gave."""
+        if meta.kind == HARDLINK:
+            meta = meta._replace(link=_in_tar(meta.link))
+        elif meta.kind == SYMLINK:
+            meta = meta._replace(link=link_text(meta.link))
+        return header_in_tar(_in_tar(path), meta)
+
+    def marker(self, path: str) -> bytes:
+        """Return the header of an empty file that only means something by its name."""
+        return tar.header(_in_tar(path), _MARKER)
+
+
+def header_in_tar(path: str, meta: Meta) -> bytes:
+    """Return the header blocks of an entry at ``path`` of the tar, with the records of ``meta``."""
+    own = {name.encode(): value for name, value in meta.xattrs}
+    return tar.header_with(path, meta, _TYPE_BITS[meta.kind], own)
+
+
+def link_text(target: str) -> str:
+    """Return a symlink's target as Windows layers have it: one that is absolute names the drive."""
+    return f"{DRIVE}{target}" if target.startswith("/") and not target.startswith("//") else target
+
+
+def _in_tar(path: str) -> str:
+    return f"{FILES}/{path}" if path else FILES
+
+
+def _check(changes: Sequence[Change]) -> None:
+    """Refuse what Windows would refuse, or take for something else, when the image is pulled."""
+    seen: dict[str, str] = {}
+    for change in changes:
+        path, meta = change.path, change.meta
+        kind = FILE if meta is None else meta.kind
+        if kind not in _TYPE_BITS:
+            raise LayerError(_quoted(path), "is a device or pipe, which Windows has no files for")
+        if change.opaque:
+            raise LayerError(_quoted(path), "hides what is below, which no Windows layer can say")
+        reason = names.problem(path, stream=kind == STREAM) if path else ""
+        if not reason and meta is not None and kind == SYMLINK:
+            reason = _target_problem(meta.link)
+        if reason:
+            raise LayerError(_quoted(path), f"Windows has no such file: {reason}")
+        other = seen.setdefault(names.fold(path), path)
+        if other != path:
+            raise LayerError(
+                _quoted(path),
+                f'differs from "{other}" in capital letters only: one file to Windows',
+            )
+
+
+def _target_problem(target: str) -> str:
+    if target.startswith("//"):
+        return ""  # a volume or a share, which the base has
+    parts = [part for part in target.split("/") if part not in ("", ".", "..")]
+    reason = names.problem("/".join(parts)) if parts else ""
+    return f"it leads to {reason}" if reason else ""
+
+
+def _quoted(path: str) -> str:
+    return f'"{path[:200]}"'
