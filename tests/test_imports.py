@@ -38,7 +38,7 @@ FLOORS = (
         "wcbuild.interrupts",
     ),
     ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
-    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.buildplan"),
+    ("wcbuild.bases", "wcbuild.export", "wcbuild.collect", "wcbuild.windowsruns", "wcbuild.buildplan"),
     ("wcbuild.builder",),
     ("wcbuild.worker",),
     ("wcbuild",),

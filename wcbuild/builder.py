@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
+from wcbuild import windowsruns
 from wcbuild.access import RegistryAccess, open_client
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
@@ -35,6 +37,7 @@ from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.machine import Machine
+from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
@@ -46,6 +49,9 @@ from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
+
+if TYPE_CHECKING:
+    from wcbuild.sandbox.wine.sandbox import WineSandbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,12 @@ class BuildRequest:
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    isolation: str = "default"
+    """`wine` runs what Windows images RUN; Linux images have the same sandbox either way."""
+    wine_registry: bool = False
+    """Keep what a RUN under Wine changes in the registry."""
+    wine_keep: tuple[str, ...] = ()
+    r"""Folders below `C:\Windows` that are the image's own for a RUN under Wine, and so are kept."""
     device_folders: tuple[Path, ...] = DEVICE_FOLDERS
     """Where the devices that a RUN may name are specified, in the format of the Container Device
     Interface."""
@@ -107,6 +119,8 @@ class BuildResult:
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float
+    wine: str = ""
+    """With which Wine steps of Windows images were run, if they were."""
 
 
 def host_platform() -> Platform:
@@ -123,11 +137,13 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
     started = time.monotonic()
     with _opened(request, machine, emit) as build:
         descriptor, image_id, names = build.run()
+        wine = build.wine_version
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
+        wine=wine,
     )
 
 
@@ -270,6 +286,7 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
+        self._wine: WineSandbox | None = None
         self._exporter = Exporter(
             store, emit, partial(open_client, request.registries), self._cancel
         )
@@ -330,6 +347,17 @@ class _Build:
         ]
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
+        if windowsruns.steps(graph):
+            self._wine = windowsruns.open_wine(
+                graph,
+                isolation=self._request.isolation,
+                keep_registry=self._request.wine_registry,
+                keep_folders=self._request.wine_keep,
+                inner=self._machine.sandbox,
+                directory=self._store.root / "wine",
+                overlay=self._overlays(),
+            )
+            plans = [windowsruns.told(plan, graph, self._wine) for plan in plans]
         return graph, plans, _epoch(lowered[0].source_date_epoch)
 
     def _options(self, platform: Platform) -> Options:
@@ -350,10 +378,24 @@ class _Build:
             no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
         )
 
+    @property
+    def wine_version(self) -> str:
+        """The Wine that runs steps of Windows images; empty if there are none."""
+        return "" if self._wine is None else self._wine.version
+
+    def _overlays(self) -> bool:
+        """Whether overlays can be mounted."""
+        return choose_snapshotter(self._store.root, self._machine.identity).name == "overlay"
+
     def _layers(self) -> Layers:
         identity = self._machine.identity
         snapshotter = choose_snapshotter(self._store.root, identity)
-        sweep(self._store, snapshotter.sweep)
+
+        def clean() -> None:
+            snapshotter.sweep()
+            sweep_runs(self._store.root / "wine")
+
+        sweep(self._store, clean)
         return Layers(
             self._store,
             snapshotter,
@@ -391,6 +433,7 @@ class _Build:
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
+            wine=self._wine,
             thorough=thorough,
         )
         try:

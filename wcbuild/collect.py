@@ -30,4 +30,5 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
     # Caches of mounts may hold files of ids that this process has no map for any more.
     with contextlib.suppress(PermissionError):
         freed += remove_tree(store.root / "mounts")
+        freed += remove_tree(store.root / "wine")
     return freed + snapshotter.prune(chains)

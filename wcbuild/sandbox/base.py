@@ -61,7 +61,7 @@ class RunSpec:
 
     args: tuple[str, ...]
     verbatim: bool = False
-    """Windows only: ``args`` is one element, a command line as it stands."""
+    """Windows only: the command line is ``args`` with spaces between them, and not quoted."""
     env: tuple[str, ...] = field(default=(), repr=False)
     """`NAME=value`; nothing of the caller's environment is added. HOME comes from passwd when absent."""
     cwd: str = "/"

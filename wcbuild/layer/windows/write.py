@@ -15,7 +15,8 @@ https://github.com/microsoft/go-winio/tree/main/backuptar
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from wcbuild.errors import LayerError
@@ -42,6 +43,7 @@ _TYPE_BITS: Final = {
     STREAM: 0,
     HARDLINK: 0,
 }
+_NO_HIVES: Mapping[str, bytes] = MappingProxyType({})
 _BARE = (STREAM, HARDLINK)
 """Kinds whose metadata stands with another entry."""
 _BARE_MODE = 0o644
@@ -49,13 +51,17 @@ _MARKER = Meta(FILE, 0)
 
 
 class WindowsCodec:
-    """Writes the entries of one layer; see `wcbuild.layer.pack.Codec`. ``epoch`` is the latest time."""
+    """Writes the entries of one layer; see `wcbuild.layer.pack.Codec`. ``epoch`` is the latest time.
 
-    def __init__(self, epoch: int | None) -> None:
+    ``hives`` are the files of `Hives/`, by name.
+    """
+
+    def __init__(self, epoch: int | None, hives: Mapping[str, bytes] = _NO_HIVES) -> None:
         self._epoch = epoch
+        self._hives = hives
 
     def begin(self, changes: Sequence[Change]) -> bytes:
-        """Return the entries for the two directories, as new as the newest change.
+        """Return the entries for the two directories and the hives, as new as the newest change.
 
         Raises:
             LayerError: a change that Windows would not take.
@@ -68,7 +74,14 @@ class WindowsCodec:
         xattrs = dict(records.complete(meta, None).xattrs)
         del xattrs[records.DESCRIPTOR]
         bare = meta._replace(xattrs=tuple(xattrs.items()))
-        return b"".join(header_in_tar(top, bare) for top in tops)
+        first, *others = (header_in_tar(top, bare) for top in tops)
+        return b"".join((first, *self._hive_entries(meta.mtime), *others))
+
+    def _hive_entries(self, mtime: int) -> Iterator[bytes]:
+        for name, data in sorted(self._hives.items()):
+            meta = records.complete(Meta(FILE, 0o644, size=len(data), mtime=mtime), self._epoch)
+            yield header_in_tar(f"{HIVES}/{name}", meta)
+            yield data + tar.padding(len(data))
 
     def complete(self, meta: Meta) -> Meta:
         """Return metadata as an entry of the layer has it."""

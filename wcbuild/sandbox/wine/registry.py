@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack
-from typing import NamedTuple
+
+from wcbuild.layer.windows.hive import MAX_VALUE_BYTES, Value
 
 REG_SZ, REG_BINARY, REG_DWORD = 1, 3, 4
 
@@ -49,16 +50,6 @@ _VALUE = re.compile(r'(?:@|"((?:[^"\\]|\\.)*)")=(.*)', re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,4}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _TYPED = re.compile(r'(str|hex)\((\w+)\):(.*)', re.DOTALL)
-
-
-class Value(NamedTuple):
-    """A registry value."""
-
-    name: str
-    """Empty for a key's default value."""
-    kind: int
-    """`REG_*`."""
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +92,9 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChan
             if was.keys() - now.keys() or (path not in new and not _has_below(new, path)):
                 lost.append(f"{_full_name(file, path)} (deleted)")
             changed = tuple(value for name, value in now.items() if was.get(name) != value)
+            if any(len(value.data) > MAX_VALUE_BYTES for value in changed):
+                lost.append(f"{_full_name(file, path)} (too long)")
+                changed = tuple(value for value in changed if len(value.data) <= MAX_VALUE_BYTES)
             if changed or path not in old:
                 keys.append(Key(hive, rest, tuple(sorted(changed))))
     return RegistryChanges(

@@ -21,7 +21,6 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from registry.files import FileLock
 from wcbuild import kernel, overlayfs
 from wcbuild.errors import SandboxError
 from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SandboxMount, SuppliedFile
@@ -29,6 +28,7 @@ from wcbuild.sandbox.inside import Stub, make_mount_point
 from wcbuild.sandbox.wine import commandline, launcher, registry, rooms, template
 from wcbuild.sandbox.wine.environment import ADMINISTRATOR, environment, folders
 from wcbuild.sandbox.wine.install import Wine
+from wcbuild.sandbox.wine.leftovers import RUNS
 from wcbuild.sandbox.wine.registry import Key, RegistryChanges
 from wcbuild.sandbox.wine.template import Template
 
@@ -87,6 +87,11 @@ class WineSandbox:
         return self._keeping
 
     @property
+    def version(self) -> str:
+        """Wine's."""
+        return self._wine.version
+
+    @property
     def description(self) -> str:
         """What decides a command's result, for cache keys and the history."""
         kept = [*(["registry"] if self._keeping.registry else []), *self._keeping.folders]
@@ -140,7 +145,7 @@ class WineSandbox:
         """
         user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
         values = environment(user, spec.env, registry.machine_environment(keys))
-        line = spec.args[0] if spec.verbatim else commandline.quoted(spec.args)
+        line = " ".join(spec.args) if spec.verbatim else commandline.quoted(spec.args)
         capitals = {name.upper(): value for name, value in values.items()}
         cwd = "C:" + (spec.cwd.replace("/", "\\") or "\\")
         planned = commandline.plan(line, {**capitals, "CD": cwd})
@@ -213,16 +218,13 @@ class WineSandbox:
     @contextlib.contextmanager
     def _place(self) -> Iterator[Path]:
         """Make a step's directory for the `with` block."""
-        runs = self._directory / "run"
+        runs = self._directory / RUNS
         runs.mkdir(mode=0o700, exist_ok=True)
         place = runs / os.urandom(8).hex()
         place.mkdir(mode=0o700)
-        lock = FileLock(place / "lock")
-        lock.acquire(shared=False, wait=True)
         try:
             yield place
         finally:
-            lock.release()
             _remove(place)
 
     @contextlib.contextmanager
