@@ -88,8 +88,8 @@ class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
     With ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
-    ``wine`` runs what is of a Windows image. ``salt`` is what else decides results, such as whether owners can be kept. ``epoch`` (seconds since
-    1970) is the latest time that anything may carry.
+    ``wine`` runs what is of a Windows image. ``salt`` is what else decides results, such as whether owners
+    can be kept. ``epoch`` (seconds since 1970) is the latest time that anything may carry.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ _SHOWN = 3
 def with_records(changes: Iterable[Change], below: FileTree) -> Iterator[Change]:
     """Yield ``changes`` with what only Windows knows of files: unpacked trees do not have it.
 
-    What was there before in ``below`` keeps its attributes, descriptor and time of creation. A name that was
-    replaced by another spelling of itself is no deletion.
+    What was there before in ``below`` keeps its attributes, descriptor and time of creation. A name that
+    was replaced by another spelling of itself is no deletion.
     """
     listed = list(changes)
     written = {fold(change.path) for change in listed if change.meta is not None}

@@ -29,7 +29,9 @@ _SHELL = re.compile(
     r"""\s*(?P<start>(?:"(?:[^"]*\\)?cmd(?:\.exe)?"|(?:[^"\s]*\\)?cmd(?:\.exe)?)(?P<flags>(?:\s*/\w(?::\w+)?)*?)\s*/[CK])\s*(?P<line>.*)""",
     re.IGNORECASE | re.DOTALL,
 )
-_DYNAMIC = frozenset(("DATE", "TIME", "RANDOM", "CMDCMDLINE", "CMDEXTVERSION", "HIGHESTNUMANODENUMBER"))
+_DYNAMIC = frozenset(
+    ("DATE", "TIME", "RANDOM", "CMDCMDLINE", "CMDEXTVERSION", "HIGHESTNUMANODENUMBER")
+)
 _MARK = "\x00"
 """Stands for the percent signs that cmd itself has to see."""
 _WORD = re.compile(r'[@\s]*([^\s"&|<>()=;,/\\:]+)')

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack
+from typing import NamedTuple
 
 from wcbuild.layer.windows.hive import MAX_VALUE_BYTES, Value
 
@@ -44,12 +45,26 @@ _NOISE = {
     ),
     _DEFAULT_HIVE: ("software\\wine\\",),
 }
-_USER_NOISE = ("software\\wine\\", "volatile environment", "environment")
+_USER_NOISE = (
+    "environment",
+    "software\\microsoft\\windows\\currentversion\\explorer\\shell folders",
+    "software\\wine\\",
+    "volatile environment",
+)
 
 _VALUE = re.compile(r'(?:@|"((?:[^"\\]|\\.)*)")=(.*)', re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,4}|[0-7]{1,3}|.)", re.DOTALL)
-_LETTERS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_TYPED = re.compile(r'(str|hex)\((\w+)\):(.*)', re.DOTALL)
+_LETTERS = {
+    "a": "\a",
+    "b": "\b",
+    "e": "\x1b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+}
+_TYPED = re.compile(r"(str|hex)\((\w+)\):(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,16 @@ class RegistryChanges:
     """What cannot: paths of keys of the current user, and of what was deleted."""
 
 
+class _Section(NamedTuple):
+    """A key of a registry file: its escaped path, and its lines but for its time."""
+
+    path: str
+    lines: tuple[str, ...]
+
+
+_NOTHING = _Section("", ())
+
+
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChanges:
     """Compare registry files, by their names, before and after a step."""
     keys: list[Key] = []
@@ -80,20 +105,22 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChan
     for file in FILES:
         old, new = _sections(before.get(file, "")), _sections(after.get(file, ""))
         for path in old.keys() | new.keys():
-            if old.get(path) == new.get(path):
+            if old.get(path, _NOTHING).lines == new.get(path, _NOTHING).lines:
                 continue
-            hive, rest = _place(file, path)
+            hive, rest = _place(file, (new.get(path) or old[path]).path)
             if _is_noise(file, hive, rest):
                 continue
-            was, now = _values(old.get(path, ())), _values(new.get(path, ()))
+            was = _values(old.get(path, _NOTHING).lines)
+            now = _values(new.get(path, _NOTHING).lines)
             if not hive:
-                lost.append(_full_name(file, path))
+                lost.append(_full_name(file, new.get(path) or old[path]))
                 continue
+            full = _full_name(file, new.get(path) or old[path])
             if was.keys() - now.keys() or (path not in new and not _has_below(new, path)):
-                lost.append(f"{_full_name(file, path)} (deleted)")
+                lost.append(f"{full} (deleted)")
             changed = tuple(value for name, value in now.items() if was.get(name) != value)
             if any(len(value.data) > MAX_VALUE_BYTES for value in changed):
-                lost.append(f"{_full_name(file, path)} (too long)")
+                lost.append(f"{full} (too long)")
                 changed = tuple(value for value in changed if len(value.data) <= MAX_VALUE_BYTES)
             if changed or path not in old:
                 keys.append(Key(hive, rest, tuple(sorted(changed))))
@@ -128,14 +155,16 @@ def added(text: str, keys: Sequence[Key]) -> str:
     return text + "".join(lines)
 
 
-def _sections(text: str) -> dict[str, tuple[str, ...]]:
-    """Return each key's lines but for its times, by its escaped path."""
-    found = {}
+def _sections(text: str) -> dict[str, _Section]:
+    """Return keys by their escaped paths in small letters."""
+    found: dict[str, _Section] = {}
     for block in text.split("\n[")[1:]:
         head, *lines = block.split("\n")
-        found[head[: head.rindex("]")]] = tuple(
-            line for line in lines if line and not line.startswith("#time=")
-        )
+        path = head[: head.rindex("]")]
+        before = found.get(path.lower())
+        kept = tuple(line for line in lines if line and not line.startswith("#time="))
+        # A key that `added` has added to is there twice.
+        found[path.lower()] = _Section(path, (*before.lines, *kept) if before else kept)
     return found
 
 
@@ -166,9 +195,9 @@ def _is_noise(file: str, hive: str, path: str) -> bool:
     return f"{path.lower()}\\".startswith(prefixes)
 
 
-def _full_name(file: str, path: str) -> str:
+def _full_name(file: str, section: _Section) -> str:
     root = {MACHINE_FILE: "HKLM", USER_FILE: "HKCU", DEFAULT_FILE: "HKU\\.Default"}[file]
-    return f"{root}\\{_unescaped(path)}"
+    return f"{root}\\{_unescaped(section.path)}"
 
 
 def _values(lines: Iterable[str]) -> dict[str, Value]:

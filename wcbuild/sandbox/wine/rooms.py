@@ -82,9 +82,7 @@ def spec(
         for name in wine.directories
         if not os.path.islink(name)
     ]
-    shell = SandboxMount(
-        target="/bin/sh", source=Path(os.path.realpath("/bin/sh")), read_only=True
-    )
+    shell = SandboxMount(target="/bin/sh", source=Path(os.path.realpath("/bin/sh")), read_only=True)
     overrides = ";".join((_OFF, *(f"{name}=n" for name in off)))
     return RunSpec(
         args=("/bin/sh", "-c", _SCRIPT, "wine", wine.loader, *args),

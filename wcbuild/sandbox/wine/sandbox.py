@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,9 +41,17 @@ _MAX_REGISTRY_BYTES = 64 * 1024 * 1024
 _MAX_STATUS_BYTES = 10
 _NO_STATUS = 125
 _KILLED = 137
-_SHOWN = 3
+_USER = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 # What Wine and its installer write below C:\Windows in passing; lower case.
-_WRITTEN_IN_PASSING = ("temp/", "installer/", "inf/", "logs/", "tasks/", "system32/wbem/", "prefetch/")
+_WRITTEN_IN_PASSING = (
+    "temp/",
+    "installer/",
+    "inf/",
+    "logs/",
+    "tasks/",
+    "system32/wbem/",
+    "prefetch/",
+)
 
 
 class Outcome(NamedTuple):
@@ -57,7 +66,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """What of a step's work is kept beyond files outside of `C:\\Windows`."""
+    r"""What of a step's work is kept beyond files outside of `C:\Windows`."""
 
     registry: bool = False
     """Registry changes, as hives in the layer."""
@@ -65,11 +74,35 @@ class Keeping:
     r"""Folders below `C:\Windows`, as paths from there with `/`, that are the image's, not Wine's."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What the launcher is told to do."""
+
+    spec: RunSpec
+    user: str
+    cwd: str
+    """A Windows path."""
+    environment: Mapping[str, str]
+    planned: commandline.Planned
+
+
+def _read_command(spec: RunSpec, keys: Sequence[Key]) -> _Command:
+    user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
+    if not _USER.fullmatch(user):
+        raise SandboxError(f'become user "{spec.user}"', "that is no name of a Windows account")
+    values = environment(user, spec.env, registry.machine_environment(keys))
+    line = " ".join(spec.args) if spec.verbatim else commandline.quoted(spec.args)
+    cwd = "C:" + (spec.cwd.replace("/", "\\") or "\\")
+    capitals = {name.upper(): value for name, value in values.items()}
+    planned = commandline.plan(line, {**capitals, "CD": cwd})
+    return _Command(spec, user, cwd, values, planned)
+
+
 class WineSandbox:
-    """Runs Windows commands; safe to use from several threads.
+    r"""Runs Windows commands; safe to use from several threads.
 
     ``inner`` runs Wine, ``directory`` is the store's for it, ``overlay`` says whether overlays can be
-    mounted, without which Wine's `C:\\Windows` is copied for each step.
+    mounted, without which Wine's `C:\Windows` is copied for each step.
     """
 
     def __init__(
@@ -143,75 +176,75 @@ class WineSandbox:
         Raises:
             SandboxError: the command did not run.
         """
-        user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
-        values = environment(user, spec.env, registry.machine_environment(keys))
-        line = " ".join(spec.args) if spec.verbatim else commandline.quoted(spec.args)
-        capitals = {name.upper(): value for name, value in values.items()}
-        cwd = "C:" + (spec.cwd.replace("/", "\\") or "\\")
-        planned = commandline.plan(line, {**capitals, "CD": cwd})
+        command = _read_command(spec, keys)
         made = self.prepare(cancel)
         with self._place() as place:
-            return self._run(made, place, root, spec, (user, cwd, planned), values, keys, output, cancel)
+            before = made.registry()
+            before[registry.MACHINE_FILE] = registry.added(before[registry.MACHINE_FILE], keys)
+            _make_prefix(place / "prefix", before)
+            (place / "status").touch()
+            with (
+                self._mounted(made, place, root) as drive,
+                _furnished(drive, command.user) as tree,
+            ):
+                inner = self._inner_spec(command, place, drive, tree)
+                root = RootMount(lower=(made.root,))
+                ended = self._inner.run(root, inner, output, cancel=cancel)
+            status = replace(ended, code=_exit_code(ended, place / "status"))
+            changed = _registry_changes(place / "prefix", before)
+            return Outcome(status, changed, tuple(self._lost(made, place)))
 
-    def _run(
-        self,
-        made: Template,
-        place: Path,
-        root: RootMount,
-        spec: RunSpec,
-        what: tuple[str, str, commandline.Planned],
-        values: Mapping[str, str],
-        keys: Sequence[Key],
-        output: Callable[[int, bytes], None],
-        cancel: Event | None,
-    ) -> Outcome:
-        user, cwd, planned = what
-        before = made.registry()
-        before[registry.MACHINE_FILE] = registry.added(before[registry.MACHINE_FILE], keys)
-        _make_prefix(place / "prefix", before)
-        (place / "status").touch()
-        with self._mounted(made, place, root) as drive, _furnished(drive, user) as tree:
-            line = planned.line
-            files = [
-                SuppliedFile(launcher.PROGRAM, launcher.program(), 0o755),
-            ]
-            kept = tuple(self._kept_folders(tree, drive))
-            if planned.batch:
-                batch = f"{_WINDOWS}/{_BATCH_FOLDER}/{_BATCH}"
-                files.append(SuppliedFile(batch, planned.batch, 0o644))
-                line += f" C:\\windows\\{_BATCH_FOLDER}\\{_BATCH}"
-            job = launcher.encode_job(cwd, line, values)
-            if len(job) > launcher.MAX_JOB_BYTES:
-                raise SandboxError("run the command", "its environment is larger than 1 MiB")
-            files.append(SuppliedFile(launcher.JOB, job, 0o644))
-            inner = rooms.spec(
-                self._wine,
-                (launcher.PROGRAM,),
-                user=user,
-                off=template.LIARS,
-                prefix=place / "prefix",
-                mounts=(
-                    SandboxMount(target=rooms.DRIVE, source=drive),
-                    *_windows_mounts(tree, place / "windows", kept),
-                    SandboxMount(target=launcher.STATUS, source=place / "status"),
-                    *(_moved(mount, tree) for mount in spec.mounts),
-                ),
-                files=(*files, *(_moved_file(file, tree) for file in spec.files)),
-            )
-            inner = replace(
-                inner,
-                network=spec.network,
-                hosts=spec.hosts,
-                ulimits=spec.ulimits,
-                shm_size=spec.shm_size,
-                memory=spec.memory,
-                cpus=spec.cpus,
-                pids=spec.pids,
-            )
-            ended = self._inner.run(RootMount(lower=(made.root,)), inner, output, cancel=cancel)
-        status = replace(ended, code=_exit_code(ended, place / "status"))
-        changed = _registry_changes(place / "prefix", before)
-        return Outcome(status, changed, tuple(_lost(place / "upper")) if self._overlay else ())
+    def _inner_spec(self, command: _Command, place: Path, drive: Path, tree: _Tree) -> RunSpec:
+        """Return how the launcher is run so that it runs the command."""
+        spec, line = command.spec, command.planned.line
+        kept = tuple(self._kept_folders(tree, drive, place / "windows"))
+        files = [SuppliedFile(launcher.PROGRAM, launcher.program(), 0o755)]
+        if command.planned.batch:
+            batch = f"{_WINDOWS}/{_BATCH_FOLDER}/{_BATCH}"
+            files.append(SuppliedFile(batch, command.planned.batch, 0o644))
+            line += f" C:\\windows\\{_BATCH_FOLDER}\\{_BATCH}"
+        job = launcher.encode_job(command.cwd, line, command.environment)
+        if len(job) > launcher.MAX_JOB_BYTES:
+            raise SandboxError("run the command", "its environment is larger than 1 MiB")
+        files.append(SuppliedFile(launcher.JOB, job, 0o644))
+        inner = rooms.spec(
+            self._wine,
+            (launcher.PROGRAM,),
+            user=command.user,
+            off=template.LIARS,
+            prefix=place / "prefix",
+            mounts=(
+                SandboxMount(target=rooms.DRIVE, source=drive),
+                *_windows_mounts(tree, place / "windows", kept),
+                SandboxMount(target=launcher.STATUS, source=place / "status"),
+                *(_moved(mount, tree) for mount in spec.mounts),
+            ),
+            files=(*files, *(_moved_file(file, tree) for file in spec.files)),
+        )
+        return replace(
+            inner,
+            hostname=spec.hostname,
+            network=spec.network,
+            hosts=spec.hosts,
+            ulimits=spec.ulimits,
+            shm_size=spec.shm_size,
+            memory=spec.memory,
+            cpus=spec.cpus,
+            pids=spec.pids,
+        )
+
+    def _lost(self, made: Template, place: Path) -> Iterator[str]:
+        r"""Yield the files below `C:\Windows` that the command wrote, but for what Wine writes itself."""
+        top = place / ("upper" if self._overlay else "windows")
+        for folder, folders_here, names in os.walk(top):
+            folders_here.sort()
+            for name in sorted(names):
+                path = os.path.relpath(os.path.join(folder, name), top)
+                by_wine = path.lower().startswith((*_WRITTEN_IN_PASSING, f"{_BATCH_FOLDER}/"))
+                if not by_wine and not (
+                    not self._overlay and _same(top / path, made.windows / path)
+                ):
+                    yield path
 
     # -- the place of a step
 
@@ -229,7 +262,7 @@ class WineSandbox:
 
     @contextlib.contextmanager
     def _mounted(self, made: Template, place: Path, root: RootMount) -> Iterator[Path]:
-        """Make the image's tree and Wine's `C:\\Windows` visible to this process."""
+        r"""Make the image's tree and Wine's `C:\Windows` visible to this process."""
         with contextlib.ExitStack() as stack:
             windows = place / "windows"
             if self._overlay:
@@ -237,7 +270,9 @@ class WineSandbox:
                     (place / name).mkdir(mode=0o755)
                 lower = (made.windows,)
                 stack.enter_context(
-                    _overlay(windows, RootMount(lower=lower, upper=place / "upper", work=place / "work"))
+                    _overlay(
+                        windows, RootMount(lower=lower, upper=place / "upper", work=place / "work")
+                    )
                 )
             else:
                 import shutil  # noqa: PLC0415 - rarely needed
@@ -253,13 +288,17 @@ class WineSandbox:
             stack.enter_context(_overlay(drive, root))
             yield drive
 
-    def _kept_folders(self, tree: _Tree, drive: Path) -> Iterator[SandboxMount]:
+    def _kept_folders(self, tree: _Tree, drive: Path, windows: Path) -> Iterator[SandboxMount]:
         r"""Show the image's own folders in place of those of Wine's `C:\Windows`."""
-        for folder in self._keeping.folders:
-            path = tree.spelled(f"Windows/{folder}")
-            tree.add(path)
-            tree.refuse_links(path)
-            yield SandboxMount(target=f"{_WINDOWS}/{folder.lower()}", source=drive / path)
+        if not self._keeping.folders:
+            return
+        with _open_tree(windows) as wines:
+            for folder in self._keeping.folders:
+                path = tree.spelled(f"Windows/{folder}")
+                tree.add(path)
+                tree.refuse_links(path)
+                target = f"{_WINDOWS}/{wines.spelled(folder)}"
+                yield SandboxMount(target=target, source=drive / path)
 
 
 def _windows_mounts(
@@ -351,17 +390,24 @@ def _names(root: int, parts: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _furnished(drive: Path, user: str) -> Iterator[_Tree]:
-    """Have the folders that the environment names in the tree while the command runs."""
-    root = os.open(drive, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    tree = _Tree(root)
+def _open_tree(path: Path) -> Iterator[_Tree]:
+    root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for folder in folders(user):
-            tree.add(tree.spelled(folder))
-        yield tree
+        yield _Tree(root)
     finally:
-        tree.remove_stubs()
         os.close(root)
+
+
+@contextlib.contextmanager
+def _furnished(drive: Path, user: str) -> Iterator[_Tree]:
+    """Have the folders that a user has in the tree while the command runs."""
+    with _open_tree(drive) as tree:
+        try:
+            for folder in folders(user):
+                tree.add(tree.spelled(folder))
+            yield tree
+        finally:
+            tree.remove_stubs()
 
 
 def _make_prefix(path: Path, files: Mapping[str, str]) -> None:
@@ -411,13 +457,13 @@ def _registry_changes(prefix: Path, before: Mapping[str, str]) -> RegistryChange
         raise SandboxError("read the registry", f"it is damaged ({error})") from error
 
 
-def _lost(upper: Path) -> Iterator[str]:
-    for folder, folders_here, names in os.walk(upper):
-        folders_here.sort()
-        for name in sorted(names):
-            path = os.path.relpath(os.path.join(folder, name), upper)
-            if not f"{path.lower()}".startswith((*_WRITTEN_IN_PASSING, f"{_BATCH_FOLDER}/")):
-                yield path
+def _same(one: Path, other: Path) -> bool:
+    """Whether a copy is as it was made."""
+    try:
+        mine, theirs = one.lstat(), other.lstat()
+    except FileNotFoundError:
+        return False
+    return mine.st_size == theirs.st_size and mine.st_mtime_ns == theirs.st_mtime_ns
 
 
 def _remove(place: Path) -> None:
