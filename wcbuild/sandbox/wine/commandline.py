@@ -239,16 +239,13 @@ def _parse_command(
     word = _Command(text[at:]).word
     whole = word in {"if", "for"}
     end, operator = _next_operator(text, at, nested=nested, counting=whole)
-    if whole:
-        # What follows belongs to the body, to the end of the line or group.
-        while operator:
-            if operator != "&":
-                raise SandboxError(
-                    "read the command line",
-                    f'under Wine "{operator}" cannot stand in the body of "{word}"',
-                    _SPLIT_HINT,
-                )
-            end, operator = _next_operator(text, end + 1, nested=nested, counting=True)
+    if whole and operator:
+        # On Windows it belongs to the body; Wine takes it for the line's.
+        raise SandboxError(
+            "read the command line",
+            f'under Wine "{operator}" cannot stand in or behind the body of "{word}"',
+            f'put the body in parentheses if it is "&", or {_SPLIT_HINT}',
+        )
     piece = text[start:end].strip()
     if not piece:
         return None, end + len(operator), operator

@@ -75,6 +75,7 @@ def environment(user: str, given: Iterable[str], machine: Mapping[str, str]) -> 
         values[spelling.setdefault(name.upper(), name)] = value
     for entry in given:
         name, equals, value = entry.partition("=")
-        if name and equals:
+        # Wine would take those for its own settings.
+        if name and equals and not name.upper().startswith("WINE"):
             values[spelling.setdefault(name.upper(), name)] = value
     return values
