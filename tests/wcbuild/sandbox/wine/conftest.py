@@ -7,9 +7,11 @@ import windowsprograms
 
 
 @pytest.fixture(autouse=True)
-def _wine():
-    if reason := windowsprograms.reason_against():
-        pytest.skip(reason)
+def _wine(request):
+    # The others are about text and bytes alone.
+    if request.node.get_closest_marker("slow"):
+        if reason := windowsprograms.reason_against():
+            pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
