@@ -27,7 +27,7 @@ from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import Index, Manifest, encode, parse
-from registry.store import BlobSource, Mounter, Sequential, StreamSink, Target, describe
+from registry.store import BlobSource, Forwarding, Mounter, Sequential, StreamSink, Target, describe
 from registry.streams import Layered
 
 WORKERS = 4
@@ -292,10 +292,15 @@ class _Work:
         if self._target.has(wanted):
             self._tell(named, "exists", 0, finished=True)
             return True
-        if isinstance(self._target, Mounter) and self._target.mount(wanted, self._source):
+        if isinstance(self._target, Mounter) and self._target.mount(wanted, self._origin(wanted)):
             self._tell(named, "mounted", 0, finished=True)
             return True
         return False
+
+    def _origin(self, descriptor: Descriptor) -> BlobSource:
+        """Return the source that a registry may know as its own."""
+        origin = self._source.origin(descriptor) if isinstance(self._source, Forwarding) else None
+        return origin or self._source
 
     def _read(self, descriptor: Descriptor, note: str) -> BinaryIO:
         stream = self._source.open(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from registry.compress import decompressing
@@ -12,7 +12,7 @@ from registry.oci.config import ImageConfig
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, parse
-from registry.oci.platform import Platform
+from registry.oci.platform import Platform, version_order
 from registry.store import BlobSource, check_bytes, read_all, verifying_digest
 
 MAX_DEPTH = 4
@@ -88,8 +88,9 @@ def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | 
     """Read the image that ``descriptor`` is, or that its index has for ``platform``.
 
     In an index an exact match comes first, then what the platform accepts, then entries that name no
-    platform; among equals the first. Attestations are no images. Without ``platform`` the index must
-    leave no choice. A manifest that is no index is read whatever its platform.
+    platform; among equals the newest version of Windows if one was asked for, or else the first.
+    Attestations are no images. Without ``platform`` the index must leave no choice. A manifest that
+    is no index is read whatever its platform.
 
     Raises:
         NotFoundError: nothing for the platform; the message lists what there is.
@@ -118,10 +119,14 @@ def choose(index: Index, platform: Platform | None) -> Descriptor:
             raise InvalidDocumentError(where, f"needs a platform to be chosen; it has {offered}")
         return entries[0]
     ranked = [(_rank(platform, entry.platform), entry) for entry in entries]
-    rank, best = min(ranked, key=lambda pair: pair[0], default=(_NO_MATCH, None))
-    if best is None or rank == _NO_MATCH:
+    rank = min((rank for rank, _ in ranked), default=_NO_MATCH)
+    if rank == _NO_MATCH:
         raise NotFoundError(f"platform {platform}", f"{where}, which has {offered}")
-    return best
+    best = [entry for each, entry in ranked if each == rank]
+    if platform.os_version:
+        # `max` gives the first of those that are equally new.
+        return max(best, key=lambda entry: version_order(entry.platform or platform))
+    return best[0]
 
 
 _NO_MATCH = 3
@@ -132,7 +137,9 @@ def _rank(wanted: Platform, offered: Platform | None) -> int:
         return 2
     if not wanted.accepts(offered):
         return _NO_MATCH
-    return 0 if offered.normalized() == wanted.normalized() else 1
+    mine, theirs = wanted.normalized(), offered.normalized()
+    # Features are not asked for: what Windows calls win32k is a property of the image.
+    return 0 if replace(theirs, os_features=mine.os_features) == mine else 1
 
 
 def _is_image(entry: Descriptor) -> bool:

@@ -82,6 +82,15 @@ class Mounter(Protocol):
 
 
 @runtime_checkable
+class Forwarding(Protocol):
+    """A source that knows of another one which some blobs came from."""
+
+    def origin(self, descriptor: Descriptor) -> BlobSource | None:
+        """Return where else the blob is, if anybody knows."""
+        ...
+
+
+@runtime_checkable
 class Sequential(Protocol):
     """A sink whose own bytes depend on the order in which blobs come; they come one at a time."""
 

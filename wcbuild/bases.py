@@ -99,6 +99,8 @@ class Bases:
             base = self._find(name, platform)
             image = base.image
             self._keep_documents(image)
+            if base.reference is not None:
+                self._store.note_origin(image.manifest.layers, base.reference)
             self._bases[image.descriptor.digest] = base
             self._resolved[key] = ResolvedImage(digest=image.descriptor.digest, config=image.config)
         return self._resolved[key]
@@ -119,9 +121,12 @@ class Bases:
         base = self._bases[digest]
         self._fetch(base.source, base.image.descriptor)
 
-    def keep(self, digest: str) -> None:
-        """Have the image's bytes here, and a registry's image under its name: the next build finds it."""
-        if not self.is_here(digest):
+    def keep(self, digest: str, *, fetch: bool) -> None:
+        """Have the image's bytes here, and a registry's image under its name: the next build finds it.
+
+        Without ``fetch``, bytes that are not here come when somebody asks for them.
+        """
+        if fetch and not self.is_here(digest):
             self.fetch(digest)
         base = self._bases[digest]
         if base.reference is not None:

@@ -36,6 +36,7 @@ from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
 from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.reading import unread_images
 from wcbuild.machine import Machine
 from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
@@ -52,6 +53,7 @@ from wcbuild.store import LocalStore, default_root, open_store, sweep
 
 if TYPE_CHECKING:
     from wcbuild.sandbox.wine.sandbox import WineSandbox
+    from wcbuild.solve.agents import Agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +94,8 @@ class BuildRequest:
     pids_limit: int = 0
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    """For `RUN --mount=type=ssh`: sockets of agents, by id, which is mostly `default`."""
+    ssh: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """For `RUN --mount=type=ssh`, by id, which is mostly `default`: an agent's socket, or private keys."""
     isolation: str = "default"
     """`wine` runs what Windows images RUN; Linux images have the same sandbox either way."""
     wine_registry: bool = False
@@ -161,6 +163,7 @@ def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan
 def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
     inputs = _read_inputs(request)
     store = open_store(request.root or default_root(os.environ))
+    store.fetch_from(lambda reference: open_client(request.registries).repository(reference))
     try:
         yield _Build(request, inputs, machine, store, _one_at_a_time(emit))
     finally:
@@ -187,6 +190,7 @@ class _Inputs:
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
     annotations: tuple[Annotation, ...]
+    agents: Mapping[str, Agent]
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
@@ -203,7 +207,16 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
         platforms=_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
+        agents=_find_agents(request.ssh),
     )
+
+
+def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
+    if not given:
+        return {}
+    from wcbuild.solve.agents import find_agent  # noqa: PLC0415 - few builds have any
+
+    return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
 def _platforms(text: str) -> tuple[Platform, ...]:
@@ -318,7 +331,7 @@ class _Build:
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
-                    self._bases.keep(step.op.digest)
+                    self._bases.keep(step.op.digest, fetch=step.op.digest not in self._left(graph))
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
         for reference in self._inputs.tags or (None,):
@@ -365,6 +378,7 @@ class _Build:
         return Options(
             platform=platform,
             build_platform=host_platform(),
+            platform_given=bool(request.platform),
             show_platform=len(self._inputs.platforms) > 1,
             target=request.target,
             build_args=request.build_args,
@@ -386,6 +400,15 @@ class _Build:
     def _overlays(self) -> bool:
         """Whether overlays can be mounted."""
         return choose_snapshotter(self._store.root, self._machine.identity).name == "overlay"
+
+    def _left(self, graph: Graph) -> frozenset[str]:
+        """Return the base images that may stay in their registry.
+
+        Nobody reads them, and the image goes to a registry alone, which may have them, too.
+        """
+        outputs = [output.kind for output in self._request.outputs]
+        only_pushed = (self._request.push or outputs) and set(outputs) <= {"registry"}
+        return unread_images(graph) if only_pushed else frozenset()
 
     def _layers(self) -> Layers:
         identity = self._machine.identity
@@ -428,12 +451,14 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(
                     values=request.secrets,
-                    agents={name: path.absolute() for name, path in request.ssh.items()},
+                    agents=self._inputs.agents,
                 ),
+                scratch=self._store.scratch_folder,
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
             wine=self._wine,
+            unread=self._left(graph),
             thorough=thorough,
         )
         try:

@@ -4,6 +4,7 @@ Layout, below a directory of mode 0700 (docs/formats.md has the details):
 
     blobs/sha256/…   immutable bytes: manifests, configs, layers as pulled, uncompressed layers as built
     images/…         one record a name (or, for images without one, a digest): what the name points to
+    origins/…        for a layer of an image from a registry: the repository that has it
     compressed/…     for a layer, codec and level: the descriptor it had when it was last compressed
     indexes/…        a layer's headers, sorted, by diff_id
     cache/…          build results by key
@@ -22,13 +23,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from registry.blobs import BlobDirectory
-from registry.errors import InvalidDocumentError, NotFoundError, RegistryError
+from registry.errors import (
+    InvalidDocumentError,
+    InvalidReferenceError,
+    NotFoundError,
+    RegistryError,
+)
 from registry.files import FileLock, atomic_write, create_temporary, store_errors
 from registry.oci import chain, manifest, mediatypes
 from registry.oci.config import ImageConfig
@@ -36,7 +42,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId, Digest, sha256
 from registry.oci.manifest import Index, Manifest
 from registry.reference import Reference
-from registry.store import read_all
+from registry.store import BlobSource, read_all
 from wcbuild.errors import StoreInUseError
 
 VERSION = "1"
@@ -67,12 +73,18 @@ class LocalStore:
         self.blobs = BlobDirectory(root / "blobs", durable=False)
         self.compressed = CompressedMemo(root / "compressed")
         self._images = root / "images"
+        self._repositories: Callable[[Reference], BlobSource] | None = None
         self._lock = FileLock(root / "store.lock")
 
     # -- registry.store protocols
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
-        """Return a verifying stream of a blob."""
+        """Return a verifying stream of a blob; one that was left in its registry is brought here first."""
+        if not self.has(descriptor):
+            origin = self.origin(descriptor)
+            if origin is not None:
+                with origin.open(descriptor) as stream:
+                    self.put(stream, descriptor)
         return self.blobs.open(descriptor)
 
     def has(self, descriptor: Descriptor) -> bool:
@@ -94,6 +106,30 @@ class LocalStore:
     def tag(self, descriptor: Descriptor, tag: str) -> None:
         """Point a reference, in any spelling, at a manifest or index that the store holds."""
         self.name_image(descriptor, Reference.parse(tag).with_default_tag())
+
+    # -- blobs that may be elsewhere
+
+    def fetch_from(self, repositories: Callable[[Reference], BlobSource]) -> None:
+        """Let missing blobs be fetched from where `note_origin` says; ``repositories`` opens those."""
+        self._repositories = repositories
+
+    def note_origin(self, descriptors: Iterable[Descriptor], reference: Reference) -> None:
+        """Remember that a repository has some blobs, which need not be here."""
+        for descriptor in descriptors:
+            path = self.root / "origins" / descriptor.digest.hex
+            with store_errors(path):
+                path.parent.mkdir(exist_ok=True)
+                atomic_write(path, reference.name.encode(), durable=False)
+
+    def origin(self, descriptor: Descriptor) -> BlobSource | None:
+        """Return the repository that a blob came from, if it is known and can be asked."""
+        if self._repositories is None:
+            return None
+        try:
+            name = (self.root / "origins" / descriptor.digest.hex).read_text()
+            return self._repositories(Reference.parse(name).with_default_tag())
+        except (OSError, ValueError, InvalidReferenceError):
+            return None
 
     # -- images
 
@@ -120,17 +156,19 @@ class LocalStore:
 
     def _closure(self, descriptor: Descriptor) -> Iterator[Digest]:
         """Yield the digests of all blobs here that an image or index is made of."""
+        return (blob.digest for blob in self._parts(descriptor) if self.has(blob))
+
+    def _parts(self, descriptor: Descriptor) -> Iterator[Descriptor]:
+        """Yield all that an image or index is made of and that documents here name."""
+        yield descriptor
         if not self.has(descriptor):
             return
-        yield descriptor.digest
         if mediatypes.is_index(descriptor.media_type):
             for child in self.index(descriptor).manifests:
-                yield from self._closure(child)
+                yield from self._parts(child)
         elif mediatypes.is_manifest(descriptor.media_type):
             image = self.manifest(descriptor)
-            for blob in (image.config, *image.layers):
-                if self.has(blob):
-                    yield blob.digest
+            yield from (image.config, *image.layers)
 
     def images(self) -> list[ImageRecord]:
         """Return all records, by name, those without a name last."""
@@ -221,6 +259,13 @@ class LocalStore:
         os.close(fd)
         return Path(path)
 
+    def scratch_folder(self) -> Path:
+        """Return a new empty folder that goes when the store is next alone, if not before."""
+        path = self.scratch_file()
+        path.unlink()
+        path.mkdir(0o700)
+        return path
+
     # -- deleting
 
     @contextlib.contextmanager
@@ -249,10 +294,13 @@ class LocalStore:
         store exclusively.
         """
         blobs: set[Digest] = set()
+        wanted: set[str] = set()
         layers: set[DiffId] = set()
         chains: set[ChainId] = set()
         for record in self.images():
-            blobs.update(self._closure(record.descriptor))
+            parts = list(self._parts(record.descriptor))
+            blobs.update(part.digest for part in parts if self.has(part))
+            wanted.update(part.digest.hex for part in parts)
             for config in self._configs(record.descriptor):
                 layers.update(config.diff_ids)
                 parent: ChainId | None = None
@@ -270,6 +318,10 @@ class LocalStore:
                 diff_id = DiffId(Digest(f"sha256:{path.name.partition('.')[0]}"))
                 if diff_id not in layers and not cached(diff_id):
                     freed += path.stat().st_size
+                    path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            for path in (self.root / "origins").iterdir():
+                if path.name not in wanted:
                     path.unlink()
         return freed, frozenset(chains)
 

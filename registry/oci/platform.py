@@ -29,7 +29,10 @@ _KNOWN_OS = frozenset(
         *("netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
     )
 )
-_OS_PART = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?", re.ASCII)
+_OS_PART = re.compile(
+    r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\))?", re.ASCII
+)
+_VERSION_BEHIND = re.compile(r"(?P<rest>[^:]+):(?P<version>[A-Za-z0-9_.-]+)", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
@@ -50,10 +53,14 @@ class Platform:
     def parse(cls, text: str) -> Platform:
         """Parse `linux/arm/v7`, `arm64`, `windows(10.0.20348)/amd64`; a lone part is an os or a machine.
 
+        Features stand behind the version, `windows(10.0.20348+win32k)/amd64`. `windows/amd64:10.0.20348`
+        is another spelling, which crane uses.
+
         Raises:
             InvalidDocumentError: not a platform.
         """
-        parts = text.split("/")
+        behind = _VERSION_BEHIND.fullmatch(text)
+        parts = (behind["rest"] if behind else text).split("/")
         if not text or len(parts) > 3:  # noqa: PLR2004 - os, architecture, variant
             raise InvalidDocumentError(f'platform "{text}"', "expected os/architecture[/variant]")
         head = _OS_PART.fullmatch(parts[0])
@@ -68,7 +75,8 @@ class Platform:
             os={"macos": "darwin"}.get(name, name),
             architecture=architecture.lower(),
             variant=variant.lower(),
-            os_version=head[2] or "",
+            os_version=head[2] or (behind["version"] if behind else ""),
+            os_features=tuple(filter(None, (head[3] or "").split("+"))),
         ).normalized()
 
     @classmethod
@@ -119,18 +127,59 @@ class Platform:
         )
 
     def accepts(self, candidate: Platform) -> bool:
-        """Say whether an image for ``candidate`` is what somebody asking for this platform wants."""
+        """Say whether an image for ``candidate`` is what somebody asking for this platform wants.
+
+        For Windows, the version is that of a machine: `runs_on_windows` says which images it runs.
+        """
         mine, theirs = self.normalized(), candidate.normalized()
         if (mine.os, mine.architecture) != (theirs.os, theirs.architecture):
             return False
         if mine.variant != theirs.variant:
             return False
+        if mine.os == "windows":
+            return runs_on_windows(theirs.os_version, mine.os_version)
         return not mine.os_version or _same_build(mine.os_version, theirs.os_version)
 
     def __str__(self) -> str:
         version = f"({self.os_version})" if self.os_version else ""
         variant = f"/{self.variant}" if self.variant else ""
         return f"{self.os}{version}/{self.architecture}{variant}"
+
+
+def runs_on_windows(image: str, machine: str) -> bool:
+    """Say whether containers of an image run on a machine, given their versions of Windows.
+
+    The rules are containerd's for process isolation. Major and minor are the same. Before Windows Server
+    2022 the build has to be the same, too; since then a machine also runs the images of older builds,
+    back to the last long-term release before its own. A version of fewer than three numbers says
+    nothing.
+    """
+    mine, theirs = _version(machine)[:3], _version(image)[:3]
+    if not mine or not theirs:
+        return True
+    *_, build = mine
+    if mine[:2] != theirs[:2]:
+        return False
+    if build < _LONG_TERM_BUILDS[0]:
+        return theirs == mine
+    oldest = max((each for each in _LONG_TERM_BUILDS if each < build), default=build)
+    return oldest <= theirs[2] <= build
+
+
+_LONG_TERM_BUILDS = (20348, 26100)
+"""Windows Server 2022 and 2025."""
+
+
+def version_order(platform: Platform) -> tuple[int, ...]:
+    """Return what sorts the platforms that one request accepts by their version, the newest last."""
+    return _version(platform.os_version)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the numbers of `10.0.20348.2700`; none if it is not at least three."""
+    parts = text.split(".")
+    digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)  # noqa: PLR2004
+    return tuple(map(int, parts)) if digits and len(parts) in (3, 4) else ()
 
 
 def _same_build(wanted: str, offered: str) -> bool:

@@ -2,12 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from .conftest import Wcbuild
 
@@ -382,20 +383,52 @@ def test_v41_a_secret_is_nowhere_afterwards(wcbuild, context, tmp_path, end):
 # -- ssh
 
 
-def test_ssh_gives_the_agents_socket(wcbuild, context, tmp_path, monkeypatch):
-    path = f"/tmp/{os.urandom(8).hex()}"
-    with socket.socket(socket.AF_UNIX) as agent:
-        agent.bind(path)
-        try:
-            monkeypatch.setenv("SSH_AUTH_SOCK", path)
-            folder = context(
-                "FROM base\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && ! chmod 0 $SSH_AUTH_SOCK"
-                ' && test $SSH_AUTH_SOCK = /run/buildkit/ssh_agent.0\nRUN test -z "$SSH_AUTH_SOCK"\n'
-            )
-            wcbuild.build(folder, "--ssh", "default", "-t", "t")
-        finally:
-            os.unlink(path)
+@pytest.fixture
+def key(tmp_path):
+    path = tmp_path / "key"
+    path.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+def test_ssh_gives_a_socket_for_one_command(wcbuild, context, tmp_path, key):
+    folder = context(
+        "FROM base\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && ! chmod 0 $SSH_AUTH_SOCK"
+        ' && test $SSH_AUTH_SOCK = /run/buildkit/ssh_agent.0\nRUN test -z "$SSH_AUTH_SOCK"\n'
+    )
+    wcbuild.build(folder, "--ssh", f"default={key}", "-t", "t")
     assert layers(wcbuild, "t", tmp_path) == [{}, {}]
+
+
+def test_ssh_has_the_owner_and_mode_asked_for(wcbuild, context, key):
+    folder = context(
+        "FROM base\nRUN --mount=type=ssh,mode=0640,uid=7,gid=8,target=/agent stat -c '%a %u %g' /agent\n"
+    )
+    done = wcbuild.build(folder, "--ssh", f"default={key}")
+    owner = "7 8" if os.geteuid() == 0 else ""
+    assert f"640 {owner}" in done.stderr
+
+
+@pytest.mark.peers
+def test_ssh_lists_the_keys_that_were_given(wcbuild, context, key, debian_layout):
+    # Perl is the only one in Debian's smallest base who can talk to a socket.
+    script = """\
+use Socket;
+socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die;
+connect($s, pack_sockaddr_un($ENV{SSH_AUTH_SOCK})) or die $!;
+syswrite $s, pack("NC", 1, 11);
+sysread $s, my $answer, 65536;
+print "keys: ", unpack("x5N", $answer), "\\n";
+"""
+    debian = f"debian=oci-layout://{debian_layout}"
+    words = ("--build-context", debian, "--ssh", f"default={key}")
+    text = "FROM debian\nCOPY list.pl /\nRUN --mount=type=ssh perl /list.pl\n"
+    assert "keys: 1" in wcbuild.build(context(text, {"list.pl": script}), *words).stderr
 
 
 def test_ssh_that_is_required_and_was_not_given_is_named(wcbuild, context):

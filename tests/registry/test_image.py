@@ -55,8 +55,44 @@ def test_prefers_the_exact_match_to_an_accepted_one(builder):
     old, new = (Platform.parse(f"windows(10.0.20348.{n})/amd64") for n in (1, 2))
     index = builder.index(entry(builder.image(1), old), entry(builder.image(2), new))
     assert len(read_image(builder.store, index, new).layers) == 2
-    other = Platform.parse("windows(10.0.20348.3)/amd64")
-    assert len(read_image(builder.store, index, other).layers) == 1
+    other = Platform.parse("windows(10.0.20348.0)/amd64")
+    assert len(read_image(builder.store, index, other).layers) == 2
+    any_version = Platform.parse("windows/amd64")
+    assert len(read_image(builder.store, index, any_version).layers) == 1
+
+
+def test_the_newest_is_found_by_number_not_by_letters(builder):
+    versions = ("10.0.20348.999", "10.0.20348.1000", "10.0.17763.5000")
+    entries = [
+        entry(builder.image(n), Platform.parse(f"windows({version})/amd64"))
+        for n, version in enumerate(versions, 1)
+    ]
+    index = builder.index(*entries)
+    wanted = Platform.parse("windows(10.0.20348)/amd64")
+    assert len(read_image(builder.store, index, wanted).layers) == 2
+
+
+def test_a_windows_version_that_nothing_matches_tells_what_there_is(builder):
+    index = builder.index(
+        entry(builder.image(), Platform.parse("windows(10.0.17763.1)/amd64")),
+        entry(builder.image(), Platform.parse("windows(10.0.20348.1)/amd64")),
+    )
+    offered = r"has windows\(10.0.17763.1\)/amd64, windows\(10.0.20348.1\)/amd64"
+    with pytest.raises(NotFoundError, match=offered):
+        read_image(builder.store, index, Platform.parse("windows(10.0.14393)/amd64"))
+
+
+def test_prefers_the_exact_windows_version_whatever_its_features(builder):
+    exact = Platform(
+        os="windows",
+        architecture="amd64",
+        os_version="10.0.20348.1",
+        os_features=("win32k",),
+    )
+    newer = Platform.parse("windows(10.0.20348.2)/amd64")
+    index = builder.index(entry(builder.image(2), newer), entry(builder.image(1), exact))
+    wanted = Platform.parse("windows(10.0.20348.1)/amd64")
+    assert len(read_image(builder.store, index, wanted).layers) == 1
 
 
 def test_an_entry_without_platform_is_the_last_choice(builder):

@@ -90,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ssh",
         action="append",
         default=[],
-        metavar="default|ID[=SOCKET]",
-        help="an agent for RUN --mount=type=ssh",
+        metavar="default|ID[=SOCKET|KEY[,KEY]]",
+        help="an agent, or private keys, for RUN --mount=type=ssh",
     )
     add("--network", default="default", choices=("default", "host", "none"))
     add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")

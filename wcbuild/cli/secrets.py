@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,29 +64,21 @@ def _read(name: str, path: str) -> bytes:
     return data
 
 
-def find_agents(texts: Sequence[str], environment: Mapping[str, str]) -> dict[str, Path]:
-    """Return the sockets of SSH agents by id.
+def find_agents(
+    texts: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, tuple[Path, ...]]:
+    """Return, by id, the socket of an SSH agent or the files of private keys.
 
     Raises:
         UsageError: there is no agent.
     """
     agents = {}
     for text in texts:
-        name, _, path = text.partition("=")
-        path = path or environment.get("SSH_AUTH_SOCK", "")
-        if not path:
+        name, _, value = text.partition("=")
+        value = value or environment.get("SSH_AUTH_SOCK", "")
+        if not value:
             raise UsageError(
-                f"--ssh {text}: SSH_AUTH_SOCK is not set; start an agent, or name its socket"
+                f"--ssh {text}: SSH_AUTH_SOCK is not set; start an agent, or name its socket or a key"
             )
-        socket = Path(path).resolve()
-        try:
-            is_socket = stat.S_ISSOCK(socket.stat().st_mode)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UsageError(f'--ssh {name}: "{path}": {reason}') from error
-        if not is_socket:
-            raise UsageError(
-                f'--ssh {name}: "{path}" is no socket; give keys to an agent with ssh-add'
-            )
-        agents[name or "default"] = socket
+        agents[name or "default"] = tuple(Path(path).absolute() for path in value.split(","))
     return agents

@@ -21,6 +21,7 @@ from wcbuild.store import ImageRecord, LocalStore, open_store
 def opened_store(invocation: Invocation) -> Iterator[LocalStore]:
     """Open the store for the `with` block."""
     store = open_store(invocation.root)
+    store.fetch_from(lambda reference: open_client(invocation.registries).repository(reference))
     try:
         yield store
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from registry.oci.digest import DiffId, Digest
@@ -46,8 +46,8 @@ class Writable(Protocol):
 class Codec(Protocol):
     """How the layers of an operating system's images say what a file is."""
 
-    def begin(self, changes: Sequence[Change]) -> bytes:
-        """Return the entries that stand before all others.
+    def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
+        """Return what stands before all entries, and ``changes`` with what every layer has.
 
         Raises:
             LayerError: ``changes`` has what that system cannot take.
@@ -99,10 +99,11 @@ def pack(
 
     Spec: https://github.com/opencontainers/image-spec/blob/main/layer.md#representing-changes
     """
-    ordered = _in_order(changes)
-    packer = _Packer(out, codec or _LinuxCodec(epoch))
+    codec = codec or _LinuxCodec(epoch)
+    start, ordered = codec.prepare(_in_order(changes))
+    packer = _Packer(out, codec)
     try:
-        packer.begin(ordered)
+        packer.begin(start)
         for change in ordered:
             packer.add(change)
         return packer.finish()
@@ -173,8 +174,8 @@ class _LinuxCodec:
         self._epoch = epoch
         self.header = tar.header
 
-    def begin(self, changes: Sequence[Change]) -> bytes:  # noqa: ARG002 - the protocol's
-        return b""
+    def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
+        return b"", changes
 
     def complete(self, meta: Meta) -> Meta:
         if self._epoch is not None and meta.mtime > self._epoch:
@@ -204,8 +205,8 @@ class _Packer:
         self._sources: dict[str, int] = {}
         """Open files that BlobRange contents lie in."""
 
-    def begin(self, changes: Sequence[Change]) -> None:
-        self._append(self._codec.begin(changes))
+    def begin(self, start: bytes) -> None:
+        self._append(start)
 
     def add(self, change: Change) -> None:
         path, meta, content, opaque = change

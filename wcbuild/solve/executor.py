@@ -87,9 +87,10 @@ class Limits:
 class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
-    With ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known.
-    ``wine`` runs what is of a Windows image. ``salt`` is what else decides results, such as whether owners
-    can be kept. ``epoch`` (seconds since 1970) is the latest time that anything may carry.
+    ``unread`` are base images (digests) whose files no step looks into: they are not fetched. With
+    ``thorough``, `find` reads a context's files rather than leave open whether a COPY is known. ``wine``
+    runs what is of a Windows image. ``salt`` is what else decides results, such as whether owners can be
+    kept. ``epoch`` (seconds since 1970) is the latest time that anything may carry.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class StepExecutor:
         limits: Limits,
         mounts: Mounts,
         wine: WineSandbox | None = None,
+        unread: frozenset[str] = frozenset(),
         thorough: bool = False,
     ) -> None:
         self._layers = layers
@@ -123,6 +125,7 @@ class StepExecutor:
         self._limits = limits
         self._mounts = mounts
         self._wine = wine
+        self._unread_images = unread
         self._thorough = thorough
         self._contents: dict[tuple[CopyOp, int], str] = {}
         self._unread: set[tuple[CopyOp, int]] = set()
@@ -147,7 +150,7 @@ class StepExecutor:
             case ContextOp():
                 return ContextFiles(name=op.name, tree=self._contexts[op.name])
             case ImageOp():
-                if not self._images.is_here(op.digest):
+                if op.digest not in self._unread_images and not self._images.is_here(op.digest):
                     return None
                 return stacked(self._images.layers(op.digest), op.platform.os)
             case RunOp() | MkdirOp() | CopyOp():

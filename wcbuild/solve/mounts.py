@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from wcbuild.errors import SandboxError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest
@@ -23,6 +23,10 @@ from wcbuild.solve.devices import find_devices
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem
 
+if TYPE_CHECKING:
+    from wcbuild.solve.agents import Agent
+
+_AGENT_MODE = 0o600
 _FLAGS = {MountKind.SECRET: "--secret id=", MountKind.SSH: "--ssh "}
 
 
@@ -44,8 +48,7 @@ class Secrets:
     """What only commands may see, by id. None of it is part of a key, a result or a message."""
 
     values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    agents: Mapping[str, Path] = field(default_factory=dict)
-    """Sockets of SSH agents; absolute."""
+    agents: Mapping[str, Agent] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Mounts:
         snapshotter: Snapshotter,
         caches: CacheMounts,
         secrets: Secrets,
+        scratch: Callable[[], Path],
         device_folders: tuple[Path, ...],
         ownership: bool,
     ) -> None:
@@ -77,6 +81,7 @@ class Mounts:
         self._snapshotter = snapshotter
         self._caches = caches
         self._secrets = secrets
+        self._scratch = scratch
         self._device_folders = device_folders
         self._ownership = ownership
 
@@ -110,7 +115,7 @@ class Mounts:
                     case MountKind.SECRET:
                         self._add_secret(mount, given)
                     case MountKind.SSH:
-                        self._add_agent(mount, given)
+                        self._add_agent(mount, given, stack)
                     case _:
                         assert_never(mount.kind)
             yield given
@@ -189,12 +194,18 @@ class Mounts:
             file = SuppliedFile(mount.target, value, mount.mode or 0, mount.uid, mount.gid)
             given.files.append(file)
 
-    def _add_agent(self, mount: Mount, given: Surroundings) -> None:
-        socket = self._secrets.agents.get(mount.id)
-        if socket is None:
+    def _add_agent(self, mount: Mount, given: Surroundings, stack: ExitStack) -> None:
+        agent = self._secrets.agents.get(mount.id)
+        if agent is None:
             _refuse_if_required(mount)
             return
-        # Read-only forbids to change the socket's mode or owner, not to connect.
+        from wcbuild.solve.agents import listening  # noqa: PLC0415 - rarely needed
+
+        folder = self._scratch()
+        stack.callback(folder.rmdir)
+        mode = _AGENT_MODE if mount.mode is None else mount.mode
+        owner = (mount.uid, mount.gid) if self._ownership else None
+        socket = stack.enter_context(listening(agent, folder, mode=mode, owner=owner))
         given.mounts.append(SandboxMount(target=mount.target, source=socket, read_only=True))
         given.env.append(f"{mount.env}={mount.target}")
 

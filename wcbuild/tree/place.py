@@ -152,6 +152,8 @@ class _Copying:
             raise ConflictError(source.path, target, "a directory is there")
         self._make_directories(parent(target))
         self._staging.put(target, self._stamp.copied(source.node.meta), source.node.content)
+        for name, node in source.streams:
+            self._staging.put(f"{target}:{name}", node.meta, node.content)
 
     def _merge(self, source: Source, target: str) -> None:
         """Copy what is in a directory into ``target``, whose own mode and owner stay."""

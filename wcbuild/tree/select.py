@@ -47,6 +47,8 @@ class Source(NamedTuple):
     node: Node
     items: list[Item]
     """What is in it, if it is a directory; parents before children."""
+    streams: tuple[tuple[str, Node], ...] = ()
+    """Names and contents of its data streams, if it is a Windows file."""
 
 
 def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
@@ -74,9 +76,7 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
                     raise _missing(join(source, include), tree)
                 yield Source(_real_name(match, tree), path, node, items)
             elif match == source or exclude is None or not exclude.excludes(_name(match)):
-                name = _real_name(match, tree)
-                yield Source(name, path, node, [])
-                yield from _streams(name, path, tree)
+                yield Source(_real_name(match, tree), path, node, [], _streams(path, tree))
 
 
 def content_key(op: CopyOp, tree: FileTree) -> str:
@@ -118,6 +118,8 @@ class _Selection:
             self._files.append(("", source.node))
             if source.node.meta.kind != DIRECTORY:
                 self._add("", source.path, source.node, with_owner)
+            for name, node in source.streams:
+                self._add(f":{name}", f"{source.path}:{name}", node, with_owner)
             below = f"{source.path}/" if source.path else ""
             for path, node, _ in source.items:
                 self._add(path, below + path, node, with_owner)
@@ -347,14 +349,16 @@ def _real_name(path: str, tree: FileTree) -> str:
     return tree.spelled(join(resolve(tree, parent(path)), _name(path)))
 
 
-def _streams(name: str, path: str, tree: FileTree) -> Iterator[Source]:
-    """Yield the data streams of a Windows file as sources of their own, named as the file is."""
+def _streams(path: str, tree: FileTree) -> tuple[tuple[str, Node], ...]:
+    """Return the data streams of a Windows file: names and contents."""
     if not isinstance(tree, CaselessTree):
-        return
-    folder, start = parent(path), f"{_name(path)}:"
-    for other, node in tree.children(folder):
-        if node.meta.kind == STREAM and other.startswith(start):
-            yield Source(name + other[len(start) - 1 :], join(folder, other), node, [])
+        return ()
+    start = fold(f"{_name(path)}:")
+    return tuple(
+        (name[len(start) :], node)
+        for name, node in tree.children(parent(path))
+        if node.meta.kind == STREAM and fold(name).startswith(start)
+    )
 
 
 def _missing(source: str, tree: FileTree) -> MissingSourceError:

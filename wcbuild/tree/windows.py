@@ -114,7 +114,11 @@ class CaselessStaging(Staging):
 
     def changes(self) -> tuple[Change, ...]:
         """Return all changes: no directory is opaque, and links to directories say that they are."""
-        return tuple(map(self._marked, _without_opaque(super().changes(), self._tree)))
+        changes = super().changes()
+        root = self._tree.find("")
+        if changes and root is not None and root.meta.xattrs:
+            changes = (*changes, Change("", root.meta))
+        return tuple(map(self._marked, _without_opaque(changes, self._tree)))
 
     def _marked(self, change: Change) -> Change:
         """Return a new symlink with the attributes that its target asks for."""

@@ -340,7 +340,6 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
             "unexpected key 'bind-propagation'",
         ),
         ("FROM debian\nRUN --mount=type=ssh,source=/s x\n", "should not have a source"),
-        ("FROM debian\nRUN --mount=type=ssh,mode=0666 x\n", "is not supported"),
         ("FROM debian AS a\nRUN --mount=from=a,target=/m x\n", "circular dependency"),
         ("FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\n", "needs to be defined before"),
         ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),

@@ -51,7 +51,7 @@ from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import SourceError, WcbuildError
-from wcbuild.graph.ops import LINUX, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
+from wcbuild.graph.ops import LINUX, WINDOWS, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
@@ -315,7 +315,9 @@ class Lowering:
             f"FROM {name}",
             span,
         )
-        if not from_.platform:
+        self._check_base(state, name, image.config.platform, from_)
+        if not from_.platform or state.is_windows:
+            # Windows images keep their base's version of Windows.
             state.platform = self._merged_platform(image.config.platform)
         state.base = image.config
         state.author = image.config.author
@@ -345,6 +347,20 @@ class Lowering:
             raise BaseImageError(
                 f'image "{name}": {error}', (span,), word=name, hint=hint
             ) from error
+
+    def _check_base(self, state: StageState, name: str, found: Platform, from_: From) -> None:
+        """Refuse a base for another system, or another Windows, than was asked for."""
+        wanted = state.platform
+        asked = bool(from_.platform) or self.options.platform_given
+        if not asked or not found.os or not {wanted.os, found.os} & {WINDOWS}:
+            return
+        if not wanted.accepts(found):
+            raise SourceError(
+                f'base image "{name}" is for {found}, but the stage is for {wanted}',
+                (from_.span,),
+                word=name,
+                hint="FROM --platform says what a stage is for",
+            )
 
     def _image_op(self, name: str, image: ResolvedImage) -> ImageOp:
         platform = self._merged_platform(image.config.platform)

@@ -105,15 +105,13 @@ def _secret(spec: MountSpec, absolute: Callable[[str], str]) -> Mount:
 def _ssh(spec: MountSpec, absolute: Callable[[str], str], number: int) -> Mount:
     if spec.source:
         raise MountError("ssh mount should not have a source")
-    for key in ("mode", "uid", "gid"):
-        if getattr(spec, key) is not None:
-            # It is the agent's own socket: to change it here would change it outside.
-            hint = "the socket keeps the owner and mode that it has"
-            raise MountError(f'"{key}" of an ssh mount is not supported', hint)
     return Mount(
         kind=MountKind.SSH,
         target=absolute(spec.target or f"/run/buildkit/ssh_agent.{number}"),
         id=spec.id or "default",
         required=spec.required,
         env="SSH_AUTH_SOCK",
+        mode=spec.mode,
+        uid=spec.uid or 0,
+        gid=spec.gid or 0,
     )

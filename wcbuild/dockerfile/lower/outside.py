@@ -78,6 +78,8 @@ class Options:
 
     platform: Platform
     build_platform: Platform
+    platform_given: bool = False
+    """Somebody asked for ``platform``; else it is the machine's, and any base will do."""
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

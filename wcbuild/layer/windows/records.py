@@ -100,7 +100,6 @@ def complete(meta: Meta, epoch: int | None) -> Meta:
     if attributes(meta) is None:
         own[ATTRIBUTES] = _usual_attributes(meta.kind)
     own.setdefault(DESCRIPTOR, _usual_descriptor(meta.kind))
-    own.setdefault(CREATED, b"%d" % meta.mtime)
     for name in TIMES & own.keys():
         seconds = _seconds(own[name])
         if seconds is None or (name == _MODIFIED and seconds != max(0, meta.mtime)):
@@ -109,6 +108,7 @@ def complete(meta: Meta, epoch: int | None) -> Meta:
             own[name] = b"%d" % epoch
     if b"." not in own.get(_MODIFIED, b""):
         own.pop(_MODIFIED, None)
+    own.setdefault(CREATED, b"%d" % meta.mtime)
     return meta._replace(xattrs=tuple(sorted(own.items())))
 
 

@@ -133,7 +133,6 @@ class AccessList(NamedTuple):
     control: int
     """`P` (protected), `AR`, `AI` as the DACL has them in the control word."""
     entries: tuple[Entry, ...]
-    revision: int = _ACL_REVISION
 
 
 class Descriptor(NamedTuple):
@@ -305,7 +304,7 @@ def _encode_list(access: AccessList) -> bytes:
     for entry in access.entries:
         sid = encode_sid(entry.sid)
         body += _ACE.pack(entry.kind, entry.flags, _ACE.size + len(sid), entry.rights) + sid
-    return _ACL.pack(access.revision, _ACL.size + len(body), len(access.entries)) + body
+    return _ACL.pack(_ACL_REVISION, _ACL.size + len(body), len(access.entries)) + body
 
 
 def encode_sid(text: str) -> bytes:
@@ -353,7 +352,7 @@ def decode(data: bytes) -> Descriptor:
 
 
 def _decode_list(data: bytes, start: int, control: int) -> AccessList:
-    revision, size, count = _ACL.unpack_from(data, start)
+    _, size, count = _ACL.unpack_from(data, start)
     end = start + size
     if end > len(data):
         raise _damaged(data, "is truncated")
@@ -373,7 +372,7 @@ def _decode_list(data: bytes, start: int, control: int) -> AccessList:
     known = 0
     for bit in _CONTROLS.values():
         known |= bit
-    return AccessList(control & known, tuple(entries), revision)
+    return AccessList(control & known, tuple(entries))
 
 
 def _sid_at(data: bytes, start: int, end: int) -> bytes:

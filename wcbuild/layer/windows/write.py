@@ -60,22 +60,20 @@ class WindowsCodec:
         self._epoch = epoch
         self._hives = hives
 
-    def begin(self, changes: Sequence[Change]) -> bytes:
-        """Return the entries for the two directories and the hives, as new as the newest change.
+    def prepare(self, changes: list[Change]) -> tuple[bytes, list[Change]]:
+        """Return the entries for the hives, and ``changes`` with the drive; all as new as the newest.
 
         Raises:
             LayerError: a change that Windows would not take.
         """
         _check(changes)
         latest = max((change.meta.mtime for change in changes if change.meta), default=0)
-        meta = Meta(DIRECTORY, 0o755, mtime=latest if self._epoch is None else self._epoch)
-        own_root = any(change.path == "" and change.meta for change in changes)
-        tops = (HIVES,) if own_root else (HIVES, FILES)
-        xattrs = dict(records.complete(meta, None).xattrs)
-        del xattrs[records.DESCRIPTOR]
-        bare = meta._replace(xattrs=tuple(xattrs.items()))
-        first, *others = (header_in_tar(top, bare) for top in tops)
-        return b"".join((first, *self._hive_entries(meta.mtime), *others))
+        top = self.complete(Meta(DIRECTORY, 0o755, mtime=latest))
+        bare = tuple(pair for pair in top.xattrs if pair[0] != records.DESCRIPTOR)
+        if not changes or changes[0].path:
+            changes = [Change("", top), *changes]
+        hives = header_in_tar(HIVES, top._replace(xattrs=bare))
+        return b"".join((hives, *self._hive_entries(top.mtime))), changes
 
     def _hive_entries(self, mtime: int) -> Iterator[bytes]:
         for name, data in sorted(self._hives.items()):

@@ -1,0 +1,410 @@
+"""Windows images, built here: the example that the project grew from, and what its users do next."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from dissect.regf import RegistryHive
+
+from registry.layout import OciLayout
+from registry.oci.config import ImageConfig
+from registry.oci.manifest import Index, parse
+from registry.store import read_all
+from wcbuild.layer.windows.accounts import owned_by
+
+from .conftest import ROOT, Wcbuild, call, need
+
+sys.path.insert(0, str(ROOT / "fixtures"))
+
+import make_windows_base
+from tiny_program import program
+
+pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+
+EPOCH = ("--build-arg", "SOURCE_DATE_EPOCH=1750000000")
+LTSC2019, LTSC2022 = "10.0.17763.5936", make_windows_base.DEFAULT_VERSION
+WINDOWS = ("--platform", "windows/amd64")
+EXAMPLE = """\
+# escape=`
+FROM windowsservercore
+WORKDIR \\
+COPY bin\\Debug\\ \\Deapp
+CMD \\Deapp\\Demoapp.exe
+"""
+
+
+@pytest.fixture(scope="session")
+def servercore(tmp_path_factory) -> Path:
+    layout = tmp_path_factory.mktemp("windows") / "layout"
+    make_windows_base.write_layout(layout, (LTSC2019, LTSC2022), entries=300)
+    return layout
+
+
+@pytest.fixture
+def build(wcbuild: Wcbuild, servercore, tmp_path):
+    """Give a function that builds a Dockerfile for Windows and returns the image."""
+
+    def run(dockerfile, *flags, files=None, check=True, platform=WINDOWS):
+        folder = write_context(tmp_path / "context", dockerfile, files or {})
+        out = tmp_path / f"image{len(list(tmp_path.iterdir()))}"
+        done = wcbuild(
+            *("build", "--progress", "plain", *platform, *EPOCH, "--build-context"),
+            *(f"windowsservercore=oci-layout://{servercore}", *flags),
+            *("-o", f"type=oci,tar=false,compression=uncompressed,dest={out}", folder),
+            check=check,
+        )
+        return Image.read(out) if check else done
+
+    return run
+
+
+def write_context(folder: Path, dockerfile: str, files: dict[str, bytes]) -> Path:
+    for name, data in {"Dockerfile": dockerfile.encode(), **files}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in a layout, its layers as Python's tarfile reads them."""
+
+    config: dict
+    layers: list[bytes]
+
+    @classmethod
+    def read(cls, layout: Path) -> Image:
+        store = OciLayout(layout)
+        descriptor = store.resolve("latest")
+        manifest = parse(read_all(store, descriptor), descriptor.media_type)
+        layers = [store.open(layer).read() for layer in manifest.layers]
+        config = store.open(manifest.config).read()
+        ImageConfig.parse(config)
+        return cls(json.loads(config), [data for data in layers if data[:2] != b"\x1f\x8b"])
+
+    def entries(self, layer: int = -1) -> dict[str, tarfile.TarInfo]:
+        with tarfile.open(fileobj=io.BytesIO(self.layers[layer])) as archive:
+            return {member.name: member for member in archive}
+
+    def content(self, name: str, layer: int = -1) -> bytes:
+        with tarfile.open(fileobj=io.BytesIO(self.layers[layer])) as archive:
+            return archive.extractfile(name).read()
+
+
+def test_the_example_gives_the_image_that_its_author_meant(build):
+    demo = program("demo", 0)
+    image = build(
+        EXAMPLE, files={"bin/Debug/Demoapp.exe": demo, "bin/Debug/data/a.txt": b"text\r\n"}
+    )
+    entries = image.entries()
+    assert list(entries) == [
+        *("Hives", "Files", "Files/Deapp", "Files/Deapp/Demoapp.exe"),
+        *("Files/Deapp/data", "Files/Deapp/data/a.txt"),
+    ]
+    assert image.content("Files/Deapp/Demoapp.exe") == demo
+    assert entries["Files/Deapp/Demoapp.exe"].mtime == 1750000000
+    assert image.config["os"] == "windows"
+    assert image.config["os.version"] == LTSC2019  # nobody asked for another: the index's first
+    assert image.config["os.features"] == ["win32k"]
+    inner = image.config["config"]
+    assert inner["WorkingDir"] == "C:\\"
+    assert inner["Cmd"] == ["cmd /S /C \\Deapp\\Demoapp.exe"]
+    assert inner["ArgsEscaped"] is True
+    assert not inner.get("Env")
+
+
+def test_twice_the_same_bytes(build):
+    files = {"a": b"1", "b/c": b"2"}
+    once = build("FROM windowsservercore\nCOPY . C:/app\n", "--no-cache", files=files)
+    again = build("FROM windowsservercore\nCOPY . C:/app\n", "--no-cache", files=files)
+    assert once == again
+
+
+def test_directories_of_the_base_keep_what_they_are(build):
+    image = build(
+        "# escape=`\nFROM windowsservercore\nCOPY a.dll C:\\WINDOWS\\system32\\\n"
+        "WORKDIR /program files/Common Files/mine\nCOPY a.dll \\users\\x.dll\n",
+        files={"a.dll": b"MZ"},
+    )
+    with tarfile.open(fileobj=io.BytesIO(make_windows_base.base_layer(300))) as base:
+        theirs = {member.name: member.pax_headers for member in base}
+    for layer, names in ((-3, ("Windows", "Windows/System32")), (-2, ("Program Files",))):
+        ours = image.entries(layer)
+        for name in names:
+            assert ours[f"Files/{name}"].pax_headers == theirs[f"Files/{name}"]
+    assert "Files/Windows/System32/a.dll" in image.entries(-3)
+    assert "Files/Program Files/Common Files/mine" in image.entries(-2)
+    assert list(image.entries(-1))[2:] == ["Files/Users", "Files/Users/x.dll"]
+    assert "MSWINDOWS.rawsd" in image.entries(-1)["Files"].pax_headers
+
+
+def test_owners_modes_heredocs_archives_and_parents(build):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        info = tarfile.TarInfo("windows/system32/from-archive.dll")
+        info.size = 2
+        archive.addfile(info, io.BytesIO(b"MZ"))
+    image = build(
+        "FROM windowsservercore\n"
+        "COPY --chown=ContainerUser a.txt /data/\n"
+        "COPY --chmod=444 a.txt /ro.txt\n"
+        "COPY <<Run.cmd C:/app/\n@echo off\nRun.cmd\n"
+        "ADD files.tar.gz /\n"
+        "COPY --parents deep/er/b.txt /app/\n",
+        files={"a.txt": b"x", "files.tar.gz": stream.getvalue(), "deep/er/b.txt": b"y"},
+    )
+    descriptor = base64.b64encode(owned_by("S-1-5-93-2-2")).decode()
+    owned = image.entries(-5)
+    for name in ("Files/data", "Files/data/a.txt"):
+        assert owned[name].pax_headers["MSWINDOWS.rawsd"] == descriptor
+    assert image.entries(-4)["Files/ro.txt"].pax_headers["MSWINDOWS.fileattr"] == "33"
+    assert image.content("Files/app/Run.cmd", -3) == b"@echo off\n"
+    assert "Files/Windows/System32/from-archive.dll" in image.entries(-2)
+    assert "Files/app/deep/er/b.txt" in image.entries(-1)
+
+
+def test_files_go_from_linux_to_windows_and_back(build, machine_base):
+    image = build(
+        "FROM windowsservercore AS windows\n"
+        "FROM --platform=linux/amd64 base AS tools\n"
+        "COPY script.sh /out/bin/run\n"
+        "COPY --from=windows /WINDOWS/system32/CMD.EXE /out/\n"
+        "FROM windowsservercore\n"
+        "COPY --from=tools /out C:/tools\n",
+        *("--build-context", f"base=oci-layout://{machine_base}"),
+        files={"script.sh": b"#!/bin/sh\n"},
+    )
+    entries = image.entries()
+    assert image.content("Files/tools/bin/run") == b"#!/bin/sh\n"
+    assert image.content("Files/tools/cmd.exe")[:2] == b"MZ"
+    # What came through Linux has no records of its own any more.
+    assert set(entries["Files/tools/cmd.exe"].pax_headers) == {
+        *("LIBARCHIVE.creationtime", "MSWINDOWS.fileattr", "MSWINDOWS.rawsd")
+    }
+
+
+def test_a_linux_stage_takes_files_of_a_windows_one(wcbuild, servercore, tmp_path):
+    folder = write_context(
+        tmp_path / "context",
+        "FROM --platform=windows/amd64 windowsservercore AS win\n"
+        "COPY a.txt C:/data/\n"
+        "FROM scratch\n"
+        "COPY --from=win /DATA/*.TXT /LICENSE.txt /\n",
+        {"a.txt": b"x"},
+    )
+    wcbuild(
+        *("build", "--build-context", f"windowsservercore=oci-layout://{servercore}"),
+        *("-o", tmp_path / "out", folder),
+    )
+    found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert found == {"a.txt": 0o644, "License.txt": 0o644}
+
+
+def test_between_windows_stages_records_and_streams_stay(build):
+    image = build(
+        "FROM windowsservercore AS one\nCOPY a.txt /a.txt\n"
+        "FROM windowsservercore\n"
+        "COPY --from=one /license.TXT /windows/system32/NOTEPAD.exe /copied/\n",
+        files={"a.txt": b"x"},
+    )
+    entries = image.entries()
+    assert image.content("Files/copied/License.txt:Zone.Identifier").startswith(b"[ZoneTransfer]")
+    kept = entries["Files/copied/notepad.exe"].pax_headers
+    assert kept["LIBARCHIVE.creationtime"] == make_windows_base.CREATED
+    assert "MSWINDOWS.xattr.$KERNEL.PURGE.ESBCACHE" in kept
+
+
+def test_scratch_is_a_base_with_hives(build):
+    image = build("FROM scratch\nCOPY a.exe /\nCMD a.exe\n", files={"a.exe": program()})
+    hive = image.content("Files/Windows/System32/config/SYSTEM", 0)
+    assert RegistryHive(io.BytesIO(hive)).root().name == "ROOT"
+    assert list(image.entries()) == ["Hives", "Files", "Files/a.exe"]
+    lines = image.config["history"]
+    assert [line["created_by"] for line in lines if not line.get("empty_layer")] == [
+        "FROM scratch # empty registry hives",
+        "COPY a.exe / # buildkit",
+    ]
+    assert "os.version" not in image.config
+
+
+def test_versions_are_chosen_and_kept_in_an_index(wcbuild, servercore, tmp_path):
+    folder = write_context(tmp_path / "context", "FROM windowsservercore\nCOPY a /a\n", {"a": b"1"})
+    wcbuild(
+        *("build", "--build-context", f"windowsservercore=oci-layout://{servercore}"),
+        *("--platform", "windows(10.0.17763)/amd64,windows/amd64:10.0.20348"),
+        *("-o", f"type=oci,tar=false,dest={tmp_path / 'out'}", folder),
+    )
+    store = OciLayout(tmp_path / "out")
+    descriptor = store.resolve("latest")
+    index = parse(read_all(store, descriptor), descriptor.media_type)
+    assert isinstance(index, Index)
+    platforms = [entry.platform for entry in index.manifests]
+    assert [each.os_version for each in platforms] == [LTSC2019, LTSC2022]
+    assert {each.os_features for each in platforms} == {("win32k",)}
+
+
+def test_a_version_that_nothing_matches_tells_what_there_is(build):
+    failed = build(
+        "FROM windowsservercore\n",
+        check=False,
+        platform=("--platform", "windows(10.0.14393)/amd64"),
+    )
+    assert failed.returncode == 1
+    assert "Dockerfile:1" in failed.stderr
+    assert f"has windows({LTSC2019})/amd64, windows({LTSC2022})/amd64" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "files", "message"),
+    [
+        ("COPY . /app", {"aux.h": b""}, '"app/aux.h": Windows has no such file'),
+        ("COPY . /app", {"a": b"", "A": b""}, "capital letters only"),
+        ("COPY --chown=bob a /a", {"a": b""}, 'account "bob" cannot be resolved'),
+        ("COPY a /a:b", {"a": b""}, "data stream"),
+    ],
+)
+def test_what_windows_refuses_is_told_with_its_line(build, dockerfile, files, message):
+    failed = build(f"FROM windowsservercore\n{dockerfile}\n", files=files, check=False)
+    assert failed.returncode == 1
+    assert "Dockerfile:2" in failed.stderr
+    assert message in failed.stderr
+
+
+def test_a_base_for_another_system_is_refused(build, machine_base):
+    failed = build(
+        "FROM base\n", "--build-context", f"base=oci-layout://{machine_base}", check=False
+    )
+    assert "Dockerfile:1" in failed.stderr
+    assert "linux" in failed.stderr
+    failed = build("FROM --platform=linux/amd64 windowsservercore\n", check=False)
+    assert "windows" in failed.stderr
+
+
+def test_inspect_history_and_outputs_understand_windows(wcbuild, servercore, tmp_path):
+    folder = write_context(
+        tmp_path / "context", "FROM windowsservercore\nCOPY a C:/app/\n", {"a": b"1"}
+    )
+    flags = ("--build-context", f"windowsservercore=oci-layout://{servercore}", *WINDOWS)
+    wcbuild(
+        *("build", *flags, "-t", "win:1", "-o", f"type=local,dest={tmp_path / 'out'}"),
+        *("-o", f"type=tar,dest={tmp_path / 'out.tar'}", folder),
+    )
+    (shown,) = json.loads(wcbuild("inspect", "win:1").stdout)
+    assert (shown["Os"], shown["OsVersion"]) == ("windows", LTSC2019)
+    assert "COPY a C:/app/" in wcbuild("history", "win:1").stdout
+    assert (tmp_path / "out/app/a").read_text() == "1"
+    assert (tmp_path / "out/Windows/System32/cmd.exe").read_bytes()[:2] == b"MZ"
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        names = archive.getnames()
+    assert "app/a" in names
+    assert not [name for name in names if ":" in name or name.startswith(("Files", "Hives"))]
+    wcbuild("copy", "store:win:1", f"oci:{tmp_path / 'copy'}:1")
+    store = OciLayout(tmp_path / "copy")
+    assert parse(read_all(store, store.resolve("1")), store.resolve("1").media_type).layers
+
+
+# -- nothing is unpacked, and what nobody reads is not fetched
+
+
+@pytest.fixture
+def remote_base(servercore, simulator):
+    """Put the base into a registry; give its name and the digest of its layer."""
+    store = OciLayout(servercore)
+    descriptor = store.resolve("latest")
+    index = parse(read_all(store, descriptor), descriptor.media_type)
+    for entry in index.manifests:
+        manifest = parse(read_all(store, entry), entry.media_type)
+        for blob in (manifest.config, *manifest.layers):
+            simulator.add_blob("windows/servercore", store.open(blob).read())
+        simulator.add_manifest("windows/servercore", manifest.raw, manifest.media_type)
+    simulator.add_manifest("windows/servercore", index.raw, index.media_type, tag="ltsc")
+    (layer,) = manifest.layers
+    return f"{simulator.host}/windows/servercore:ltsc", layer.digest
+
+
+def gets(simulator, digest: str) -> int:
+    return len(simulator.sent("GET", f"/blobs/{digest}"))
+
+
+def test_a_linked_copy_never_fetches_its_base(wcbuild, simulator, remote_base, tmp_path):
+    base, layer = remote_base
+    folder = write_context(
+        tmp_path / "context", f"FROM {base}\nCOPY --link a C:/app/\nCMD a\n", {"a": b"1"}
+    )
+    app = f"{simulator.host}/team/app:1"
+    wcbuild("build", *WINDOWS, "-t", app, "--push", folder)
+    assert gets(simulator, layer) == 0
+    assert not [
+        path for path in (wcbuild.root / "blobs/sha256").iterdir() if path.name == layer[7:]
+    ]
+    pushed = next(iter(simulator.repositories["team/app"].manifests.values()))[1]
+    assert layer in pushed.decode()
+    assert layer in simulator.repositories["team/app"].blobs
+    # It comes when somebody asks for it, and then it is there.
+    wcbuild("save", "-o", tmp_path / "saved.tar", app)
+    assert gets(simulator, layer) == 1
+    wcbuild("save", "-o", tmp_path / "saved.tar", app)
+    assert gets(simulator, layer) == 1
+
+
+def test_a_copy_reads_its_base_once_and_unpacks_nothing(wcbuild, simulator, remote_base, tmp_path):
+    base, layer = remote_base
+    for text in ("1", "2"):
+        folder = write_context(
+            tmp_path / "context",
+            f"FROM {base}\nCOPY a C:/windows/system32/\nWORKDIR /app\n",
+            {"a": text.encode()},
+        )
+        wcbuild("build", *WINDOWS, "-t", "app:1", folder)
+    assert gets(simulator, layer) == 1
+    indexes = [path.name for path in (wcbuild.root / "indexes").iterdir()]
+    assert [name for name in indexes if name.endswith(".windows")]
+    (config,) = json.loads(wcbuild("inspect", "app:1").stdout)
+    base_tar = config["RootFS"]["Layers"][0].removeprefix("sha256:")
+    assert not (wcbuild.root / "blobs/sha256" / base_tar).exists()
+    assert not [*(wcbuild.root / "snapshots").glob("*/*/*")]
+
+
+# -- with peers
+
+
+@pytest.mark.peers
+def test_a_registry_and_skopeo_take_it_and_tarfile_reads_it_back(
+    wcbuild, servercore, registry, tmp_path
+):
+    need("skopeo")
+    folder = write_context(
+        tmp_path / "context", EXAMPLE, {"bin/Debug/Demoapp.exe": program("demo")}
+    )
+    image = f"{registry}/windows/example:1"
+    wcbuild(
+        *("build", "--build-context", f"windowsservercore=oci-layout://{servercore}"),
+        *(*WINDOWS, "-t", image, "--push", folder),
+    )
+    call(
+        *("skopeo", "--override-os", "windows", "copy", "--insecure-policy", "--quiet"),
+        *("--src-tls-verify=false", f"docker://{image}", f"dir:{tmp_path / 'dir'}"),
+    )
+    manifest = json.loads((tmp_path / "dir/manifest.json").read_bytes())
+    config = json.loads((tmp_path / "dir" / manifest["config"]["digest"][7:]).read_bytes())
+    assert config["os.version"] == LTSC2019
+    layer = tmp_path / "dir" / manifest["layers"][-1]["digest"][7:]
+    assert hashlib.sha256(layer.read_bytes()).hexdigest() == layer.name
+    with tarfile.open(layer) as archive:
+        members = {member.name: member for member in archive}
+        assert archive.extractfile("Files/Deapp/Demoapp.exe").read() == program("demo")
+    assert members["Files/Deapp"].pax_headers["MSWINDOWS.fileattr"] == "16"
+    shown = call(
+        *("skopeo", "--override-os", "windows", "inspect", "--tls-verify=false"),
+        f"docker://{image}",
+    )
+    assert json.loads(shown.stdout)["Os"] == "windows"
