@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wcbuild.access import RegistryAccess
     from wcbuild.builder import BuildRequest, BuildResult
+    from wcbuild.calls import CheckResult, Outline, TargetList, check, outline, targets
+    from wcbuild.dockerfile.rules import LintWarning
     from wcbuild.errors import WcbuildError
     from wcbuild.export import Output
     from wcbuild.worker import build, plan
@@ -22,21 +24,35 @@ __version__ = "0.1.0"
 __all__ = [
     "BuildRequest",
     "BuildResult",
+    "CheckResult",
+    "LintWarning",
+    "Outline",
     "Output",
     "RegistryAccess",
+    "TargetList",
     "WcbuildError",
     "build",
+    "check",
+    "outline",
     "plan",
+    "targets",
 ]
 
 _HOMES = {
     "BuildRequest": "wcbuild.builder",
     "BuildResult": "wcbuild.builder",
+    "CheckResult": "wcbuild.calls",
+    "LintWarning": "wcbuild.dockerfile.rules",
+    "Outline": "wcbuild.calls",
     "Output": "wcbuild.export",
     "RegistryAccess": "wcbuild.access",
+    "TargetList": "wcbuild.calls",
     "WcbuildError": "wcbuild.errors",
     "build": "wcbuild.worker",
+    "check": "wcbuild.calls",
+    "outline": "wcbuild.calls",
     "plan": "wcbuild.worker",
+    "targets": "wcbuild.calls",
 }
 
 

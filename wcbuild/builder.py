@@ -28,10 +28,13 @@ from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, lower
+from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options, declared_args, lower
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import ContextError, SourceError, UsageError
+from wcbuild.errors import ContextError, DockerfileSyntaxError, SourceError, UsageError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, Network
@@ -43,7 +46,7 @@ from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
-from wcbuild.solve.events import Emit, Event, Notice
+from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
@@ -123,6 +126,8 @@ class BuildResult:
     seconds: float
     wine: str = ""
     """With which Wine steps of Windows images were run, if they were."""
+    warnings: tuple[LintWarning, ...] = ()
+    """What the checks found (docs/checks.md), in the order of the file."""
 
 
 def host_platform() -> Platform:
@@ -146,6 +151,7 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
         names=names,
         seconds=time.monotonic() - started,
         wine=wine,
+        warnings=build.warnings,
     )
 
 
@@ -161,11 +167,12 @@ def plan_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildPlan
 
 @contextlib.contextmanager
 def _opened(request: BuildRequest, machine: Machine, emit: Emit) -> Iterator[_Build]:
-    inputs = _read_inputs(request)
+    emit = _one_at_a_time(emit)
+    inputs = _read_inputs(request, emit)
     store = open_store(request.root or default_root(os.environ))
     store.fetch_from(lambda reference: open_client(request.registries).repository(reference))
     try:
-        yield _Build(request, inputs, machine, store, _one_at_a_time(emit))
+        yield _Build(request, inputs, machine, store, emit)
     finally:
         store.close()
 
@@ -185,6 +192,7 @@ class _Inputs:
     """What is read before anything is opened or written."""
 
     context: Path
+    source: SourceFile
     dockerfile: Dockerfile
     ignore: IgnoreRules | None
     tags: tuple[Reference, ...]
@@ -193,22 +201,52 @@ class _Inputs:
     agents: Mapping[str, Agent]
 
 
-def _read_inputs(request: BuildRequest) -> _Inputs:
+def _read_inputs(request: BuildRequest, emit: Emit) -> _Inputs:
+    context, source, ignore = read_source(request)
+    platforms = read_platforms(request.platform)
+    return _Inputs(
+        context=context.resolve(),
+        source=source,
+        dockerfile=_parse(source, request, platforms, emit),
+        ignore=ignore,
+        tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
+        platforms=platforms,
+        annotations=parse_annotations(request.annotations),
+        agents=_find_agents(request.ssh),
+    )
+
+
+def read_source(request: BuildRequest) -> tuple[Path, SourceFile, IgnoreRules | None]:
+    """Return the build context, the Dockerfile, and what the context leaves out.
+
+    Raises:
+        ContextError: there is no context.
+        SourceError: there is no Dockerfile, or a pattern that cannot be read.
+    """
     context = Path(request.context)
     if not context.exists():
         raise ContextError(str(context), "there is no such folder")
     if not context.is_dir():
         raise ContextError(str(context), "is not a folder")
     path, text = _read_dockerfile(request, context)
-    return _Inputs(
-        context=context.resolve(),
-        dockerfile=parse_dockerfile(text, file=path.name),
-        ignore=_read_ignore(context, path),
-        tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
-        platforms=_platforms(request.platform),
-        annotations=parse_annotations(request.annotations),
-        agents=_find_agents(request.ssh),
-    )
+    return context, SourceFile(name=path.name, data=text), _read_ignore(context, path)
+
+
+def _parse(
+    source: SourceFile, request: BuildRequest, platforms: tuple[Platform, ...], emit: Emit
+) -> Dockerfile:
+    """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
+    try:
+        return parse_dockerfile(source.data, file=source.name)
+    except DockerfileSyntaxError as error:
+        result = check_unreadable(source, error, make_options(request, platforms[0]))
+        _tell(result, emit)
+        raise
+
+
+def _tell(result: CheckResult, emit: Emit) -> None:
+    for warning in result.warnings:
+        emit(Warned(warning=warning, source=result.source))
 
 
 def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
@@ -219,7 +257,8 @@ def _find_agents(given: Mapping[str, tuple[Path, ...]]) -> Mapping[str, Agent]:
     return {name: find_agent(paths, name) for name, paths in given.items()}
 
 
-def _platforms(text: str) -> tuple[Platform, ...]:
+def read_platforms(text: str) -> tuple[Platform, ...]:
+    """Return the platforms that `--platform` names, at least one."""
     if not text:
         return (host_platform(),)
     return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
@@ -300,6 +339,7 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self._wine: WineSandbox | None = None
+        self.warnings: tuple[LintWarning, ...] = ()
         self._exporter = Exporter(
             store, emit, partial(open_client, request.registries), self._cancel
         )
@@ -354,10 +394,19 @@ class _Build:
 
     def _lower(self) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
-        lowered = [
-            lower(self._inputs.dockerfile, self._options(platform), self._bases)
-            for platform in self._inputs.platforms
-        ]
+        inputs = self._inputs
+        first, *others = [self._options(platform) for platform in inputs.platforms]
+        checked, result = lower_and_check(
+            inputs.dockerfile, inputs.source, first, self._bases, inputs.ignore
+        )
+        self.warnings = result.warnings
+        _tell(result, self._emit)
+        if checked is None:
+            raise result.error or AssertionError
+        # The checks speak once, for the first platform.
+        others_lowered = (lower(inputs.dockerfile, each, self._bases) for each in others)
+        lowered = [checked, *others_lowered]
+        self._warn_of_unused(lowered[0].unused_build_args)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
         if windowsruns.steps(graph):
@@ -373,24 +422,16 @@ class _Build:
             plans = [windowsruns.told(plan, graph, self._wine) for plan in plans]
         return graph, plans, _epoch(lowered[0].source_date_epoch)
 
+    def _warn_of_unused(self, names: tuple[str, ...]) -> None:
+        """Say which build arguments changed nothing: mostly they are misspelt."""
+        for name in names:
+            hint = did_you_mean(name, sorted(declared_args(self._inputs.dockerfile)))
+            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
+            self._emit(Notice(level="warning", text=text))
+
     def _options(self, platform: Platform) -> Options:
-        request = self._request
-        return Options(
-            platform=platform,
-            build_platform=host_platform(),
-            platform_given=bool(request.platform),
-            show_platform=len(self._inputs.platforms) > 1,
-            target=request.target,
-            build_args=request.build_args,
-            labels=request.labels,
-            network=Network(request.network),
-            allow=_entitlements(request),
-            hosts=request.add_hosts,
-            ulimits=request.ulimits,
-            shm_size=request.shm_size,
-            no_cache=request.no_cache,
-            no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
-        )
+        several = len(self._inputs.platforms) > 1
+        return replace(make_options(self._request, platform), show_platform=several)
 
     @property
     def wine_version(self) -> str:
@@ -525,6 +566,25 @@ class _Build:
     def _makes_index(self) -> bool:
         wanted = self._request.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower()
         return len(self._inputs.platforms) > 1 or wanted in ("1", "true")
+
+
+def make_options(request: BuildRequest, platform: Platform) -> Options:
+    """Return what a request says of its Dockerfile, for one platform."""
+    return Options(
+        platform=platform,
+        build_platform=host_platform(),
+        platform_given=bool(request.platform),
+        target=request.target,
+        build_args=request.build_args,
+        labels=request.labels,
+        network=Network(request.network),
+        allow=_entitlements(request),
+        hosts=request.add_hosts,
+        ulimits=request.ulimits,
+        shm_size=request.shm_size,
+        no_cache=request.no_cache,
+        no_cache_stages=frozenset(name.lower() for name in request.no_cache_filter),
+    )
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:

@@ -74,7 +74,10 @@ def edge_cases(tables):
             dockerfile=record["dockerfile"],
             attrs=record.get("attrs") or {},
             outcome=record["build"],
-            files=tuple(record.get("files") or ()),
+            files=tuple(
+                {"path": path, "content": content}
+                for path, content in (record.get("files") or {}).items()
+            ),
         )
         for record in tables("oracle_edge_cases")
     ]
@@ -183,10 +186,10 @@ class FakeImages:
         return ResolvedImage(digest=sha256(name.encode()), config=parsed)
 
 
-def lowered(recording, platform):
-    """Lower a recorded build for one of its platforms."""
+def options(recording, platform):
+    """Return what the command line of a recorded build decided."""
     attrs = recording.attrs
-    options = Options(
+    return Options(
         platform=Platform.parse(platform),
         build_platform=Platform.parse(recording.build_platform),
         allow=frozenset(Entitlement),
@@ -195,6 +198,10 @@ def lowered(recording, platform):
         shm_size=int(attrs.get("shm-size", 64 << 20)),
         labels={k[6:]: v for k, v in attrs.items() if k.startswith("label:")},
     )
+
+
+def lowered(recording, platform):
+    """Lower a recorded build for one of its platforms."""
     text = recording.dockerfile.encode("utf-8", "surrogateescape")
-    images = FakeImages(attrs, recording.base_command(), recording.pushed)
-    return lower(parse_dockerfile(text, file="Dockerfile"), options, images)
+    images = FakeImages(recording.attrs, recording.base_command(), recording.pushed)
+    return lower(parse_dockerfile(text, file="Dockerfile"), options(recording, platform), images)

@@ -299,6 +299,33 @@ def context(tmp_path):
     return write
 
 
+@pytest.fixture
+def files_of(wcbuild, context, tmp_path):
+    """Build, and give the image's files as a dictionary from path to tar member and content."""
+
+    def build(dockerfile, files=None, *flags):
+        out = tmp_path / "files.tar"
+        wcbuild.build(context(dockerfile, files), "-o", f"type=tar,dest={out}", *flags)
+        found = {}
+        with tarfile.open(out) as archive:
+            for member in archive:
+                content = archive.extractfile(member).read() if member.isreg() else b""
+                found[member.name] = (member, content)
+        return found
+
+    return build
+
+
+@pytest.fixture
+def config_of(wcbuild, context):
+    def build(dockerfile, files=None, *flags):
+        wcbuild.build(context(dockerfile, files), "-t", "built", *flags)
+        [document] = json.loads(wcbuild("inspect", "built").stdout)
+        return document["Config"]
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def userns() -> None:
     """Skip where RUN cannot run."""

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
+import os
+import shutil
+import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from .conftest import call
+
 pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
-
-
-@pytest.fixture
-def files_of(wcbuild, context, tmp_path):
-    """Build, and give the image's files as a dictionary from path to tar member and content."""
-
-    def build(dockerfile, files=None, *flags):
-        out = tmp_path / "files.tar"
-        wcbuild.build(context(dockerfile, files), "-o", f"type=tar,dest={out}", *flags)
-        found = {}
-        with tarfile.open(out) as archive:
-            for member in archive:
-                content = archive.extractfile(member).read() if member.isreg() else b""
-                found[member.name] = (member, content)
-        return found
-
-    return build
-
-
-@pytest.fixture
-def config_of(wcbuild, context):
-    def build(dockerfile, files=None, *flags):
-        wcbuild.build(context(dockerfile, files), "-t", "built", *flags)
-        [document] = json.loads(wcbuild("inspect", "built").stdout)
-        return document["Config"]
-
-    return build
 
 
 def text(found, path):
@@ -312,3 +290,33 @@ def test_folder_output_is_owned_by_whoever_builds(wcbuild, context, tmp_path):
     wcbuild.build(context("FROM base\nRUN echo x > /x; chown 5:5 /x\n"), "-o", tmp_path / "out")
     assert (tmp_path / "out/x").read_text() == "x\n"
     assert (tmp_path / "out/x").stat().st_uid == Path(tmp_path).stat().st_uid
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_source_date_epoch_gives_the_same_image_to_another_user(wcbuild, context, tmp_path):
+    if os.geteuid():
+        pytest.skip("only root can become somebody else")
+    nobody = ("runuser", "-u", "nobody", "--")
+    if call(*nobody, sys.executable, "-c", "import wcbuild", check=False).returncode:
+        pytest.skip("nobody may not read this Python")
+    dockerfile = (
+        "FROM base AS made\nRUN mkdir -p /w/x && echo hi > /w/x/f && ln /w/x/f /w/h && chmod 4755 /w/x/f\n"
+        "FROM base\nWORKDIR /app\nCOPY --chown=5:6 one a/\nCOPY --from=made /w /w\nRUN rm /etc/os-release\n"
+    )
+    folder = context(dockerfile, {"one": "1"})
+    with tempfile.TemporaryDirectory() as name:
+        # pytest's own folders are for their owner alone.
+        public = Path(name)
+        public.chmod(0o1777)
+        shutil.copytree(folder, public / "context")
+        shutil.copytree(wcbuild.base, public / "base")
+        words = ("build", "-q", "--build-arg", "SOURCE_DATE_EPOCH=1700000000")
+        words += ("--build-context", f"base=oci-layout://{public / 'base'}", public / "context")
+        mine = wcbuild(*words).stdout
+        root = ("--root", public / "store")
+        theirs = call(*nobody, *wcbuild.command(*words, *root), cwd=public).stdout
+        script = "import shutil, sys; from wcbuild.machine import Machine\n"
+        script += "with Machine.start(): shutil.rmtree(sys.argv[1])"
+        call(*nobody, sys.executable, "-c", script, public / "store", cwd=public)
+    assert mine == theirs

@@ -5,15 +5,24 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from registry.oci.config import ContainerConfig, ImageConfig
+from registry.oci.digest import sha256
+from registry.oci.platform import Platform
 from wcbuild.dockerfile import words
 from wcbuild.dockerfile.directives import detect_syntax
 from wcbuild.dockerfile.ignore import NO_MATCH, IgnoreRules
+from wcbuild.dockerfile.lower import Entitlement, Options, ResolvedImage, lower
 from wcbuild.dockerfile.parser import Node, parse
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.dockerfile.wildcard import BadPatternError, match
 from wcbuild.dockerfile.words import WordError
-from wcbuild.errors import DockerfileSyntaxError, SourceError
+from wcbuild.errors import DockerfileSyntaxError, SourceError, WcbuildError
+from wcbuild.graph.keys import step_key
 
+KEYWORDS = (
+    *("FROM", "ARG", "RUN", "CMD", "LABEL", "EXPOSE", "ENV", "ADD", "COPY", "ENTRYPOINT", "VOLUME"),
+    *("USER", "WORKDIR", "ONBUILD", "STOPSIGNAL", "HEALTHCHECK", "SHELL", "MAINTAINER"),
+)
 FRAGMENTS = (
     *("FROM ", "RUN ", "COPY ", "ENV ", "ARG ", "CMD ", "ONBUILD ", "HEALTHCHECK ", "LABEL ", "x"),
     *("--mount=type=cache,", "--from=", "a=b ", "# escape=`", "<<EOF", "<<-'E'", "EOF", "E", "AS "),
@@ -56,6 +65,59 @@ def test_any_bytes_are_read_or_refused_with_a_place(data):
     assert spans or not data
     lines = data.count(b"\n") + 1
     assert all(1 <= span.first <= span.last <= lines for span in spans)
+
+
+class Anything:
+    """Any name is an image."""
+
+    def context(self, name, platform):
+        return None
+
+    def image(self, name, platform):
+        config = ImageConfig(platform=platform, config=ContainerConfig(on_build=("RUN $x",)))
+        return ResolvedImage(digest=sha256(name.encode()), config=config)
+
+
+OPERANDS = st.lists(st.sampled_from(FRAGMENTS), max_size=6).map("".join)
+FLAGS = st.sampled_from(
+    (
+        *("", "--from=a ", "--from=0 ", "--chmod=$x ", "--chown=1:$y ", "--link ", "--parents "),
+        *("--mount=type=bind,target=/x,from=a ", "--mount=type=$x,target=$y ", "--exclude=[ "),
+        *("--platform=$x ", "--security=insecure ", "--device=a/b=c ", "--network=host "),
+    )
+)
+LINES = st.tuples(st.sampled_from(sorted(KEYWORDS)), FLAGS, OPERANDS).map(
+    lambda parts: f"{parts[0]} {parts[1]}{parts[2]}"
+)
+
+
+@given(st.lists(LINES, max_size=8).map("\n".join), st.sampled_from(("linux", "windows")), OPERANDS)
+def test_whatever_can_be_read_is_lowered_or_refused_with_a_place(lines, os, value):
+    platform = Platform(os=os, architecture="amd64")
+    options = Options(
+        platform=platform,
+        build_platform=platform,
+        build_args={"x": value},
+        allow=frozenset(Entitlement),
+    )
+    text = f"ARG x=1\nFROM scratch AS a\n{lines}\n"
+    try:
+        dockerfile = parse_dockerfile(text.encode(), file="Dockerfile")
+    except DockerfileSyntaxError:
+        return
+    refusal = None
+    try:
+        lowered = lower(dockerfile, options, Anything())
+    except WcbuildError as error:
+        refusal = error
+    if refusal is not None:
+        assert refusal.spans
+        assert str(refusal)
+        return
+    for number, step in enumerate(lowered.graph.steps):
+        assert all(each < number for each in step.inputs)
+        step_key(step.op, ())
+    assert lowered.plan.rootfs < len(lowered.graph.steps)
 
 
 @given(TEXTS)

@@ -119,6 +119,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep what RUNs under Wine change in a folder below C:\\Windows",
     )
     add(
+        "--call",
+        default="build",
+        metavar="METHOD[,format=json]",
+        help="build, or print what check, outline or targets say without building",
+    )
+    add(
+        "--check",
+        dest="call",
+        action="store_const",
+        const="check",
+        help="the same as --call=check: exit status 1 if there are warnings",
+    )
+    add(
         "--print-plan",
         choices=("text", "json"),
         metavar="FORMAT",
@@ -134,6 +147,12 @@ def run(invocation: Invocation) -> int:
     """Build; print the image id if asked to be quiet."""
     args = invocation.args
     request = make_request(invocation)
+    if args.call != "build":
+        from wcbuild.cli.calls import Call, run_call  # noqa: PLC0415 - most invocations build
+
+        call = Call.parse(args.call)
+        if call.method != "build":
+            return run_call(call, request, invocation.stdout)
     if args.print_plan:
         with Machine.start() as machine:
             invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))

@@ -72,6 +72,16 @@ class IgnoreRules:
     def __bool__(self) -> bool:
         return bool(self._groups)
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns that leave something out, cleaned."""
+        return tuple(pattern.text for pattern in self._patterns if pattern.excludes)
+
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether a pattern takes something back in."""
+        return not all(pattern.excludes for pattern in self._patterns)
+
     def excludes(self, path: str) -> bool:
         """Say whether ``path``, relative to the root and clean, is left out."""
         state = NO_MATCH

@@ -69,6 +69,8 @@ class Env(_Instruction):
     """ENV: pairs, not expanded, quotes still in place."""
 
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
+    """One pair, with a blank in place of `=`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class Label(_Instruction):
     """LABEL: pairs, not expanded, quotes still in place."""
 
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
+    """One pair, with a blank in place of `=`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

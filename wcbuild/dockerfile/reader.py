@@ -189,11 +189,13 @@ def _named_pairs(node: Node) -> tuple[tuple[str, str], ...]:
 
 
 def _read_env(node: Node) -> Env:
-    return Env(span=node.span, original=node.original, pairs=_named_pairs(node))
+    pairs = _named_pairs(node)
+    return Env(span=node.span, original=node.original, pairs=pairs, legacy=not node.args[2])
 
 
 def _read_label(node: Node) -> Label:
-    return Label(span=node.span, original=node.original, pairs=_named_pairs(node))
+    pairs = _named_pairs(node)
+    return Label(span=node.span, original=node.original, pairs=pairs, legacy=not node.args[2])
 
 
 def _read_workdir(node: Node) -> Workdir:
@@ -421,3 +423,6 @@ _READERS: dict[str, Callable[[Node], Instruction]] = {
     "volume": _read_volume,
     "workdir": _read_workdir,
 }
+
+INSTRUCTION_NAMES = frozenset(_READERS)
+"""In lower case."""

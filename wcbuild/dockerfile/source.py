@@ -15,3 +15,17 @@ class Span:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.first}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A Dockerfile as it was read, for those who show parts of it."""
+
+    name: str
+    """What it is called in messages; no path."""
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """The text; bytes that are not UTF-8 are kept as surrogates."""
+        return self.data.decode(errors="surrogateescape")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, replace
 
 from wcbuild.dockerfile.directives import Directive
@@ -65,6 +66,12 @@ def parse_dockerfile(text: bytes, *, file: str) -> Dockerfile:
         )
     if not text:
         raise DockerfileSyntaxError(f"the Dockerfile ({file}) cannot be empty")
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DockerfileSyntaxError(
+            f'"{file}" is in UTF-16',
+            (Span(file=file, first=1, last=1),),
+            hint="save it as UTF-8, which a Dockerfile has to be",
+        )
     parsed = parse(text.decode(errors="surrogateescape"), file=file)
     args: list[Arg] = []
     heads: list[tuple[From, list[Instruction]]] = []

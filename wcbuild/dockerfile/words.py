@@ -47,12 +47,17 @@ class Expansion:
     """What a word became."""
 
     text: str
-    words: tuple[str, ...]
-    """The text split at white space that was not quoted. Empty words fall away."""
+    pieces: tuple[tuple[str, bool], ...]
+    """The text in pieces, and whether each was quoted (so that white space in it does not split)."""
     used: tuple[str, ...] = ()
     """Variables that were looked up and set, in order."""
     unset: tuple[str, ...] = ()
     """Variables that were looked up and are not set, in order."""
+
+    @property
+    def words(self) -> list[str]:
+        """The text split at white space that was not quoted. Empty words fall away."""
+        return _split(self.pieces)
 
 
 def expand(
@@ -81,7 +86,7 @@ def expand(
             variable that is not set, or too much text.
     """
     if not _has_meaning(word, escape):
-        return Expansion(text=word, words=tuple(_split([(word, False)])))
+        return Expansion(text=word, pieces=((word, False),))
     lexer = _Lexer(
         word,
         env,
@@ -94,7 +99,7 @@ def expand(
     pieces = lexer.read_until("", raw_escapes=raw_escapes)
     return Expansion(
         text="".join(text for text, _ in pieces),
-        words=tuple(_split(pieces)),
+        pieces=tuple(pieces),
         used=tuple(lexer.used),
         unset=tuple(lexer.unset),
     )
@@ -107,15 +112,15 @@ def process_word(word: str, env: Mapping[str, str], escape: str = "\\") -> str:
 
 def process_words(word: str, env: Mapping[str, str], escape: str = "\\") -> list[str]:
     """Return ``word`` expanded and split at white space that was not quoted. Raises as `expand`."""
-    return list(expand(word, env, escape=escape).words)
+    return expand(word, env, escape=escape).words
 
 
-def process_heredoc(content: str, env: Mapping[str, str]) -> str:
-    """Return a heredoc's content with its variables expanded. Raises as `expand`.
+def expand_heredoc(content: str, env: Mapping[str, str]) -> Expansion:
+    """Expand the variables of a heredoc's content. Raises as `expand`.
 
     Quotes are ordinary characters there, and the escape character is always the backslash.
     """
-    return expand(content, env, skip_quotes=True).text
+    return expand(content, env, skip_quotes=True)
 
 
 def _has_meaning(word: str, escape: str) -> bool:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.source import SourceFile
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
@@ -73,5 +76,13 @@ class Notice:
     text: str
 
 
-Event = StepStarted | StepOutput | StepDone | StepFailed | Transfer | Notice
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """A check of the Dockerfile found something; ``source`` is the file that it stands in."""
+
+    warning: LintWarning
+    source: SourceFile
+
+
+Event = StepStarted | StepOutput | StepDone | StepFailed | Transfer | Notice | Warned
 Emit = Callable[[Event], None]

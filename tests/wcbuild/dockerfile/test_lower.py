@@ -372,3 +372,10 @@ def test_an_unknown_target_suggests_a_near_one():
 )
 def test_dockers_own_syntax_is_built_in(syntax):
     assert lowered(f"# syntax={syntax}\nFROM debian\n").plan.rootfs == 0
+
+
+def test_build_arguments_that_nothing_declares_are_told():
+    text = "ARG A\nFROM debian AS a\nARG B\nFROM debian\n"
+    given = {"A": "1", "B": "2", "C": "3", "HTTP_PROXY": "4", "SOURCE_DATE_EPOCH": "5"}
+    given |= {"BUILDKIT_INLINE_CACHE": "6"}
+    assert lowered(text, build_args=given).unused_build_args == ("C",)

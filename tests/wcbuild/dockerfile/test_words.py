@@ -81,7 +81,7 @@ def test_tells_which_variables_were_set_and_which_were_not():
 
 
 def test_quotes_in_a_heredoc_are_ordinary():
-    assert words.process_heredoc("'$x' \"$x\" \\$x", ENV) == "'value' \"value\" $x"
+    assert words.expand_heredoc("'$x' \"$x\" \\$x", ENV).text == "'value' \"value\" $x"
 
 
 def test_expansion_bomb_is_refused():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TextIO
 
-from wcbuild.cli.render.text import Lines, clean, seconds
+from wcbuild.cli.render.text import Lines, clean, seconds, warning_lines
 from wcbuild.sizes import format_size
 from wcbuild.solve.events import (
     Event,
@@ -17,6 +17,7 @@ from wcbuild.solve.events import (
     StepOutput,
     StepStarted,
     Transfer,
+    Warned,
 )
 
 PROGRESS_SECONDS = 5.0
@@ -33,6 +34,7 @@ class PlainRenderer:
         self._started: dict[int, float] = {}
         self._output: dict[int, dict[int, Lines]] = {}
         self._spoke: dict[str, float] = {}
+        self._warned: list[Warned] = []
 
     def __call__(self, event: Event) -> None:
         """Write what ``event`` says. May be called from several threads."""
@@ -43,10 +45,11 @@ class PlainRenderer:
                 self._stream.flush()
 
     def close(self) -> None:
-        """Write the last lines that no newline ended."""
+        """Write the last lines that no newline ended, and what the checks found."""
         with self._lock:
-            for number in list(self._output):
-                self._stream.write("".join(f"{line}\n" for line in self._rest(number)))
+            lines = [line for number in list(self._output) for line in self._rest(number)]
+            lines += warning_lines(self._warned)
+            self._stream.write("".join(f"{line}\n" for line in lines))
             self._stream.flush()
 
     def _lines(self, event: Event) -> list[str]:
@@ -70,6 +73,9 @@ class PlainRenderer:
             case Notice():
                 text = clean(event.text)
                 return [f"WARNING: {text}" if event.level == "warning" else text]
+            case Warned():
+                self._warned.append(event)
+                return []
 
     def _end(self, number: int, verdict: str) -> list[str]:
         rest = self._rest(number)

@@ -19,6 +19,7 @@ from wcbuild.solve.events import (
     StepOutput,
     StepStarted,
     Transfer,
+    Warned,
 )
 
 
@@ -69,8 +70,10 @@ class JsonRenderer:
             case Transfer():
                 return {"statuses": [self._transfer(event)]}
             case Notice():
-                short = base64.b64encode(event.text.encode("utf-8", "backslashreplace")).decode()
+                short = _base64(event.text)
                 return {"warnings": [{"level": int(event.level == "warning"), "short": short}]}
+            case Warned():
+                return {"warnings": [_warning(event)]}
 
     def _vertex(self, number: int, label: str, **times: str) -> dict[str, Any]:
         return {"digest": _digest(number, label), "name": label, **times}
@@ -96,6 +99,28 @@ class JsonRenderer:
 
     def _time(self, value: float) -> str:
         return datetime.fromtimestamp(value + self._offset, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _warning(event: Warned) -> dict[str, Any]:
+    warning, rule = event.warning, event.warning.rule
+    lines = range(warning.span.first, warning.span.last + 1)
+    fields = {
+        "level": 1,
+        "short": _base64(str(warning)),
+        "detail": [_base64(rule.description)],
+        "url": rule.url,
+        "sourceInfo": {
+            "filename": event.source.name,
+            "data": base64.b64encode(event.source.data).decode(),
+            "language": "Dockerfile",
+        },
+        "range": [{"start": {"line": line}, "end": {"line": line}} for line in lines],
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "backslashreplace")).decode()
 
 
 def _digest(number: int, label: str) -> str:

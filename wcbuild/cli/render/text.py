@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from wcbuild.dockerfile.source import SourceFile, Span
+from wcbuild.solve.events import Warned
 
 MAX_LINE = 4096
 """Bytes of a command's line that are kept together; a longer line is shown in pieces."""
@@ -120,3 +124,40 @@ def paint(text: str, colour: str, *, on: bool) -> str:
 
 
 _CODES = {"red": "31", "yellow": "33", "blue": "34", "bold": "1"}
+
+
+def warning_lines(warned: Sequence[Warned], *, colour: bool = False) -> list[str]:
+    """Return the lines that end a build in which something was ``warned`` of; none if nothing was."""
+    if not warned:
+        return []
+    head = "1 warning found:" if len(warned) == 1 else f"{len(warned)} warnings found:"
+    lines = ["", paint(f" {head}", "yellow", on=colour)]
+    for each in warned:
+        rule = each.warning.rule
+        lines += [f" - {clean(str(each.warning))}", rule.description]
+        lines += [f"More info: {rule.url}"] if rule.url else []
+        lines += [*excerpt(each.source, each.warning.span).splitlines(), ""]
+    return lines
+
+
+def excerpt(source: SourceFile, span: Span) -> str:
+    """Return the lines of ``span``, marked, with a few around them, as BuildKit shows a place."""
+    lines = source.text.split("\n")
+    first, last = span.first, min(span.last, len(lines))
+    if not 1 <= first <= len(lines):
+        return ""
+    around = 4 if first == last else 2
+    start, end, added = first, last, 0
+    while added < around:
+        if start > 1:
+            start, added = start - 1, added + 1
+        if end < len(lines):
+            end, added = end + 1, added + 1
+        added += 1
+    rule = "-" * 20
+    rows = [f"{clean(source.name)}:{first}", rule]
+    for number in range(start, end + 1):
+        mark = ">>>" if first <= number <= last else "   "
+        line = clean(lines[number - 1].rstrip("\r"))
+        rows.append(f" {number:3} | {mark} {line}")
+    return "".join(f"{row}\n" for row in (*rows, rule))

@@ -12,7 +12,7 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import TextIO
 
-from wcbuild.cli.render.text import Lines, clean, cut, paint, seconds, width
+from wcbuild.cli.render.text import Lines, clean, cut, paint, seconds, warning_lines, width
 from wcbuild.sizes import format_size
 from wcbuild.solve.events import (
     Event,
@@ -22,6 +22,7 @@ from wcbuild.solve.events import (
     StepOutput,
     StepStarted,
     Transfer,
+    Warned,
 )
 
 REDRAW_SECONDS = 0.1
@@ -68,6 +69,7 @@ class TtyRenderer:
         self._ended: list[str] = []
         """Lines that are final and not yet written."""
         self._done = self._cached = self._failed = 0
+        self._warned: list[Warned] = []
         self._drawn: list[str] = []
         """The live lines that are on the screen."""
         self._stop = Flag()
@@ -81,7 +83,7 @@ class TtyRenderer:
             self._note(event)
 
     def close(self) -> None:
-        """Write what is final, and one line that sums up."""
+        """Write what is final, one line that sums up, and what the checks found."""
         if self._thread.ident is None:
             return
         self._stop.set()
@@ -91,6 +93,7 @@ class TtyRenderer:
             self._moving.clear()
             if self._done or self._failed:
                 self._ended.append(self._summary(self._clock() - self._begun))
+            self._ended += warning_lines(self._warned, colour=self._colour)
             self._draw()
 
     def _note(self, event: Event) -> None:
@@ -121,6 +124,8 @@ class TtyRenderer:
                 warning = event.level == "warning"
                 text = f"WARNING: {clean(event.text)}" if warning else clean(event.text)
                 self._ended.append(paint(text, "yellow", on=self._colour and warning))
+            case Warned():
+                self._warned.append(event)
 
     def _note_transfer(self, event: Transfer) -> None:
         key = f"{event.verb} {event.name}"

@@ -5,7 +5,7 @@ target needs are lowered, each when it is first referred to, so the steps come o
 they can be executed.
 """
 
-from wcbuild.dockerfile.lower.lowering import lower
+from wcbuild.dockerfile.lower.lowering import declared_args, find_target, lower
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
     SCRATCH,
@@ -32,5 +32,7 @@ __all__ = [
     "Options",
     "Outside",
     "ResolvedImage",
+    "declared_args",
+    "find_target",
     "lower",
 ]

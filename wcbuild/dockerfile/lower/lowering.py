@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from registry.errors import RegistryError
-from registry.oci.config import ContainerConfig
+from registry.errors import InvalidDocumentError, RegistryError
+from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile import fold, words
 from wcbuild.dockerfile.instructions import (
@@ -33,6 +33,7 @@ from wcbuild.dockerfile.instructions import (
     Workdir,
 )
 from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
+from wcbuild.dockerfile.lower.observer import ArgValue, Observer
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
     SCRATCH,
@@ -45,7 +46,7 @@ from wcbuild.dockerfile.lower.outside import (
     ResolvedImage,
 )
 from wcbuild.dockerfile.lower.paths import in_config
-from wcbuild.dockerfile.lower.run import lower_run
+from wcbuild.dockerfile.lower.run import PROXY_ARGS, lower_run
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
@@ -54,21 +55,29 @@ from wcbuild.errors import SourceError, WcbuildError
 from wcbuild.graph.ops import LINUX, WINDOWS, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
 from wcbuild.graph.plan import ImagePlan
 
+_OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
+"""What build arguments begin with that need no ARG to be heard."""
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
-def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered:
-    """Lower the target stage and all it needs.
+def lower(
+    dockerfile: Dockerfile,
+    options: Options,
+    outside: Outside,
+    observer: Observer = Observer(),  # noqa: B008 - it has no state
+) -> Lowered:
+    """Lower the target stage and all it needs; ``observer`` is told what that comes across.
 
     Raises:
         SourceError: a place in the Dockerfile is to blame, which it also is for a base image that cannot
             be had (BaseImageError).
     """
     _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
-    lowering = Lowering(dockerfile, options, outside)
-    target = _target(dockerfile, options.target)
+    lowering = Lowering(dockerfile, options, outside, observer)
+    target = find_target(dockerfile, options.target)
     # In the order of the file, as people read it, and without recursion through a thousand stages.
-    for stage in lowering.needed(target):
+    needed = lowering.needed(target)
+    for stage in dockerfile.stages if options.every_stage else needed:
         lowering.stage(stage)
     state = lowering.stage(target)
     config = replace(state.config, labels={**state.config.labels, **options.labels})
@@ -83,6 +92,7 @@ def lower(dockerfile: Dockerfile, options: Options, outside: Outside) -> Lowered
     return Lowered(
         graph=Graph(steps=tuple(lowering.steps)),
         plan=plan,
+        unused_build_args=_unused_build_args(dockerfile, options.build_args),
         source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
     )
 
@@ -110,7 +120,24 @@ def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
         )
 
 
-def _target(dockerfile: Dockerfile, target: str) -> Stage:
+def declared_args(dockerfile: Dockerfile) -> frozenset[str]:
+    """Return the names of all ARGs, whether their stages are built or not."""
+    instructions = (each for stage in dockerfile.stages for each in stage.instructions)
+    args = (each for each in (*dockerfile.args, *instructions) if isinstance(each, Arg))
+    return frozenset(name for arg in args for name, _ in arg.pairs)
+
+
+def _unused_build_args(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:
+    undeclared = set(given) - declared_args(dockerfile) - PROXY_ARGS
+    return tuple(sorted(name for name in undeclared if not name.startswith(_OUR_ARGS)))
+
+
+def find_target(dockerfile: Dockerfile, target: str) -> Stage:
+    """Return the stage that is to be built: the last, unless another is named.
+
+    Raises:
+        SourceError: there is none of that name.
+    """
     if not target:
         return dockerfile.stages[-1]
     for stage in reversed(dockerfile.stages):
@@ -123,11 +150,14 @@ def _target(dockerfile: Dockerfile, target: str) -> Stage:
 class Lowering:
     """One run of `lower`: the steps so far and the stages that are done."""
 
-    def __init__(self, dockerfile: Dockerfile, options: Options, outside: Outside) -> None:
+    def __init__(
+        self, dockerfile: Dockerfile, options: Options, outside: Outside, observer: Observer
+    ) -> None:
         self.steps: list[Step] = []
         self._dockerfile = dockerfile
         self.options = options
         self._outside = outside
+        self._observer = observer
         self._done: dict[int, StageState] = {}
         self._in_progress: list[int] = []
         self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
@@ -153,37 +183,55 @@ class Lowering:
     def _evaluate_global_args(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return what FROM lines see, and what an ARG of a stage takes as its default."""
         build_args = self.options.build_args
-        scope = {name: build_args.get(name, value) for name, value in self._platform_args.items()}
+        predefined = {
+            name: build_args.get(name, value) for name, value in self._platform_args.items()
+        }
+        scope = dict(predefined)
         declared: dict[str, str] = {}
         for arg in self._dockerfile.args:
             for name, default in arg.pairs:
                 value = build_args.get(name)
+                used: tuple[str, ...] = ()
                 if value is None and default is not None:
-                    value = self.expand(default, scope, arg.span)
+                    expansion = self._expansion(default, scope, arg.span)
+                    value, used = expansion.text, expansion.used
                 if value is not None:
                     scope[name] = declared[name] = value
+                self._observer.arg(None, arg, ArgValue(name=name, value=value, used=used))
+        self._observer.from_scope(predefined, scope)
         return scope, declared
 
     def global_value(self, name: str) -> str:
         """Return what a build argument or a global ARG says, or nothing."""
         return self.options.build_args.get(name, self._global_args.get(name, ""))
 
-    def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
-        """Return a word with its variables replaced, quotes and escapes gone."""
+    def _expansion(self, word: str, scope: Mapping[str, str], span: Span) -> words.Expansion:
         with _blaming(span, word):
-            return words.process_word(word, scope, self._dockerfile.escape)
+            return words.expand(word, scope, escape=self._dockerfile.escape)
+
+    def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
+        """Return a word of a stage with its variables replaced, quotes and escapes gone."""
+        expansion = self._expansion(word, scope, span)
+        if expansion.unset:
+            self._observer.unset(expansion.unset, span)
+        return expansion.text
 
     def expand_heredoc(self, heredoc: Heredoc, scope: Mapping[str, str], span: Span) -> str:
         """Return the content of a heredoc, with variables replaced if its name allows it."""
         if not heredoc.expand:
             return heredoc.content
         with _blaming(span, heredoc.name):
-            return words.process_heredoc(heredoc.content, scope)
+            expansion = words.expand_heredoc(heredoc.content, scope)
+        if expansion.unset:
+            self._observer.unset(expansion.unset, span)
+        return expansion.text
 
     def expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
         """Return what a word comes to, split again at its blanks."""
-        with _blaming(span, word):
-            return words.process_words(word, scope, self._dockerfile.escape)
+        expansion = self._expansion(word, scope, span)
+        if expansion.unset:
+            self._observer.unset(expansion.unset, span)
+        return expansion.words
 
     # -- stages
 
@@ -191,9 +239,13 @@ class Lowering:
         """Return the stages that ``target`` needs, and itself, in the order of the file.
 
         Raises:
-            SourceError: a stage, needed or not, takes files from one that it cannot.
+            SourceError: a stage, needed or not, has a wrong FROM line, or takes files from a stage
+                that it cannot.
         """
         stages = self._dockerfile.stages
+        for stage in stages:
+            self._base(stage)
+            self._stage_platform(stage.from_)
         below = [self._references(stage) for stage in stages]
         found = {target.index}
         for index in range(target.index, -1, -1):
@@ -227,7 +279,7 @@ class Lowering:
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
-        base = self.expand(from_.base, self._globals, from_.span)
+        base = self._expansion(from_.base, self._globals, from_.span).text
         if not base:
             raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
         return base
@@ -243,6 +295,7 @@ class Lowering:
             )
         self._in_progress.append(stage.index)
         state = self._start(stage)
+        self._observer.stage(state)
         triggers = [
             instruction
             for text in state.triggers
@@ -265,9 +318,7 @@ class Lowering:
     def _start(self, stage: Stage) -> StageState:
         """Begin a stage: find what it stands on."""
         from_ = stage.from_
-        base = self.expand(from_.base, self._globals, from_.span)
-        if not base:
-            raise SourceError(f"base name ({from_.base}) should not be blank", (from_.span,))
+        base = self._base(stage)
         state = StageState(stage, self._stage_platform(from_))
         if self._replaced(stage):
             state.stage = replace(stage, instructions=())
@@ -283,8 +334,20 @@ class Lowering:
         return state
 
     def _stage_platform(self, from_: From) -> Platform:
-        text = self.expand(from_.platform, self._globals, from_.span)
-        return Platform.parse(text) if text else self.options.platform
+        if not from_.platform:
+            return self.options.platform
+        expansion = self._expansion(from_.platform, self._globals, from_.span)
+        hint = next(
+            filter(None, (did_you_mean(name, self._globals) for name in expansion.unset)), ""
+        )
+        if not expansion.text:
+            message = f"empty platform value from expression {from_.platform}"
+            raise SourceError(message, (from_.span,), word=from_.platform, hint=hint)
+        try:
+            return Platform.parse(expansion.text)
+        except InvalidDocumentError as error:
+            message = f"failed to parse platform {from_.platform}: {error}"
+            raise SourceError(message, (from_.span,), word=from_.platform, hint=hint) from error
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
@@ -340,13 +403,17 @@ class Lowering:
 
     def _image(self, name: str, state: StageState, span: Span) -> ResolvedImage:
         try:
-            return self._outside.image(name, state.platform)
+            image = self._outside.image(name, state.platform)
         except RegistryError as error:
             stages = [stage.name for stage in self._dockerfile.stages if stage.name]
             hint = did_you_mean(name, stages)
-            raise BaseImageError(
-                f'image "{name}": {error}', (span,), word=name, hint=hint
-            ) from error
+            failure = BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)
+            if not self.options.without_images:
+                raise failure from error
+            self._observer.no_image(failure)
+            return ResolvedImage(digest="", config=ImageConfig(platform=state.platform))
+        self._observer.image(name, state.platform, image.config.platform, span)
+        return image
 
     def _check_base(self, state: StageState, name: str, found: Platform, from_: From) -> None:
         """Refuse a base for another system, or another Windows, than was asked for."""
@@ -416,6 +483,7 @@ class Lowering:
     # -- instructions
 
     def _dispatch(self, state: StageState, instruction: Instruction) -> None:
+        self._observer.instruction(state, instruction)
         try:
             self._lower(state, instruction)
         except WcbuildError as error:
@@ -508,10 +576,14 @@ class Lowering:
             value = build_args.get(name)
             if value is None and default is not None:
                 value = self.expand(default, state.scope, instruction.span)
+            is_global = False
             if value is None:
                 value = self._global_args.get(name, self._platform_args.get(name))
+                is_global = value is not None
             if value is not None:
                 state.scope[name] = value
+            told = ArgValue(name=name, value=value, is_global=is_global)
+            self._observer.arg(state.stage, instruction, told)
             state.args.append((name, value))
             texts.append(name if value is None else f"{name}={value}")
         state.note("ARG " + " ".join(texts))

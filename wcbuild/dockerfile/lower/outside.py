@@ -81,6 +81,10 @@ class Options:
     platform_given: bool = False
     """Somebody asked for ``platform``; else it is the machine's, and any base will do."""
     target: str = ""
+    every_stage: bool = False
+    """Lower the stages that the target does not need, too."""
+    without_images: bool = False
+    """Take an image that cannot be had for an empty one. Nothing can be built from what comes out."""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     network: Network = Network.DEFAULT
@@ -102,5 +106,7 @@ class Lowered:
 
     graph: Graph
     plan: ImagePlan
+    unused_build_args: tuple[str, ...]
+    """Names of build arguments that no ARG declares, and that mean nothing of themselves."""
     source_date_epoch: str
     """SOURCE_DATE_EPOCH as a build argument or a global ARG gives it; empty is none."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _INSECURE = "insecure"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-_PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
+PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
 
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
@@ -60,7 +60,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         verbatim=windows and command.shell,
         proxy_env=tuple(
             f"{name}={options.build_args[name]}"
-            for name in sorted(_PROXY_ARGS)
+            for name in sorted(PROXY_ARGS)
             if name in options.build_args and name not in state.scope
         ),
     )

@@ -20,6 +20,8 @@ class StageState:
     def __init__(self, stage: Stage, platform: Platform) -> None:
         self.stage = stage
         self.platform = platform
+        self.parent: StageState | None = None
+        """The stage that this one stands on, if it is one."""
         self.base: ImageConfig | None = None
         self.config = ContainerConfig()
         self.author = ""
@@ -43,6 +45,7 @@ class StageState:
 
     def inherit(self, parent: StageState) -> None:
         """Start from where another stage ended."""
+        self.parent = parent
         self.base = parent.base
         self.config = replace(parent.config, on_build=())
         self.author = parent.author

@@ -1,0 +1,99 @@
+"""Checking a Dockerfile, for a build or instead of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from wcbuild.dockerfile.ignore import IgnoreRules
+from wcbuild.dockerfile.lint.linter import Linter, lint_unreadable
+from wcbuild.dockerfile.lint.options import check_options
+from wcbuild.dockerfile.lower import Lowered, Options, Outside, lower
+from wcbuild.dockerfile.rules import LintWarning
+from wcbuild.dockerfile.source import SourceFile
+from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
+from wcbuild.errors import DockerfileSyntaxError, SourceError, WcbuildError
+from wcbuild.graph.ops import WINDOWS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What the checks found."""
+
+    warnings: tuple[LintWarning, ...]
+    """In the order of the file."""
+    error: WcbuildError | None
+    """Why the Dockerfile would not build; what stands behind that place may not have been checked."""
+    source: SourceFile
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to say."""
+        return not self.warnings and self.error is None
+
+
+def check(
+    source: SourceFile, options: Options, outside: Outside, ignore: IgnoreRules | None
+) -> CheckResult:
+    """Check the target stage and all it needs; without a target, every stage.
+
+    An image that cannot be had is an error, but what can be said without it is said.
+
+    Args:
+        source: the Dockerfile.
+        options: of the build that is not made.
+        outside: where base images come from; no layer is asked for.
+        ignore: what the build context leaves out.
+
+    Raises:
+        UsageError: the build argument BUILDKIT_DOCKERFILE_CHECK makes no sense.
+    """
+    try:
+        dockerfile = parse_dockerfile(source.data, file=source.name)
+    except DockerfileSyntaxError as error:
+        return check_unreadable(source, error, options)
+    options = replace(options, every_stage=not options.target, without_images=True)
+    return lower_and_check(dockerfile, source, options, outside, ignore)[1]
+
+
+def lower_and_check(
+    dockerfile: Dockerfile,
+    source: SourceFile,
+    options: Options,
+    outside: Outside,
+    ignore: IgnoreRules | None,
+) -> tuple[Lowered | None, CheckResult]:
+    """Lower a Dockerfile for a build, and check it meanwhile.
+
+    The first part is None where the second has an error. Arguments and what is raised are as in `check`.
+    """
+    try:
+        linter = Linter(dockerfile, source, check_options(source, options.build_args), ignore)
+    except SourceError as error:
+        return None, CheckResult(warnings=(), error=error, source=source)
+    lowered: Lowered | None = None
+    failure: WcbuildError | None = None
+    try:
+        lowered = lower(dockerfile, options, outside, linter)
+        linter.raise_if_asked()
+    except WcbuildError as error:
+        failure = error
+    failure = next(iter(linter.missing), failure)
+    result = CheckResult(warnings=linter.warnings, error=failure, source=source)
+    return (None if failure else lowered), result
+
+
+def check_unreadable(
+    source: SourceFile, error: DockerfileSyntaxError, options: Options
+) -> CheckResult:
+    """Return what can be said of a Dockerfile that could not be read, which ``error`` tells of.
+
+    Raises:
+        UsageError: as in `check`.
+    """
+    try:
+        chosen = check_options(source, options.build_args)
+    except SourceError as wrong_option:
+        return CheckResult(warnings=(), error=wrong_option, source=source)
+    windows = options.platform.os == WINDOWS
+    found = lint_unreadable(source, error, chosen, windows=windows)
+    return CheckResult(warnings=found, error=error, source=source)
