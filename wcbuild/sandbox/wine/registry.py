@@ -52,6 +52,7 @@ _USER_NOISE = (
     "volatile environment",
 )
 
+_TIMES = re.compile(r"(?m)(^\[.*\]) [0-9]+$(?:\n#time=[0-9a-f]+$)?")
 _VALUE = re.compile(r'(?:@|"((?:[^"\\]|\\.)*)")=(.*)', re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,4}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {
@@ -103,7 +104,8 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChan
     keys: list[Key] = []
     lost: list[str] = []
     for file in FILES:
-        old, new = _sections(before.get(file, "")), _sections(after.get(file, ""))
+        text = after.get(file, "")
+        old, new = _differing(before.get(file, ""), text)
         for path in old.keys() | new.keys():
             if old.get(path, _NOTHING).lines == new.get(path, _NOTHING).lines:
                 continue
@@ -116,7 +118,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> RegistryChan
                 lost.append(_full_name(file, new.get(path) or old[path]))
                 continue
             full = _full_name(file, new.get(path) or old[path])
-            if was.keys() - now.keys() or (path not in new and not _has_below(new, path)):
+            if was.keys() - now.keys() or (path not in new and not _has_below(text, path)):
                 lost.append(f"{full} (deleted)")
             changed = tuple(value for name, value in now.items() if was.get(name) != value)
             if any(len(value.data) > MAX_VALUE_BYTES for value in changed):
@@ -155,22 +157,41 @@ def added(text: str, keys: Sequence[Key]) -> str:
     return text + "".join(lines)
 
 
-def _sections(text: str) -> dict[str, _Section]:
-    """Return keys by their escaped paths in small letters."""
+def _differing(old: str, new: str) -> tuple[dict[str, _Section], dict[str, _Section]]:
+    """Return the keys that are not the same in two files, by their escaped paths in small letters."""
+    before, after = _blocks(old), _blocks(new)
+    same = set(before).intersection(after)
+    paths = {_path(block).lower() for block in (*before, *after) if block not in same}
+    if not paths:
+        return {}, {}
+    return _sections(before, paths), _sections(after, paths)
+
+
+def _blocks(text: str) -> list[str]:
+    """Return the text of each key, without times."""
+    return _TIMES.sub(r"\1", text).split("\n[")[1:]
+
+
+def _path(block: str) -> str:
+    head = block.partition("\n")[0]
+    return head[: head.rindex("]")]
+
+
+def _sections(blocks: list[str], paths: set[str]) -> dict[str, _Section]:
     found: dict[str, _Section] = {}
-    for block in text.split("\n[")[1:]:
-        head, *lines = block.split("\n")
-        path = head[: head.rindex("]")]
-        before = found.get(path.lower())
-        kept = tuple(line for line in lines if line and not line.startswith("#time="))
-        # A key that `added` has added to is there twice.
-        found[path.lower()] = _Section(path, (*before.lines, *kept) if before else kept)
+    for block in blocks:
+        path = _path(block)
+        if path.lower() in paths:
+            before = found.get(path.lower(), _NOTHING)
+            lines = tuple(line for line in block.split("\n")[1:] if line)
+            # A key that `added` has added to is there twice.
+            found[path.lower()] = _Section(path, (*before.lines, *lines))
     return found
 
 
-def _has_below(sections: Mapping[str, object], path: str) -> bool:
+def _has_below(text: str, path: str) -> bool:
     """Whether a key has others below it; one without values of its own is not written then."""
-    return any(other.startswith(f"{path}\\\\") for other in sections)
+    return f"\n[{path}\\\\" in text.lower()
 
 
 def _place(file: str, path: str) -> tuple[str, str]:

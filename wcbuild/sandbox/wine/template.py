@@ -33,9 +33,11 @@ LIARS = (
 """Programs of Wine's that do nothing, or nothing of what they are asked, and report success."""
 
 _SERVICE = re.compile(
-    r"\n\[System\\\\CurrentControlSet\\\\Services\\\\[^\]\\]+\] .*?(?=\n\[|\Z)", re.DOTALL
+    r"\n\[System\\\\CurrentControlSet\\\\Services\\\\([^\]\\]+)\] .*?(?=\n\[|\Z)", re.DOTALL
 )
 """A service's key in `system.reg`."""
+
+_ALWAYS = ("MountMgr", "nsiproxy")
 
 _FORMAT = "1"
 """Changes when a template is made in another way."""
@@ -135,7 +137,12 @@ def _make(path: Path, wine: Wine, run: Run, cancel: Event | None) -> None:
 
 
 def _on_demand(service: re.Match[str]) -> str:
-    """Let a service start when it is asked for, not with Windows: that takes half of a step's time."""
+    """Let a service start when it is asked for, not with Windows: that takes half of a step's time.
+
+    But for those that programs believe to be there: without them `dir` fails, and there are no networks.
+    """
+    if service[1] in _ALWAYS:
+        return service[0]
     return service[0].replace('"Start"=dword:00000002', '"Start"=dword:00000003')
 
 

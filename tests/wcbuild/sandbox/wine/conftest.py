@@ -9,9 +9,8 @@ import windowsprograms
 @pytest.fixture(autouse=True)
 def _wine(request):
     # The others are about text and bytes alone.
-    if request.node.get_closest_marker("slow"):
-        if reason := windowsprograms.reason_against():
-            pytest.skip(reason)
+    if request.node.get_closest_marker("slow") and (reason := windowsprograms.reason_against()):
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

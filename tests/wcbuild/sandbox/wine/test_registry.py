@@ -100,6 +100,11 @@ def test_added_keys_are_found_again():
     assert machine(added(OLD, keys), added(OLD, keys)) == registry.RegistryChanges()
 
 
+def test_adding_what_is_there_is_no_change():
+    keys = (Key("Software_Delta", "OLD", (Value("B", 1, text("b")),)),)
+    assert machine(OLD, added(OLD, keys)) == registry.RegistryChanges()
+
+
 def test_machine_environment_is_read():
     path = "ControlSet001\\Control\\Session Manager\\Environment"
     keys = [Key("System_Delta", path, (Value("Path", 2, text("C:\\x")), Value("n", 4, b"1234")))]
