@@ -1,6 +1,6 @@
 """Build the same cases with wcbuild and its peers, in turns, and print medians and ratios.
 
-    benchmarks/run [--rounds N] [--cases abcdef] [--tools wcbuild,buildkit,buildah,docker] [--json FILE]
+    benchmarks/run [--rounds N] [--cases abcdefwx] [--tools wcbuild,buildkit,buildah,docker] [--json FILE]
 
 Time is that of the whole command, as a person waits for it. Memory is the largest resident process of
 the command (`wait4`); for a tool with a daemon, the largest that its daemon was seen at.
@@ -35,9 +35,14 @@ TITLES = {
     "d": "the same, all cached",
     "e": "COPY of one 512 MiB file",
     "f": "the same, and pushed",
+    "w": f"COPY of {FILES:,} files into a Windows image on a base of 2 GiB that is pulled",
+    "x": "the same with other files, the base known",
 }
-COLD = {"b": "a", "d": "c"}
+COLD = {"b": "a", "d": "c", "x": "w"}
 """A warm case and the cold one that it follows."""
+WINDOWS = "wx"
+WINDOWS_FILLERS = 8
+"""Layers of 256 MiB in the base of Windows images."""
 
 
 class Sample(NamedTuple):
@@ -140,10 +145,11 @@ class Wcbuild:
     def __exit__(self, *_: object) -> None:
         remove(self._root)
 
-    def build(self, context: Path, image: str, *, push: bool) -> Sample:
+    def build(self, context: Path, image: str, *, push: bool, platform: str) -> Sample:
         script = Path(sys.executable).with_name("wcbuild")
         start = [str(script)] if script.exists() else [sys.executable, "-m", "wcbuild"]
         words = ["--root", str(self._root), "-t", f"{self._registry}/{image}"]
+        words += ["--platform", platform] if platform else []
         return timed(
             [*start, "build", *words, *(["--push"] if push else []), str(context)],
         )
@@ -181,11 +187,12 @@ class BuildKit:
         self._stack.close()
         remove(self._folder)
 
-    def build(self, context: Path, image: str, *, push: bool) -> Sample:
+    def build(self, context: Path, image: str, *, push: bool, platform: str) -> Sample:
         output = f"type=image,name={self._registry}/{image},push={str(push).lower()}"
         words = [which("buildctl"), "--addr", f"unix://{self._socket}", "build"]
         words += ["--frontend", "dockerfile.v0", "--local", f"context={context}"]
         words += ["--local", f"dockerfile={context}", "--output", output]
+        words += ["--opt", f"platform={platform}"] if platform else []
         with Watch(self._process.pid) as watch:
             sample = timed(words)
         return Sample(sample.seconds, max(sample.megabytes, watch.peak))
@@ -214,7 +221,7 @@ class Buildah:
         roots = ["--root", f"{self._folder}/root", "--runroot", f"{self._folder}/run"]
         return timed(["buildah", *roots, *words])
 
-    def build(self, context: Path, image: str, *, push: bool) -> Sample:
+    def build(self, context: Path, image: str, *, push: bool, platform: str) -> Sample:  # noqa: ARG002
         name = f"{self._registry}/{image}"
         words = ["--runtime", "runc", "--layers", "--tls-verify=false", "-t", name, str(context)]
         built = self._call("build", *words)
@@ -245,7 +252,7 @@ class Docker:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def build(self, context: Path, image: str, *, push: bool) -> Sample:
+    def build(self, context: Path, image: str, *, push: bool, platform: str) -> Sample:  # noqa: ARG002
         name = f"{self._registry}/{image}"
         words = ["docker", "build", "-t", name, str(context)]
         pid = int(subprocess.check_output(["pidof", "-s", "dockerd"]))
@@ -327,6 +334,32 @@ def push_base(folder: Path, registry: str) -> str:
     return f"{registry}/base:1"
 
 
+def write_windows_contexts(folder: Path, many: Path, registry: str) -> dict[str, Path]:
+    """Push a base for Windows images and write two contexts that stand on it."""
+    script = Path(__file__).parents[1] / "fixtures" / "make_windows_base.py"
+    # In a process of its own: a command's largest memory is at first that of its parent.
+    timed([sys.executable, str(script), f"{folder}/windows", f"--fillers={WINDOWS_FILLERS}"])
+    base = f"{registry}/windows:1"
+    copy = ("copy", "--insecure-policy", "--dest-tls-verify=false")
+    timed(
+        [
+            "skopeo",
+            "--override-os=windows",
+            *copy,
+            f"oci:{folder}/windows:latest",
+            f"docker://{base}",
+        ]
+    )
+    shutil.rmtree(folder / "windows")
+    contexts = {}
+    for case in WINDOWS:
+        contexts[case] = folder / f"windows-{case}"
+        shutil.copytree(many, contexts[case])
+        (contexts[case] / "data" / "case.txt").write_text(case)
+        (contexts[case] / "Dockerfile").write_text(f"FROM {base}\nCOPY data C:/windows/data\n")
+    return contexts
+
+
 @contextlib.contextmanager
 def registry(folder: Path) -> Iterator[str]:
     """Start Debian's registry for the `with` block and give its address."""
@@ -355,16 +388,23 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, list[Sample]]]:
         folder = Path(name)
         address = stack.enter_context(registry(folder))
         contexts = write_contexts(folder, push_base(folder, address))
+        if set(options.cases) & set(WINDOWS):
+            contexts |= write_windows_contexts(folder, contexts["c"], address)
         for number in range(options.rounds):
             for cold in sorted({COLD.get(case, case) for case in options.cases}):
                 for tool in tools:
+                    if cold in WINDOWS and tool not in (Wcbuild, BuildKit):
+                        continue
                     with tool(folder / "store", address) as builder:
                         for case in (
                             cold,
                             *(warm for warm, first in COLD.items() if first == cold),
                         ):
                             image = f"{tool.name}/{cold}{number}:1"
-                            sample = builder.build(contexts[case], image, push=case == "f")
+                            platform = "windows/amd64" if case in WINDOWS else ""
+                            sample = builder.build(
+                                contexts[case], image, push=case == "f", platform=platform
+                            )
                             print(
                                 f"round {number + 1} ({case}) {tool.name}: {sample.seconds:.2f} s,"
                                 f" {sample.megabytes:.0f} MiB",
@@ -382,10 +422,18 @@ def report(samples: dict[str, dict[str, list[Sample]]]) -> str:
     heads = ["case", *names, *(f"wcbuild / {peer}" for peer in peers)]
     lines = [heads, ["---"] * len(heads)]
     for case, by_tool in samples.items():
-        times = {name: statistics.median(s.seconds for s in by_tool[name]) for name in names}
-        sizes = {name: statistics.median(s.megabytes for s in by_tool[name]) for name in names}
-        cells = [f"{times[name]:.2f} s, {sizes[name]:.0f} MiB" for name in names]
-        ratios = [f"{times[Wcbuild.name] / times[peer]:.2f}" for peer in peers]
+        times = {
+            name: statistics.median(s.seconds for s in each)
+            for name, each in by_tool.items()
+            if each
+        }
+        sizes = {name: statistics.median(s.megabytes for s in by_tool[name]) for name in times}
+        cells = [
+            f"{times[name]:.2f} s, {sizes[name]:.0f} MiB" if name in times else "" for name in names
+        ]
+        ratios = [
+            f"{times[Wcbuild.name] / times[peer]:.2f}" if peer in times else "" for peer in peers
+        ]
         lines.append([f"({case}) {TITLES[case]}", *cells, *ratios])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

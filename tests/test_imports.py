@@ -37,7 +37,7 @@ FLOORS = (
         "wcbuild.annotations",
         "wcbuild.interrupts",
     ),
-    ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble"),
+    ("wcbuild.dockerfile.lower", "wcbuild.solve", "wcbuild.assemble", "wcbuild.windows_host"),
     (
         "wcbuild.bases",
         "wcbuild.export",

@@ -270,6 +270,7 @@ def test_a_version_that_nothing_matches_tells_what_there_is(build):
         ("COPY . /app", {"a": b"", "A": b""}, "capital letters only"),
         ("COPY --chown=bob a /a", {"a": b""}, 'account "bob" cannot be resolved'),
         ("COPY a /a:b", {"a": b""}, "data stream"),
+        ("WORKDIR C:/lpt1.d", {}, '"lpt1.d" is the name of a device on Windows'),
     ],
 )
 def test_what_windows_refuses_is_told_with_its_line(build, dockerfile, files, message):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from wcbuild.errors import LayerError, UnsafeArchiveError
@@ -134,8 +135,8 @@ def header(path: str, meta: Meta) -> bytes:
     )
 
 
-def header_with(path: str, meta: Meta, type_bits: int, records: Mapping[bytes, bytes]) -> bytes:
-    """Return the header blocks of an entry with PAX records of its own, in place of ``meta.xattrs``.
+def header_with_records(path: str, meta: Meta, type_bits: int) -> bytes:
+    """Return the header blocks of an entry whose ``xattrs`` are PAX records, to be written as they are.
 
     ``type_bits`` (as in `stat.S_IFDIR`) are written beside the mode.
 
@@ -143,8 +144,9 @@ def header_with(path: str, meta: Meta, type_bits: int, records: Mapping[bytes, b
         LayerError: as `header`.
     """
     name = encode_name(path) + (b"/" if meta.kind == DIRECTORY else b"")
+    own = meta.xattrs
     meta = meta._replace(mode=meta.mode | type_bits, xattrs=())
-    return _careful_header(path, name, encode_name(meta.link), meta, records)
+    return _careful_header(path, name, encode_name(meta.link), meta, own)
 
 
 def _block(
@@ -164,11 +166,11 @@ def _block(
 
 
 def _careful_header(
-    path: str, name: bytes, link: bytes, meta: Meta, extra: Mapping[bytes, bytes] | None = None
+    path: str, name: bytes, link: bytes, meta: Meta, own: tuple[tuple[str, bytes], ...] = ()
 ) -> bytes:
-    """Write what does not fit a single plain block, or turns out to."""
+    """Write what does not fit a single plain block, or turns out to. ``own`` are more records."""
     _check_writable(path, name, link, meta)
-    records = dict(extra or {})
+    records: dict[bytes, bytes] = {}
     prefix, plain_name = b"", name
     if len(name) > _NAME or not name.isascii():
         split = _split(name)
@@ -202,7 +204,10 @@ def _careful_header(
         devices=devices,
         prefix=prefix,
     )
-    return _pax(name, records) + block if records else block
+    if own and not records:
+        return _pax(name, _joined_own(own)) + block
+    records |= {key_text.encode(): data for key_text, data in own}
+    return _pax(name, _joined(records)) + block if records else block
 
 
 def _check_writable(path: str, name: bytes, link: bytes, meta: Meta) -> None:
@@ -238,9 +243,19 @@ def _ascii(name: bytes) -> bytes:
     return name.decode("ascii", "ignore").encode()
 
 
-def _pax(name: bytes, records: dict[bytes, bytes]) -> bytes:
-    """Return an extended header entry for the entry ``name``."""
-    data = b"".join(_record(key, records[key]) for key in sorted(records))
+@lru_cache(maxsize=256)
+def _joined_own(own: tuple[tuple[str, bytes], ...]) -> bytes:
+    """Do as `_joined` does for what many entries have alike."""
+    return _joined({key.encode(): value for key, value in own})
+
+
+def _joined(records: Mapping[bytes, bytes]) -> bytes:
+    """Return records as they stand in an extended header."""
+    return b"".join(_record(key, records[key]) for key in sorted(records))
+
+
+def _pax(name: bytes, data: bytes) -> bytes:
+    """Return an extended header entry with the records ``data`` for the entry ``name``."""
     if len(data) > MAX_PAX_BYTES:
         raise LayerError(
             f'"{name.decode("utf-8", "surrogateescape")[:200]}"',

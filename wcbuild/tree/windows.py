@@ -89,6 +89,7 @@ class CaselessStaging(Staging):
 
     def __init__(self, tree: FileTree) -> None:
         super().__init__(tree)
+        self._spelled = tree.spelled if isinstance(tree, CaselessTree) else None
         self._spellings: dict[str, str] = {"": ""}
         """The real path by folded path."""
         self._wanted: dict[str, str] = {}
@@ -158,15 +159,10 @@ class CaselessStaging(Staging):
             key = fold(here)
             known = self._spellings.get(key)
             if known is None:
-                known = join(real, self._spelled(join(real, name)))
+                known = join(real, self._spelled(join(real, name)) if self._spelled else name)
                 self._spellings[key] = known
             real = known
         return real
-
-    def _spelled(self, path: str) -> str:
-        if isinstance(self._tree, CaselessTree):
-            return self._tree.spelled(path)
-        return path.rpartition("/")[2]
 
 
 class WindowsStamp:

@@ -41,7 +41,7 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     chown, mode = expand(instruction.chown), expand(instruction.chmod)
     for source in sources:
         _refuse_remote(source, instruction, verb)
-    _check_flags(mode, instruction)
+    _check_flags(mode, chown if state.is_windows else "", instruction)
     inputs: tuple[int, ...] = (state.rootfs,)
     from_stage = False
     if sources:
@@ -98,8 +98,11 @@ def _refuse_remote(source: str, instruction: Copy, verb: str) -> None:
     )
 
 
-def _check_flags(mode: str, instruction: Copy) -> None:
-    """Refuse before anything is built what would be refused when it is."""
+def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
+    """Refuse before anything is built what would be refused when it is.
+
+    Linux's owners stand in files of the image; for Windows they are known beforehand.
+    """
     spans = (instruction.span,)
     if mode:
         from wcbuild.tree import chmod  # noqa: PLC0415 - only few Dockerfiles have one
@@ -109,5 +112,9 @@ def _check_flags(mode: str, instruction: Copy) -> None:
             chmod.change(mode, 0, is_directory=False)
         except InvalidModeError as error:
             raise SourceError(str(error), spans, word=mode) from error
+    if windows_owner:
+        from wcbuild.tree.owners import find_account  # noqa: PLC0415 - as above
+
+        find_account(windows_owner)
     if instruction.checksum:
         raise SourceError("checksum requires HTTP(S) or Git sources", spans, word="--checksum")

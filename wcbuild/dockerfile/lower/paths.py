@@ -59,11 +59,18 @@ def absolute(working_dir: str, path: str, *, windows: bool = False) -> str:
     """Return ``path`` absolute and clean, relative to the directory in force.
 
     Raises:
-        PathError: as `plain`.
+        PathError: as `plain`, or a name in it that Windows does not take.
     """
     below = plain(working_dir, windows=windows) if working_dir else ""
-    path = plain(path, windows=windows)
-    return "/" + posixpath.normpath(posixpath.join("/", below, path)).lstrip("/")
+    found = posixpath.join("/", below, plain(path, windows=windows))
+    found = "/" + posixpath.normpath(found).lstrip("/")
+    if windows and found != "/":
+        from wcbuild.layer.windows.names import problem  # noqa: PLC0415 - most images are Linux's
+
+        reason = problem(found[1:])
+        if reason:
+            raise PathError(path, reason)
+    return found
 
 
 def destination(working_dir: str, dest: str, *, windows: bool = False) -> str:

@@ -46,7 +46,7 @@ def read_files(stream: BinaryIO) -> Iterator[RawEntry]:
                 raise LayerError(f'"{path}"', f'is a hard link to "{target}", outside the drive')
             entry.meta = meta._replace(link=target[len(_START) :])
         elif meta.kind == SYMLINK:
-            entry.meta = meta._replace(link=_plain(meta.link))
+            entry.meta = meta._replace(link=plain_target(meta.link))
         elif meta.kind == FILE and ":" in path.rpartition("/")[2]:
             entry.meta = meta._replace(kind=STREAM, xattrs=())
         entry.path = path[len(_START) :]
@@ -79,7 +79,7 @@ def read_as_linux(stream: BinaryIO) -> Iterator[RawEntry]:
             yield entry
 
 
-def _plain(target: str) -> str:
+def plain_target(target: str) -> str:
     """Return a reparse point's target with forward slashes and without the system drive."""
     target = target.replace("\\", "/").removeprefix("/??/")
     if target[:2].upper() == DRIVE and target[2:3] in ("", "/"):

@@ -19,7 +19,7 @@ DESCRIPTOR = "MSWINDOWS.rawsd"
 OLD_DESCRIPTOR = "MSWINDOWS.sd"
 """The same as SDDL, in old images."""
 JUNCTION = "MSWINDOWS.mountpoint"
-_EXTENDED = "MSWINDOWS.xattr."
+EXTENDED = "MSWINDOWS.xattr."
 CREATED = "LIBARCHIVE.creationtime"
 _MODIFIED = "mtime"
 
@@ -50,7 +50,7 @@ def keep(records: Mapping[bytes, bytes]) -> Xattrs:
     found = {}
     for key, value in records.items():
         name = key.decode("utf-8", "replace")
-        if name in _KEPT or name.startswith(_EXTENDED):
+        if name in _KEPT or name.startswith(EXTENDED):
             found[name] = value
     if b"." not in found.get(_MODIFIED, b""):
         found.pop(_MODIFIED, None)  # a `Meta` has whole seconds
@@ -92,9 +92,7 @@ def complete(meta: Meta, epoch: int | None) -> Meta:
 
     What has no descriptor gets that of new files or directories.
     """
-    own = {
-        name: value for name, value in meta.xattrs if name in _KEPT or name.startswith(_EXTENDED)
-    }
+    own = {name: value for name, value in meta.xattrs if name in _KEPT or name.startswith(EXTENDED)}
     if not own:
         return meta._replace(xattrs=_usual(meta.kind, meta.mtime))
     if attributes(meta) is None:

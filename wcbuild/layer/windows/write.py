@@ -72,8 +72,8 @@ class WindowsCodec:
         bare = tuple(pair for pair in top.xattrs if pair[0] != records.DESCRIPTOR)
         if not changes or changes[0].path:
             changes = [Change("", top), *changes]
-        hives = header_in_tar(HIVES, top._replace(xattrs=bare))
-        return b"".join((hives, *self._hive_entries(top.mtime))), changes
+        start = header_in_tar(HIVES, top._replace(xattrs=bare))
+        return b"".join((start, *self._hive_entries(top.mtime))), changes
 
     def _hive_entries(self, mtime: int) -> Iterator[bytes]:
         for name, data in sorted(self._hives.items()):
@@ -104,8 +104,7 @@ class WindowsCodec:
 
 def header_in_tar(path: str, meta: Meta) -> bytes:
     """Return the header blocks of an entry at ``path`` of the tar, with the records of ``meta``."""
-    own = {name.encode(): value for name, value in meta.xattrs}
-    return tar.header_with(path, meta, _TYPE_BITS[meta.kind], own)
+    return tar.header_with_records(path, meta, _TYPE_BITS[meta.kind])
 
 
 def link_text(target: str) -> str:
@@ -120,6 +119,8 @@ def _in_tar(path: str) -> str:
 def _check(changes: Sequence[Change]) -> None:
     """Refuse what Windows would refuse, or take for something else, when the image is pulled."""
     seen: dict[str, str] = {}
+    folders: set[str] = set()
+    """Directories whose names are known to be good."""
     for change in changes:
         path, meta = change.path, change.meta
         kind = FILE if meta is None else meta.kind
@@ -127,7 +128,12 @@ def _check(changes: Sequence[Change]) -> None:
             raise LayerError(_quoted(path), "is a device or pipe, which Windows has no files for")
         if change.opaque:
             raise LayerError(_quoted(path), "hides what is below, which no Windows layer can say")
-        reason = names.problem(path, stream=kind == STREAM) if path else ""
+        folder, _, name = path.rpartition("/")
+        if folder in folders:
+            reason = names.problem(name, stream=kind == STREAM)
+        else:
+            reason = names.problem(path, stream=kind == STREAM) if path else ""
+            folders.add(folder)
         if not reason and meta is not None and kind == SYMLINK:
             reason = _target_problem(meta.link)
         if reason:
