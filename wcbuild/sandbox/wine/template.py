@@ -28,7 +28,7 @@ LIARS = (
     *("certutil.exe", "cscript.exe", "dism.exe", "findstr.exe", "fsutil.exe", "icacls.exe"),
     *("cacls.exe", "powershell.exe", "schtasks.exe", "sdbinst.exe", "secedit.exe", "setx.exe"),
     *("shutdown.exe", "where.exe", "wscript.exe", "wusa.exe", "mshta.exe", "netsh.exe"),
-    *("wevtutil.exe", "winmgmt.exe", "lodctr.exe", "unlodctr.exe"),
+    *("wevtutil.exe", "winmgmt.exe", "lodctr.exe", "unlodctr.exe", "tasklist.exe", "regini.exe"),
 )
 """Programs of Wine's that do nothing, or nothing of what they are asked, and report success."""
 
