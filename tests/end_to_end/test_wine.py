@@ -256,6 +256,17 @@ def test_killed_build_leaves_nothing_that_the_next_does_not_remove(store, base, 
     assert not any(runs.iterdir())
 
 
+def test_builds_at_the_same_time_make_one_template(wcbuild, base, tmp_path):
+    folder = write_context(tmp_path / "twice", "# escape=`\nFROM base\nRUN mkdir C:\\x\n", {})
+    words = ("build", *WINDOWS, *WINE, "--build-context", f"base=oci-layout://{base}", folder)
+    builds = [subprocess.Popen(wcbuild.command(*words), env=wcbuild.env) for _ in range(2)]
+    assert [build.wait() for build in builds] == [0, 0]
+    made = [
+        path.name for path in (wcbuild.root / "wine").iterdir() if path.name.startswith("wine-")
+    ]
+    assert len(made) == 1
+
+
 def test_prune_removes_the_template(wcbuild, base, tmp_path):
     folder = write_context(tmp_path / "pruned", "# escape=`\nFROM base\nRUN mkdir C:\\x\n", {})
     wcbuild("build", *WINDOWS, *WINE, "--build-context", f"base=oci-layout://{base}", folder)

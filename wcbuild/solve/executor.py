@@ -170,7 +170,7 @@ class StepExecutor:
         if not isinstance(op, CopyOp) or len(inputs) == 1:
             salt = self._salt
             if isinstance(op, RunOp) and op.os == WINDOWS and self._wine is not None:
-                salt += f" {self._wine.description}"
+                salt += f" {self._wine.key}"
             yield step_key(op, [_file_system(each).key for each in inputs], salt)
             if isinstance(op, RunOp) and len(inputs) > 1:
                 below = step_key(op, [_file_system(inputs[0]).key], salt)
@@ -387,7 +387,7 @@ class StepExecutor:
             return outcome.status, {}
         lost = windows.what_is_lost(outcome, registry_kept=kept)
         if lost:
-            output(2, lost.encode())
+            output(2, lost.encode("utf-8", "backslashreplace"))
         return outcome.status, windows.hives(outcome.registry) if kept else {}
 
     def _spec(self, op: RunOp, given: Surroundings) -> RunSpec:
@@ -398,6 +398,7 @@ class StepExecutor:
             cwd=op.cwd,
             user=op.user,
             network=op.network,
+            hostname=op.hostname,
             insecure=op.insecure,
             mounts=tuple(given.mounts),
             files=(*map(_script, op.inline), *given.files),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from wcbuild.graph.ops import DEFAULT_HOSTNAME
+
 ADMINISTRATOR = "ContainerAdministrator"
 _OF_THE_BROWSER = ("History", "INetCache", "INetCookies")
-HOST_NAME = "buildkitsandbox"
 
 
 def profile(user: str) -> str:
@@ -30,7 +31,9 @@ def folders(user: str) -> tuple[str, ...]:
     )
 
 
-def environment(user: str, given: Iterable[str], machine: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    user: str, given: Iterable[str], machine: Mapping[str, str], *, host: str = DEFAULT_HOSTNAME
+) -> dict[str, str]:
     """Return a command's whole environment.
 
     Names keep the case of who gives them first; the last value counts, whatever the case.
@@ -39,6 +42,7 @@ def environment(user: str, given: Iterable[str], machine: Mapping[str, str]) -> 
         user: the name, without a domain.
         given: `NAME=value`, of the step.
         machine: what earlier steps have put into the registry for all processes.
+        host: the sandbox's name.
     """
     own = f"C:\\{profile(user)}"
     files, common = "C:\\Program Files", "C:\\Program Files\\Common Files"
@@ -47,7 +51,7 @@ def environment(user: str, given: Iterable[str], machine: Mapping[str, str]) -> 
         "APPDATA": f"{own}\\AppData\\Roaming",
         "CommonProgramFiles": common,
         "CommonProgramW6432": common,
-        "COMPUTERNAME": HOST_NAME.upper(),
+        "COMPUTERNAME": host.upper(),
         "ComSpec": "C:\\Windows\\system32\\cmd.exe",
         "HOMEDRIVE": "C:",
         "HOMEPATH": own[2:],

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +91,8 @@ def _read_command(spec: RunSpec, keys: Sequence[Key]) -> _Command:
     user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
     if not _USER.fullmatch(user):
         raise SandboxError(f'become user "{spec.user}"', "that is no name of a Windows account")
-    values = environment(user, spec.env, registry.machine_environment(keys))
+    machine = registry.machine_environment(keys)
+    values = environment(user, spec.env, machine, host=spec.hostname)
     line = " ".join(spec.args) if spec.verbatim else commandline.quoted(spec.args)
     cwd = "C:" + (spec.cwd.replace("/", "\\") or "\\")
     capitals = {name.upper(): value for name, value in values.items()}
@@ -126,9 +128,14 @@ class WineSandbox:
 
     @property
     def description(self) -> str:
-        """What decides a command's result, for cache keys and the history."""
+        """What ran a command, for the history."""
         kept = [*(["registry"] if self._keeping.registry else []), *self._keeping.folders]
         return self._wine.version + "".join(f", keeps {each}" for each in kept)
+
+    @property
+    def key(self) -> str:
+        """What decides a command's result, for cache keys."""
+        return f"{self.description} {template.FORMAT}"
 
     def prepare(self, cancel: Event | None = None) -> Template:
         """Make the template if it is not there; the first command would otherwise."""
@@ -437,24 +444,33 @@ def _exit_code(ended: ExitStatus, path: Path) -> int:
     """Return what the launcher wrote, or why it did not."""
     with open(path, "rb") as file:
         text = file.read(_MAX_STATUS_BYTES)
-    code = int(text) if text.isdigit() else ended.code or _NO_STATUS
+    code = int(text) & 0xFFFFFFFF if text.isdigit() else ended.code or _NO_STATUS
     # A program that the kernel killed has no code of its own, and 0 would be a lie.
     return _KILLED if ended.out_of_memory and code == 0 else code
 
 
 def _registry_changes(prefix: Path, before: Mapping[str, str]) -> RegistryChanges:
-    after = {}
-    for name, old in before.items():
-        handle = os.open(prefix / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(handle, encoding="utf-8", errors="replace") as file:
-            text = file.read(_MAX_REGISTRY_BYTES + 1)
-        if len(text) > _MAX_REGISTRY_BYTES:
-            raise SandboxError("read the registry", f"{name} is larger than 64 MiB")
-        after[name] = old if text == old else text
     try:
+        after = {name: _read_registry_file(prefix / name) for name in before}
         return registry.changes(before, after)
     except ValueError as error:
         raise SandboxError("read the registry", f"it is damaged ({error})") from error
+
+
+def _read_registry_file(path: Path) -> str:
+    """Read what the command may have replaced with anything."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SandboxError("read the registry", f"{path.name} is no longer a file")
+            data = file.read(_MAX_REGISTRY_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SandboxError("read the registry", f"{path.name}: {reason}") from error
+    if len(data) > _MAX_REGISTRY_BYTES:
+        raise SandboxError("read the registry", f"{path.name} is larger than 64 MiB")
+    return data.decode("utf-8", "replace")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -39,7 +39,7 @@ _SERVICE = re.compile(
 
 _ALWAYS = ("MountMgr", "nsiproxy")
 
-_FORMAT = "1"
+FORMAT = "1"
 """Changes when a template is made in another way."""
 
 Run = Callable[[RootMount, RunSpec, Callable[[int, bytes], None], Event | None], ExitStatus]
@@ -75,7 +75,7 @@ def find_or_make(directory: Path, wine: Wine, run: Run, cancel: Event | None) ->
         SandboxError: Wine could not set itself up.
         CancelledError: ``cancel`` was set meanwhile.
     """
-    path = directory / f"{wine.name}.{_FORMAT}"
+    path = directory / f"{wine.name}.{FORMAT}"
     if path.is_dir():
         return Template(path)
     import shutil  # noqa: PLC0415 - only when there is something to make
