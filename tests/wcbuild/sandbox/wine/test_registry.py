@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from wcbuild.errors import SandboxError
 from wcbuild.layer.windows.hive import Value
 from wcbuild.sandbox.wine import registry
 from wcbuild.sandbox.wine.registry import Key, added, changes, machine_environment
+from wcbuild.sandbox.wine.sandbox import _read_registry_file, _registry_changes
 
 HEAD = "WINE REGISTRY Version 2\n;; All keys relative to \\\\Machine\n\n#arch=win64\n"
 OLD = HEAD + '\n[Software\\\\Old] 5\n#time=1d\n@="x"\n"A"=dword:00000001\n"B"="b"\n'
@@ -109,3 +113,24 @@ def test_machine_environment_is_read():
     path = "ControlSet001\\Control\\Session Manager\\Environment"
     keys = [Key("System_Delta", path, (Value("Path", 2, text("C:\\x")), Value("n", 4, b"1234")))]
     assert machine_environment(keys) == {"Path": "C:\\x"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "nothing"])
+def test_files_that_a_command_has_replaced_are_refused(tmp_path, kind):
+    # A pipe would keep the build waiting, and a link lead it to files of the machine.
+    path = tmp_path / "system.reg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(SandboxError, match="read the registry: system.reg"):
+        _read_registry_file(path)
+
+
+@pytest.mark.parametrize("text", ["\n[no end\n", '\n[Software\\\\a] 1\n"x"=dword:zz\n'])
+def test_damaged_files_are_an_error(tmp_path, text):
+    (tmp_path / "system.reg").write_text(text)
+    with pytest.raises(SandboxError, match="read the registry: it is damaged"):
+        _registry_changes(tmp_path, {"system.reg": OLD})
