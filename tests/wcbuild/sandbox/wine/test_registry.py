@@ -125,7 +125,7 @@ def test_files_that_a_command_has_replaced_are_refused(tmp_path, kind):
         path.symlink_to("/etc/passwd")
     elif kind == "folder":
         path.mkdir()
-    with pytest.raises(SandboxError, match="read the registry: system.reg"):
+    with pytest.raises(SandboxError, match=r"read the registry: system\.reg"):
         _read_registry_file(path)
 
 
