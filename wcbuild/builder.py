@@ -19,6 +19,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
+from wcbuild import windowsruns
 from wcbuild.access import meant_by, open_client, open_policy
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
@@ -58,6 +59,7 @@ from wcbuild.request import (
     read_epoch,
     read_platforms,
 )
+from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
@@ -71,6 +73,7 @@ from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
+    from wcbuild.sandbox.wine.sandbox import WineSandbox
     from wcbuild.solve.agents import Agent
 
 MAX_TOLD = 100
@@ -86,11 +89,13 @@ def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResul
     started = time.monotonic()
     with _opened(request, machine, emit) as build:
         descriptor, image_id, names = build.run()
+        wine = build.wine_version
     return BuildResult(
         image_id=image_id,
         descriptor=descriptor,
         names=names,
         seconds=time.monotonic() - started,
+        wine=wine,
         warnings=build.warnings,
     )
 
@@ -180,6 +185,7 @@ class _Build:
         self._store = store
         self._emit = emit
         self._cancel = threading.Event()
+        self._wine: WineSandbox | None = None
         self.warnings: tuple[LintWarning, ...] = ()
         self._fetched_text: str | None = None
         policy = cache(partial(open_policy, request.registries))
@@ -226,6 +232,7 @@ class _Build:
         layers = self._layers()
         main = self._main_context()
         graph, plans, epoch = self._lower(main, self._parse(main.source))
+        plans = self._with_wine(graph, plans, layers)
         with self._executor(graph, main, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
@@ -251,6 +258,7 @@ class _Build:
         main = self._main_context()
         dockerfile = self._parse(main.source)
         graph, plans, epoch = self._lower(main, dockerfile)
+        plans = self._with_wine(graph, plans, layers)
         with self._executor(graph, main, epoch, layers, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
         return make_plan(dockerfile, graph, plans, frozenset(known))
@@ -333,6 +341,30 @@ class _Build:
             text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
             self._emit(Notice(level="warning", text=text))
 
+    def _with_wine(self, graph: Graph, plans: list[ImagePlan], layers: Layers) -> list[ImagePlan]:
+        """Have Wine ready if there are RUNs of Windows images, and let the plans say so.
+
+        Raises:
+            SourceError, WcbuildError: such a RUN cannot be run, with the lines of the first.
+        """
+        if not windowsruns.steps(graph):
+            return plans
+        self._wine = wine = windowsruns.open_wine(
+            graph,
+            isolation=self._request.isolation,
+            keep_registry=self._request.wine_registry,
+            keep_folders=self._request.wine_keep,
+            inner=self._machine.sandbox,
+            directory=self._store.root / "wine",
+            overlay=layers.snapshotter.name == "overlay",
+        )
+        return [windowsruns.told(plan, graph, wine) for plan in plans]
+
+    @property
+    def wine_version(self) -> str:
+        """The Wine that runs steps of Windows images; empty if there are none."""
+        return "" if self._wine is None else self._wine.version
+
     def _left(self, graph: Graph) -> frozenset[str]:
         """Return the base images that may stay in their registry.
 
@@ -345,7 +377,12 @@ class _Build:
     def _layers(self) -> Layers:
         identity = self._machine.identity
         snapshotter = choose_snapshotter(self._store.root, identity)
-        sweep(self._store, snapshotter.sweep)
+
+        def clean() -> None:
+            snapshotter.sweep()
+            sweep_runs(self._store.root / "wine")
+
+        sweep(self._store, clean)
         return Layers(
             self._store,
             snapshotter,
@@ -391,6 +428,7 @@ class _Build:
                 device_folders=request.device_folders,
                 ownership=identity.full_ownership,
             ),
+            wine=self._wine,
             unread=self._left(graph),
             thorough=thorough,
         )

@@ -38,4 +38,6 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
         freed += remove_tree(store.root / "mounts")
     for fetched in ("downloads", "git"):
         freed += remove_tree(store.root / fetched)
+    with contextlib.suppress(PermissionError):
+        freed += remove_tree(store.root / "wine")
     return freed + snapshotter.prune(chains)

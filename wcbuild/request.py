@@ -74,6 +74,12 @@ class BuildRequest:
     """For `RUN --mount=type=secret`, by id; part of nothing that a build leaves behind."""
     ssh: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     """For `RUN --mount=type=ssh`, by id, which is mostly `default`: an agent's socket, or private keys."""
+    isolation: str = "default"
+    """`wine` runs what Windows images RUN; Linux images have the same sandbox either way."""
+    wine_registry: bool = False
+    """Keep what a RUN under Wine changes in the registry."""
+    wine_keep: tuple[str, ...] = ()
+    r"""Folders below `C:\Windows` that are the image's own for a RUN under Wine, and so are kept."""
     device_folders: tuple[Path, ...] = DEVICE_FOLDERS
     """Where the devices that a RUN may name are specified, in the format of the Container Device
     Interface."""
@@ -95,6 +101,8 @@ class BuildResult:
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float
+    wine: str = ""
+    """With which Wine steps of Windows images were run, if they were."""
     warnings: tuple[LintWarning, ...] = ()
     """What the checks found (docs/checks.md), in the order of the file."""
 

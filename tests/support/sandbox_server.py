@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wcbuild.errors import SandboxError
 from wcbuild.graph.ops import Network
+from wcbuild.layer.windows.hive import Value
 from wcbuild.sandbox.base import RootMount, RunSpec, SandboxMount, SuppliedFile
 from wcbuild.sandbox.identity import become_root
 from wcbuild.sandbox.launcher import Launcher, NamespaceSandbox
@@ -70,6 +71,8 @@ def serve() -> None:
         try:
             if request["what"] == "attach":
                 status = attach(request, chunks[1])
+            elif request["what"] == "wine":
+                status = run_wine(request, collect, fields, cancels[number])
             else:
                 status = sandbox.run(
                     root_of(request),
@@ -88,6 +91,38 @@ def serve() -> None:
             fields |= {"error": repr(error)}
         out, err = (b"".join(chunks[stream]).decode(errors="replace") for stream in (1, 2))
         answer(number, out=out, err=err, **fields)
+
+    def run_wine(request, collect, fields, cancel):
+        # Here, for most tests want none of it.
+        from wcbuild.sandbox.wine.install import find_wine
+        from wcbuild.sandbox.wine.registry import Key
+        from wcbuild.sandbox.wine.sandbox import Keeping, WineSandbox
+
+        wine = WineSandbox(
+            sandbox,
+            find_wine(),
+            Path(request["directory"]),
+            overlay=request["overlay"],
+            keeping=Keeping(folders=tuple(request["keep"])),
+        )
+        keys = tuple(
+            Key(
+                hive,
+                path,
+                tuple(Value(name, kind, bytes.fromhex(data)) for name, kind, data in values),
+            )
+            for hive, path, values in request["keys"]
+        )
+        outcome = wine.run_step(
+            root_of(request), spec_of(request), collect, keys=keys, cancel=cancel
+        )
+        fields["lost"] = outcome.lost
+        fields["lost_keys"] = outcome.registry.lost
+        fields["keys"] = [
+            (key.hive, key.path, [(name, kind, data.hex()) for name, kind, data in key.values])
+            for key in outcome.registry.keys
+        ]
+        return outcome.status
 
     def attach(request, chunks):
         master, slave = os.openpty()

@@ -43,6 +43,10 @@ class Ended:
     out_of_memory: bool
     error: str
     hint: str
+    keys: list | tuple = ()
+    """Of the registry, where Wine ran the command: hive, path and values."""
+    lost: list | tuple = ()
+    lost_keys: list | tuple = ()
 
 
 class Sandboxes:
@@ -132,6 +136,41 @@ class Sandboxes:
     def start(self, *args: str, root: dict | None = None, **spec) -> int:
         root = root or self.root()
         return self._send("run", root=root, spec={"args": args, **spec})
+
+    def wine(self, line: str = "", *args: str, **options) -> Ended:
+        """Run a command line of Windows, or arguments, in a drive that is empty but for `Windows`."""
+        return self.wait(self.start_wine(line, *args, **options))
+
+    def start_wine(
+        self,
+        line: str = "",
+        *args: str,
+        root: dict | None = None,
+        keep: tuple = (),
+        keys: list | tuple = (),
+        overlay: bool = True,
+        **spec,
+    ) -> int:
+        words = {"args": args} if args else {"args": [f"cmd /S /C {line}"], "verbatim": True}
+        return self._send(
+            "wine",
+            root=root or self.drive(),
+            directory=str(self.directory / "wine"),
+            keep=keep,
+            keys=keys,
+            overlay=overlay,
+            spec={**words, **spec},
+        )
+
+    def drive(self, files: dict[str, bytes] | None = None, *, plain: bool = False) -> dict:
+        """Return a fresh drive C: with `Windows`, and these files."""
+        self._serial += 1
+        base = self.directory / f"drive{self._serial}"
+        for name, data in {"Windows/System32/real.dll": b"the image's", **(files or {})}.items():
+            path = base / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return self.root(base=self.own(base), plain=plain)
 
     def attach(self, *args: str, typed: str = "", **spec) -> Ended:
         """Run with a terminal of its own, on which ``typed`` is typed when `ready` has appeared."""

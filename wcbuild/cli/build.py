@@ -126,6 +126,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
     add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
     add(
+        "--isolation",
+        default="default",
+        choices=("default", "wine"),
+        help="wine: run the RUNs of Windows images, under Wine",
+    )
+    add(
+        "--wine-registry",
+        action="store_true",
+        help="keep what RUNs under Wine add to the registry (experimental)",
+    )
+    add(
+        "--wine-keep",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="keep what RUNs under Wine change in a folder below C:\\Windows",
+    )
+    add(
         "--call",
         default="build",
         metavar="METHOD[,format=json]",
@@ -228,6 +246,9 @@ def make_request(invocation: Invocation) -> BuildRequest:
         memory=parse_size(args.memory),
         cpus=args.cpus,
         pids_limit=args.pids_limit,
+        isolation=args.isolation,
+        wine_registry=args.wine_registry,
+        wine_keep=tuple(args.wine_keep),
         secrets=read_secrets(args.secret, invocation.environment),
         ssh=find_agents(args.ssh, invocation.environment),
         sign_key=_sign_key(invocation),
@@ -241,6 +262,9 @@ def metadata(result: BuildResult) -> dict[str, object]:
     data: dict[str, object] = {}
     if not mediatypes.is_index(result.descriptor.media_type):
         data["containerimage.config.digest"] = result.image_id
+    if result.wine:
+        data["wcbuild.isolation"] = "wine"
+        data["wcbuild.wine.version"] = result.wine
     return data | {
         "containerimage.descriptor": result.descriptor.to_json(),
         "containerimage.digest": result.descriptor.digest,

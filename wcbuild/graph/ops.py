@@ -219,6 +219,8 @@ class RunOp:
     shm_size: int = DEFAULT_SHM_SIZE
     """Bytes."""
     os: str = LINUX
+    verbatim: bool = False
+    """Windows only: the command line is ``args`` with spaces between them, and not quoted."""
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
     """Predefined proxy arguments: given to the command, never part of a key or the history."""
 

@@ -60,6 +60,8 @@ class RunSpec:
     """One command and its surroundings. Secrets are among them, so not all of it is shown."""
 
     args: tuple[str, ...]
+    verbatim: bool = False
+    """Windows only: the command line is ``args`` with spaces between them, and not quoted."""
     env: tuple[str, ...] = field(default=(), repr=False)
     """`NAME=value`; nothing of the caller's environment is added. HOME comes from passwd when absent."""
     cwd: str = "/"

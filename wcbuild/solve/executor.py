@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registry.oci import chain
 from wcbuild.context.local import LocalTree
 from wcbuild.dockerfile.wildcard import escape
-from wcbuild.errors import CancelledError, StepFailedError, WcbuildError
+from wcbuild.errors import CancelledError, SandboxError, StepFailedError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest, step_key
 from wcbuild.graph.ops import (
     WINDOWS,
@@ -30,7 +31,7 @@ from wcbuild.graph.ops import (
     Step,
 )
 from wcbuild.layer.changes import Change, Entry
-from wcbuild.sandbox.base import RunSpec, Sandbox, SuppliedFile
+from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SuppliedFile
 from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.cache import Cache, Record, timestamp
 from wcbuild.solve.layers import Layers, uncompressed
@@ -51,6 +52,9 @@ from wcbuild.tree.select import cheap_content_key, content_key
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from wcbuild.sandbox.wine.sandbox import WineSandbox
+
+_NO_HIVES: Mapping[str, bytes] = MappingProxyType({})
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
 
@@ -106,8 +110,9 @@ class StepExecutor:
 
     ``remotes`` is asked when something has to be fetched. ``unread`` are base images (digests) whose files
     no step looks into: they are not fetched. With ``thorough``, `find` reads a context's files rather
-    than leave open whether a COPY is known. ``salt`` is what else decides results, such as whether
-    owners can be kept. ``epoch`` (seconds since 1970) is the latest time that anything may carry.
+    than leave open whether a COPY is known. ``wine`` runs what is of a Windows image. ``salt`` is what
+    else decides results, such as whether owners can be kept. ``epoch`` (seconds since 1970) is the latest
+    time that anything may carry.
     """
 
     def __init__(
@@ -126,6 +131,7 @@ class StepExecutor:
         salt: str,
         limits: Limits,
         mounts: Mounts,
+        wine: WineSandbox | None = None,
         unread: frozenset[str] = frozenset(),
         thorough: bool = False,
     ) -> None:
@@ -142,6 +148,7 @@ class StepExecutor:
         self._salt = salt
         self._limits = limits
         self._mounts = mounts
+        self._wine = wine
         self._unread_images = unread
         self._thorough = thorough
         self._contents: dict[tuple[CopyOp, int], str] = {}
@@ -188,9 +195,12 @@ class StepExecutor:
     def _keys(self, op: LayerOp, inputs: tuple[Result, ...]) -> Iterator[CacheKey]:
         """Yield the keys under which the result may be known, the cheapest to compute first."""
         if not isinstance(op, AnyCopyOp) or len(inputs) == 1:
-            yield step_key(op, [_file_system(each).key for each in inputs], self._salt)
+            salt = self._salt
+            if isinstance(op, RunOp) and op.os == WINDOWS and self._wine is not None:
+                salt += f" {self._wine.key}"
+            yield step_key(op, [_file_system(each).key for each in inputs], salt)
             if isinstance(op, RunOp) and len(inputs) > 1:
-                below = step_key(op, [_file_system(inputs[0]).key], self._salt)
+                below = step_key(op, [_file_system(inputs[0]).key], salt)
                 yield digest("content", below, self._mounted_content(op, inputs))
             return
         parent, *sources = inputs
@@ -329,10 +339,16 @@ class StepExecutor:
                     return found, True
         return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
 
-    def _pack(self, changes: Iterable[Change], for_os: str) -> tuple[BuiltLayer, tuple[Entry, ...]]:
-        created = timestamp(self._epoch)
-        changes = self._until_cancelled(changes)
-        return self._layers.pack(changes, created=created, epoch=self._epoch, for_os=for_os)
+    def _pack(
+        self, changes: Iterable[Change], for_os: str, hives: Mapping[str, bytes] = _NO_HIVES
+    ) -> tuple[BuiltLayer, tuple[Entry, ...]]:
+        return self._layers.pack(
+            self._until_cancelled(changes),
+            created=timestamp(self._epoch),
+            epoch=self._epoch,
+            for_os=for_os,
+            hives=hives,
+        )
 
     def _until_cancelled(self, changes: Iterable[Change]) -> Iterator[Change]:
         for change in changes:
@@ -375,7 +391,10 @@ class StepExecutor:
             snapshot = self._snapshotter.prepare(self._layers.snapshot(parent))
             self._unnamed.add(snapshot)
             root, spec = self._snapshotter.root(snapshot), self._spec(op, given)
-            status = self._sandbox.run(root, spec, both, cancel=self._cancel)
+            if op.os == WINDOWS:
+                status, hives = self._run_windows(parent, root, spec, both)
+            else:
+                status, hives = self._sandbox.run(root, spec, both, cancel=self._cancel), {}
         if self._cancel.is_set():
             raise CancelledError
         if status.code:
@@ -383,18 +402,42 @@ class StepExecutor:
             raise StepFailedError(
                 step.label, " ".join(op.args), status.code, tail.text(), step.spans
             )
-        packed = self._pack_later(snapshot, keys, parent)
+        packed = self._pack_later(snapshot, keys, parent, hives)
         return FileSystem(
             key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
         )
 
+    def _run_windows(
+        self,
+        parent: FileSystem,
+        root: RootMount,
+        spec: RunSpec,
+        output: Callable[[int, bytes], None],
+    ) -> tuple[ExitStatus, dict[str, bytes]]:
+        """Run a command of a Windows image; return how it ended, and its layer's hives."""
+        from wcbuild.solve import windows  # noqa: PLC0415 - most images are Linux's
+
+        if self._wine is None:
+            raise SandboxError("run a command of Windows", "there is nothing to run it with")
+        kept = self._wine.keeping.registry
+        keys = windows.earlier_keys(self._layers, parent) if kept else ()
+        outcome = self._wine.run_step(root, spec, output, keys=keys, cancel=self._cancel)
+        if outcome.status.code:
+            return outcome.status, {}
+        lost = windows.what_is_lost(outcome, registry_kept=kept)
+        if lost:
+            output(2, lost.encode("utf-8", "backslashreplace"))
+        return outcome.status, windows.hives(outcome.registry) if kept else {}
+
     def _spec(self, op: RunOp, given: Surroundings) -> RunSpec:
         return RunSpec(
             args=op.args,
+            verbatim=op.verbatim,
             env=(*op.env, *op.proxy_env, *given.env),
             cwd=op.cwd,
             user=op.user,
             network=op.network,
+            hostname=op.hostname,
             insecure=op.insecure,
             mounts=tuple(given.mounts),
             files=(*map(_script, op.inline), *given.files),
@@ -407,7 +450,11 @@ class StepExecutor:
         )
 
     def _pack_later(
-        self, snapshot: Snapshot, keys: tuple[CacheKey, ...], parent: FileSystem
+        self,
+        snapshot: Snapshot,
+        keys: tuple[CacheKey, ...],
+        parent: FileSystem,
+        hives: Mapping[str, bytes],
     ) -> Future[BuiltLayer]:
         """Pack what a RUN changed while the next step runs; its tree no longer changes."""
         with self._lock:
@@ -417,12 +464,22 @@ class StepExecutor:
                 # One thread: layers are packed in the order in which they were made, so a layer's
                 # parent always has its diff_id by then.
                 self._packer = ThreadPoolExecutor(1, "pack")
-            return self._packer.submit(self._pack_snapshot, snapshot, keys, parent)
+            return self._packer.submit(self._pack_snapshot, snapshot, keys, parent, hives)
 
     def _pack_snapshot(
-        self, snapshot: Snapshot, keys: tuple[CacheKey, ...], parent: FileSystem
+        self,
+        snapshot: Snapshot,
+        keys: tuple[CacheKey, ...],
+        parent: FileSystem,
+        hives: Mapping[str, bytes],
     ) -> BuiltLayer:
-        layer, _ = self._pack(self._snapshotter.changes(snapshot), parent.os)
+        changes = self._snapshotter.changes(snapshot)
+        if parent.os == WINDOWS:
+            from wcbuild.solve import windows  # noqa: PLC0415 - most images are Linux's
+
+            below = self._layers.tree(parent, for_os=WINDOWS)
+            changes = windows.with_records(changes, below)
+        layer, _ = self._pack(changes, parent.os, hives)
         chain_id = chain.extend(parent.chain_id(), layer.diff_id)
         self._snapshotter.commit(snapshot, chain_id)
         self._unnamed.discard(snapshot)

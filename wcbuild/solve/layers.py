@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from registry.blobs import CHUNK
@@ -27,6 +28,8 @@ from wcbuild.tree.index import LayerIndex, write_index
 from wcbuild.tree.indexes import load_index
 from wcbuild.tree.layers import EmptyTree, LayerTree
 
+_NO_HIVES: Mapping[str, bytes] = MappingProxyType({})
+
 
 class Layers:
     """The layers of one store, for one build; safe to use from several threads."""
@@ -44,22 +47,42 @@ class Layers:
         self._indexes: dict[tuple[DiffId, str], LayerIndex] = {}
 
     def pack(
-        self, changes: Iterable[Change], *, created: str, epoch: int | None, for_os: str = LINUX
+        self,
+        changes: Iterable[Change],
+        *,
+        created: str,
+        epoch: int | None,
+        for_os: str = LINUX,
+        hives: Mapping[str, bytes] = _NO_HIVES,
     ) -> tuple[BuiltLayer, tuple[Entry, ...]]:
-        """Write changes as a layer of a system's images into the store, uncompressed, with its index."""
+        """Write changes as a layer of a system's images into the store, uncompressed, with its index.
+
+        ``hives`` are a Windows layer's changes to the registry, by their names in it.
+        """
         from wcbuild.layer.pack import pack  # noqa: PLC0415 - a cached build packs nothing
 
         codec, fold = None, None
         if for_os == WINDOWS:
             from wcbuild.layer.windows.write import WindowsCodec  # noqa: PLC0415 - see above
 
-            codec, fold = WindowsCodec(epoch), windows_fold
+            codec, fold = WindowsCodec(epoch, hives), windows_fold
         with self._store.blobs.create(hashing=False) as writer:
             packed = pack(changes, writer, epoch=epoch, codec=codec)
             writer.commit(packed.diff_id, packed.size)
         path = self._store.layer_index_path(packed.diff_id, for_os)
         write_index(path, packed.entries, fold=fold)
         return uncompressed(packed.diff_id, packed.size, created), packed.entries
+
+    def hives(self, files: FileSystem) -> Iterator[tuple[str, bytes]]:
+        """Yield name and content of the registry changes of Windows layers, the lowest layer's first.
+
+        Only of layers that begin with them, as those written here do.
+        """
+        from wcbuild.layer.windows.read import read_hives  # noqa: PLC0415 - few want them
+
+        for layer in files.layers():
+            with self._open_tar(layer) as stream:
+                yield from read_hives(stream)
 
     def windows_scratch(self) -> BuiltLayer:
         """Return the layer that a Windows image stands on which stands on nothing, made if need be."""

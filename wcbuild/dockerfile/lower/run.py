@@ -58,6 +58,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         ulimits=options.ulimits,
         shm_size=options.shm_size,
         os=state.platform.os,
+        verbatim=windows and command.shell,
         proxy_env=tuple(
             f"{name}={options.build_args[name]}"
             for name in sorted(PROXY_ARGS)

@@ -9,6 +9,7 @@ from wcbuild.errors import LayerError
 from wcbuild.layer.changes import FILE, HARDLINK, STREAM, SYMLINK
 from wcbuild.layer.tar import RawEntry, read_entries
 from wcbuild.layer.windows import records
+from wcbuild.layer.windows.hive import MAX_HIVE_BYTES
 from wcbuild.layer.windows.write import DRIVE, FILES, HIVES
 
 _START = f"{FILES}/"
@@ -55,6 +56,19 @@ def read_files(stream: BinaryIO) -> Iterator[RawEntry]:
             "layer",
             f'is none of a Windows image: it has "{stranger[:200]}" where all should lie in "{FILES}/"',
         )
+
+
+def read_hives(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the files in `Hives/`, if a layer begins with that directory.
+
+    Nothing is read beyond it.
+    """
+    for entry in read_entries(stream):
+        top, _, name = entry.path.partition("/")
+        if top != HIVES:
+            return
+        if entry.meta.kind == FILE and entry.meta.size <= MAX_HIVE_BYTES:
+            yield name, entry.read()
 
 
 def read_as_linux(stream: BinaryIO) -> Iterator[RawEntry]:
