@@ -1,4 +1,4 @@
-"""Clients for tests, impatient ones, and the registries of other people: fixtures for conftest files."""
+"""Clients for tests, impatient ones, and registries, other people's and our own: fixtures for conftest files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import peers
 import pytest
+from talk import RegistryProcess
 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -112,3 +113,11 @@ def crane_registry():
     """Start an OCI 1.1 registry, crane's, that forgets everything at its end; give its host."""
     with peers.crane_registry() as registry:
         yield registry.host
+
+
+@pytest.fixture
+def own_registry(tmp_path):
+    """Start our own registry, as a process of its own; give its host."""
+    registry = RegistryProcess(tmp_path / "own")
+    yield registry.host
+    registry.stop()
