@@ -24,7 +24,6 @@ from wcbuild.access import meant_by, open_client, open_policy
 from wcbuild.annotations import Annotation, Level, parse_annotations, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.bases import Bases
-from wcbuild.buildplan import BuildPlan, make_plan
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
@@ -73,6 +72,7 @@ from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
+    from wcbuild.buildplan import BuildPlan
     from wcbuild.sandbox.wine.sandbox import WineSandbox
     from wcbuild.solve.agents import Agent
 
@@ -236,9 +236,10 @@ class _Build:
         with self._executor(graph, main, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
+            left = self._left(graph)
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
-                    self._bases.keep(step.op.digest, fetch=step.op.digest not in self._left(graph))
+                    self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
             images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
             descriptor, image_id = self._joined(images)
         for reference in self._inputs.tags or (None,):
@@ -254,6 +255,8 @@ class _Build:
 
     def plan(self) -> BuildPlan:
         """Say what would be built, and what of it is there already. Files are read, and no more."""
+        from wcbuild.buildplan import make_plan  # noqa: PLC0415 - a build makes none
+
         layers = self._layers()
         main = self._main_context()
         dockerfile = self._parse(main.source)

@@ -22,10 +22,13 @@ from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.graph.ops import Network
 from wcbuild.inputs import MainContext
-from wcbuild.solve.devices import FOLDERS as DEVICE_FOLDERS
 
 if TYPE_CHECKING:
     from registry.sign import SigningKey
+
+
+DEVICE_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+"""Where specifications of devices usually are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def history_of(plan, epoch):
 @pytest.mark.parametrize(
     ("name", "build_platform", "floor"),
     [
-        ("oracle_edge_cases", "linux/amd64", 145),
+        ("oracle_edge_cases", "linux/amd64", 146),
         ("integration_unix", "linux/amd64", 112),
         ("integration_windows", WINDOWS, 79),
     ],

@@ -194,7 +194,7 @@ def their_owner(owner):
 @pytest.mark.parametrize(
     ("name", "build_platform", "floor"),
     [
-        ("oracle_edge_cases", "linux/amd64", 96),
+        ("oracle_edge_cases", "linux/amd64", 97),
         ("integration_unix", "linux/amd64", 85),
         ("integration_windows", "windows/amd64", 55),
     ],

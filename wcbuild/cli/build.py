@@ -15,7 +15,6 @@ from registry.oci import mediatypes
 from wcbuild.builder import plan_build, run_build
 from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.main import Invocation
-from wcbuild.cli.plan import shown
 from wcbuild.cli.render import choose, rendering
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.cli.signing import add_password_argument, signing_key
@@ -179,6 +178,8 @@ def run(invocation: Invocation) -> int:
         if call.method != "build":
             return run_call(call, request, invocation.stdout)
     if args.print_plan:
+        from wcbuild.cli.plan import shown  # noqa: PLC0415 - most invocations build
+
         with Machine.start() as machine:
             invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -117,6 +116,8 @@ def password_source(
                 f"there is no terminal to ask for the key's password: set {PASSWORD} "
                 "or give --key-password-fd"
             )
+        import getpass  # noqa: PLC0415 - every build reads this module, and few ask
+
         return getpass.getpass(prompt).encode()
 
     return ask

@@ -19,8 +19,6 @@ from wcbuild.errors import WcbuildError
 from wcbuild.graph.ops import Device
 from wcbuild.sandbox.base import SandboxMount
 
-FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
-"""Where specifications are; what a later folder says goes before what an earlier one does."""
 MAX_SPECIFICATION_BYTES = 4 << 20
 """The largest that vendors' tools write have a few hundred KiB."""
 _DONE = frozenset(("env", "deviceNodes", "mounts"))
@@ -50,6 +48,8 @@ class Additions:
 
 def find_devices(wanted: Sequence[Device], folders: Iterable[Path]) -> Additions:
     """Return what the devices add. One that is neither there nor required adds nothing.
+
+    What a later one of the ``folders`` says goes before what an earlier one does.
 
     Raises:
         DeviceError: a required one is not there, a specification cannot be read, or it asks for

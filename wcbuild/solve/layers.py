@@ -18,7 +18,6 @@ from registry.oci.digest import ChainId, DiffId, sha256
 from registry.store import verifying_digest
 from wcbuild.graph.ops import LINUX, WINDOWS
 from wcbuild.layer.changes import Change, Entry
-from wcbuild.layer.tar import read_entries
 from wcbuild.layer.windows.names import fold as windows_fold
 from wcbuild.snapshot.base import Snapshot, Snapshotter
 from wcbuild.solve.results import BuiltLayer, FileSystem
@@ -137,6 +136,7 @@ class Layers:
         self, layer: BuiltLayer, parent: Snapshot | None, chain_id: ChainId, os: str
     ) -> Snapshot:
         from wcbuild.layer.apply import apply  # noqa: PLC0415 - a cached build unpacks nothing
+        from wcbuild.layer.tar import read_entries  # noqa: PLC0415 - as in `pack`
         from wcbuild.layer.windows.read import read_as_linux  # noqa: PLC0415
 
         read = read_as_linux if os == WINDOWS else read_entries

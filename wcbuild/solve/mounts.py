@@ -19,7 +19,6 @@ from wcbuild.sandbox.base import SandboxMount, SuppliedFile
 from wcbuild.sandbox.inside import walk
 from wcbuild.snapshot.base import Snapshotter
 from wcbuild.solve.cachemounts import CacheMounts
-from wcbuild.solve.devices import find_devices
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem
 
@@ -97,8 +96,7 @@ class Mounts:
             SandboxError: the source of a mount is not there.
             CancelledError: ``cancel`` was set while a cache was waited for.
         """
-        devices = find_devices(op.devices, self._device_folders)
-        given = Surroundings(mounts=list(devices.mounts), env=list(devices.env))
+        given = self._with_devices(op)
         with ExitStack() as stack:
             caches = self._hold_caches(op, inputs, cancel, stack)
             # What lies in another mount comes after it.
@@ -119,6 +117,14 @@ class Mounts:
                     case _:
                         assert_never(mount.kind)
             yield given
+
+    def _with_devices(self, op: RunOp) -> Surroundings:
+        if not op.devices:
+            return Surroundings()
+        from wcbuild.solve.devices import find_devices  # noqa: PLC0415 - rarely needed
+
+        devices = find_devices(op.devices, self._device_folders)
+        return Surroundings(mounts=list(devices.mounts), env=list(devices.env))
 
     @contextlib.contextmanager
     def _shown(self, files: FileSystem, source: str, *, writable: bool) -> Iterator[Path]:
