@@ -276,7 +276,7 @@ class _Build:
         try:
             yield
         except WcbuildError as error:
-            error.source = self._fetched_text
+            error.dockerfile = self._fetched_text
             raise
 
     def _main_context(self) -> MainContext:

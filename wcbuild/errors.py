@@ -28,14 +28,14 @@ class WcbuildError(Exception):
     """Any failure of this package.
 
     ``spans`` name the places in a Dockerfile that are to blame, first the one to show, and ``word`` the
-    text to underline there. ``source`` is the Dockerfile's text, if it came from where nobody can read it
-    again. Whoever raises need not know them: the caller who does fills them in.
+    text to underline there. ``dockerfile`` is its text, if it came from where nobody can read it again.
+    Whoever raises need not know them: the caller who does fills them in.
     """
 
     exit_status = 1
     spans: tuple[Span, ...] = ()
     word = ""
-    source: str | None = None
+    dockerfile: str | None = None
 
 
 class SourceError(WcbuildError):

@@ -481,4 +481,6 @@ def test_a_dockerfile_in_utf_16_is_told_apart(wcbuild, context):
     folder = context("")
     (folder / "Dockerfile").write_text("FROM scratch\n", encoding="utf-16")
     done = wcbuild.build(folder, check=False)
-    assert '"Dockerfile" is in UTF-16 (save it as UTF-8' in done.stderr
+    assert done.stderr == (
+        'ERROR: "Dockerfile" is in UTF-16 (save it as UTF-8, which a Dockerfile has to be)\n'
+    )

@@ -85,8 +85,8 @@ def describe(
 ) -> str:
     """Return the lines, each ended, that tell a person of ``error``; none acts on a terminal."""
     prefix = paint("ERROR:", "red", on=colour)
-    if isinstance(error, WcbuildError) and error.source is not None:
-        text = error.source
+    if isinstance(error, WcbuildError) and error.dockerfile is not None:
+        text = error.dockerfile
         read_source = lambda _: text  # noqa: E731 - as every reader is
     match error:
         case SourceError():

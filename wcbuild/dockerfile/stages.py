@@ -68,10 +68,9 @@ def parse_dockerfile(text: bytes, *, file: str, escape: str = ESCAPES[0]) -> Doc
     if not text:
         raise DockerfileSyntaxError(f"the Dockerfile ({file}) cannot be empty")
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # Without a place: a line of it would be shown as rubbish.
         raise DockerfileSyntaxError(
-            f'"{file}" is in UTF-16',
-            (Span(file=file, first=1, last=1),),
-            hint="save it as UTF-8, which a Dockerfile has to be",
+            f'"{file}" is in UTF-16', hint="save it as UTF-8, which a Dockerfile has to be"
         )
     parsed = parse(text.decode(errors="surrogateescape"), file=file, escape=escape)
     args: list[Arg] = []
