@@ -270,8 +270,12 @@ class BlobDirectory:
             StoreError
         """
         freed = 0
-        with store_errors(self._ingest), contextlib.suppress(FileNotFoundError):
-            for entry in os.scandir(self._ingest):
+        with (
+            store_errors(self._ingest),
+            contextlib.suppress(FileNotFoundError),
+            os.scandir(self._ingest) as entries,
+        ):
+            for entry in entries:
                 status = entry.stat(follow_symlinks=False)
                 old = time.time() - status.st_mtime >= parts_kept_s
                 part = entry.name.startswith(_PART_PREFIX)

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from wcbuild.solve.agents import Agent
 
 MAX_TOLD = 100
-"""Warnings of the checks that a build says at its end, each with its lines."""
+"""Warnings of the checks that a build says at its end."""
 
 
 def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResult:

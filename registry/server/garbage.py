@@ -193,8 +193,12 @@ class _Collection:
 
     def _remove_files(self, folder: Path, wanted: Callable[[str], bool], before: float) -> int:
         removed = 0
-        with store_errors(folder), contextlib.suppress(FileNotFoundError):
-            for entry in os.scandir(folder):
+        with (
+            store_errors(folder),
+            contextlib.suppress(FileNotFoundError),
+            os.scandir(folder) as entries,
+        ):
+            for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if not wanted(entry.name) or status.st_mtime >= before:

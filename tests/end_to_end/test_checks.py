@@ -78,10 +78,10 @@ def test_a_check_of_no_dockerfile_is_an_error(tmp_path):
 @pytest.mark.usefixtures("userns")
 def test_a_build_ends_with_what_its_checks_found(wcbuild, context):
     done = wcbuild.build(context(DOCKERFILE))
-    steps, _, found = done.stderr.partition("\n 2 warnings found:\n")
+    steps, _, found = done.stderr.partition("\n 2 warnings found (--check tells more):\n")
     assert "image sha256:" in steps
     assert found.startswith(" - UndefinedVar: Usage of undefined variable '$PAHT'")
-    assert "   4 | >>> ENV A=$PAHT\n" in found
+    assert found.count("\n") == 2
     quiet = wcbuild.build(context(DOCKERFILE), "-q")
     assert quiet.stderr == ""
 
@@ -91,7 +91,7 @@ def test_a_build_ends_with_what_its_checks_found(wcbuild, context):
 def test_a_build_that_fails_says_so_last(wcbuild, context):
     done = wcbuild.build(context("FROM base\nCMD a\nRUN exit 3\n"), check=False)
     found, _, error = done.stderr.partition("\nERROR: Dockerfile:3: ")
-    assert " 1 warning found:\n - JSONArgsRecommended: " in found
+    assert " 1 warning found (--check tells more):\n - JSONArgsRecommended: " in found
     assert error.startswith("process ")
 
 

@@ -133,14 +133,9 @@ def warning_lines(warned: Sequence[Warned], *, colour: bool = False) -> list[str
     """Return the lines that end a build in which something was ``warned`` of; none if nothing was."""
     if not warned:
         return []
-    head = "1 warning found:" if len(warned) == 1 else f"{len(warned)} warnings found:"
-    lines = ["", paint(f" {head}", "yellow", on=colour)]
-    for each in warned:
-        rule = each.warning.rule
-        lines += [f" - {clean(str(each.warning))}", rule.description]
-        lines += [f"More info: {rule.url}"] if rule.url else []
-        lines += [*excerpt(source_lines(each.source), each.warning.span), ""]
-    return lines
+    found = "1 warning found" if len(warned) == 1 else f"{len(warned)} warnings found"
+    head = paint(f" {found} (--check tells more):", "yellow", on=colour)
+    return ["", head, *(f" - {clean(str(each.warning))}" for each in warned)]
 
 
 @lru_cache(maxsize=1)

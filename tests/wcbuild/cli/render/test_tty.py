@@ -185,12 +185,12 @@ def test_what_checks_found_stays_below_the_summary(terminal, a_build, warned):
         renderer(event)
     renderer.close()
     _, _, end = terminal.screen.partition("FAILED\n")
-    assert end.startswith("\n 2 warnings found:\n - JSONArgsRecommended: ")
-    assert "   2 | >>> CMD b\\x1b[2J\n" in end
+    assert end.startswith("\n 2 warnings found (--check tells more):\n - JSONArgsRecommended: ")
+    assert end.endswith(" for current build (line 1)\n")
 
 
 def test_a_build_that_never_began_still_says_what_checks_found(terminal, warned):
     renderer = TtyRenderer(terminal, colour=False)
     renderer(warned[0])
     renderer.close()
-    assert terminal.screen.startswith("\n 1 warning found:\n")
+    assert terminal.screen.startswith("\n 1 warning found (--check tells more):\n")
