@@ -57,7 +57,7 @@ def sign(
 
     What is signed is the digest and the repository of ``reference``, never its tag, which may point
     elsewhere tomorrow; ``identity`` is written instead of the repository if it is given. Signatures
-    that are there already stay, and signing the same again with the same key adds nothing.
+    that are there already stay, and signing the same again with the same key and form adds nothing.
 
     Raises:
         InvalidReferenceError: ``identity`` is not a name.
@@ -65,7 +65,7 @@ def sign(
     """
     name = str(Reference.parse(identity)) if identity else reference.name
     payload = Payload.build(docker_reference=name, digest=image.digest, annotations=annotations)
-    for known in read_attachments(store, image, SIGNATURES):
+    for known in read_attachments(store, image, SIGNATURES, (form,)):
         if known.raw == payload.raw and _is_by(known, key.public):
             return payload
     signature = base64.b64encode(key.sign(payload.raw)).decode()

@@ -144,6 +144,14 @@ def test_signing_the_same_again_adds_nothing(store, image, reference, key, form)
     assert len(list(read_attachments(store, image, SIGNATURES))) == 1
 
 
+def test_a_signature_in_one_form_does_not_stand_for_the_other(store, image, reference, key):
+    """Who asks for a form has a reader that looks nowhere else."""
+    for form in ("tag", "referrers"):
+        sign(store, image, reference, key, form=form)
+        assert len(list(read_attachments(store, image, SIGNATURES, (form,)))) == 1
+    assert len(verify(store, image, reference, [key.public])) == 2
+
+
 def test_signs_in_spite_of_a_signature_that_is_rubbish(store, image, reference, key):
     payload = Payload.build(docker_reference=reference.name, digest=image.digest)
     for annotations in ({}, {SIGNATURE: "!"}):

@@ -177,6 +177,15 @@ def test_sign_says_which_digest_it_signed(wcbuild, keys, image):
     assert done.out == f"{name.removesuffix(':1')}@{digest}\n"
 
 
+def test_an_image_is_named_as_for_other_registry_tools(wcbuild, keys, image, place):
+    name, digest = image
+    assert digest in wcbuild("sign", "--key", "k.key", f"docker://{name}").out
+    assert wcbuild("verify", "--key", "k.pub", f"docker://{name}").err.startswith("verified ")
+    for words in (["sign", "--key", "k.key"], ["verify", "--key", "k.pub"]):
+        outcome = wcbuild(*words, place("one"), status=2)
+        assert "are signed and verified in registries; copy it to one" in outcome.err
+
+
 def test_verify_prints_what_was_signed_as_cosign_does(wcbuild, keys, image):
     name, digest = image
     wcbuild("sign", name, "--key", "k.key", "-a", "env=prod", "--annotations", "team=app")
