@@ -187,10 +187,10 @@ def _read_items(raw: bytes, file: str) -> Iterator[_Item]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InvalidDocumentError(file, f"is not YAML ({reason})") from error
-    is_list = isinstance(data, dict) and set(data) == {"sync"} and isinstance(data["sync"], list)
-    if root is None or not is_list:
+    listed = data.get("sync") if isinstance(data, dict) and len(data) == 1 else None
+    if root is None or not isinstance(listed, list):
         raise InvalidDocumentError(file, "is not a mapping of sync to a list")
-    for node, values in zip(root.value[0][1].value, data["sync"], strict=True):
+    for node, values in zip(root.value[0][1].value, listed, strict=True):
         line = node.start_mark.line + 1
         if not isinstance(values, dict):
             reason = "is not a mapping with source and target"
