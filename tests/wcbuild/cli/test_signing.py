@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from registry.oci import mediatypes
 from registry.sign import SigningKey, VerifyingKey
 
 
@@ -243,6 +244,22 @@ def test_recursive_signs_an_index_and_all_in_it(wcbuild, keys, push, simulator):
     assert signed[0].endswith(digest)
     for each in signed:
         wcbuild("verify", each, "--key", "k.pub")
+
+
+def test_recursive_signs_nothing_of_an_index_that_it_cannot_sign_whole(
+    wcbuild, refused, keys, push, simulator, write
+):
+    name, digest = push("team/app:1")
+    for _ in range(6):
+        raw = wcbuild("manifest", "get", name).out
+        entry = {"digest": digest, "size": len(raw), "mediaType": json.loads(raw)["mediaType"]}
+        index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [entry]}
+        file = write("index.json", json.dumps(index))
+        digest = wcbuild("manifest", "put", name, file).out.strip()
+    before = set(simulator.repositories["team/app"].tags)
+    said = refused("sign", "--recursive", "--key", "k.key", name)
+    assert "nested more than 4 levels deep" in said
+    assert set(simulator.repositories["team/app"].tags) == before
 
 
 @pytest.mark.parametrize("referrers", [True, False])
