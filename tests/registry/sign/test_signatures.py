@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import threading
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from registry.remote.mirrors import Mirror, Mirrors, Rule
 from registry.sign import (
     ExactRepository,
     MatchExact,
+    MatchRepoDigestOrExact,
     NotSignedError,
     Payload,
     SignatureError,
@@ -377,6 +379,13 @@ def test_the_tag_counts_when_it_is_asked_for(store, image, reference, key):
     later = replace(reference, tag="2")
     with pytest.raises(SignatureError, match=r'is for "registry\.example/team/app:1"'):
         verify(store, image, later, [key.public], identity=MatchExact())
+
+
+def test_says_that_a_tag_was_asked_for_which_is_mostly_not_signed(store, image, reference, key):
+    sign(store, image, reference, key)
+    said = 'is for "registry.example/team/app", without the tag that is asked for (matchRepository'
+    with pytest.raises(SignatureError, match=re.escape(said)):
+        verify(store, image, reference, [key.public], identity=MatchRepoDigestOrExact())
 
 
 def test_refuses_more_signatures_than_anybody_needs(store, image, reference, key):
