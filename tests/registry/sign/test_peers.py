@@ -33,6 +33,7 @@ from registry.sign import (
 )
 from registry.sign.attachments import attach, read_attachments
 from registry.sign.signatures import SIGNATURES
+from registry.transfer import transfer
 
 pytestmark = pytest.mark.peers
 
@@ -228,8 +229,11 @@ def test_real_registries_keep_signatures_and_attestations(ours, client, host, bu
     sign(repository, image, reference, ours, form=form, annotations={"again": "yes"})
     said = {"predicate_type": "https://x.example/1", "predicate": {"a": 1}}
     attest(repository, image, reference, ours, form=form, **said)
-    assert len(verify(repository, image, reference, [ours.public])) == 2
-    assert len(verify_attestation(repository, image, reference, [ours.public])) == 1
+    moved = client.repository(Reference.parse(f"{host}/moved/app"))
+    transfer(repository, moved, image, signatures=True)
+    for each in (repository, moved):
+        assert len(verify(each, image, reference, [ours.public])) == 2
+        assert len(verify_attestation(each, image, reference, [ours.public])) == 1
 
 
 # -- attestations
