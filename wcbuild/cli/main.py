@@ -103,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     common, words = _split_common(words)
+    if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
+        words = [*words[1:], "--help"]
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_overview())
         return 0

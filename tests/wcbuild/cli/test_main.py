@@ -40,6 +40,13 @@ def test_help_is_given_behind_flags_of_every_command(wcbuild, words):
 
 
 @pytest.mark.parametrize(
+    "words", [("help", "copy"), ("copy", "--help"), ("--debug", "help", "copy")]
+)
+def test_help_of_a_command_may_be_asked_for_in_dockers_way(wcbuild, words):
+    assert wcbuild(*words).out.startswith("usage: wcbuild copy")
+
+
+@pytest.mark.parametrize(
     ("words", "status", "said"),
     [
         (["-q", "images"], 1, "a command comes before its own flags: wcbuild images ...\n"),
