@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,12 +19,7 @@ from registry.oci.manifest import Index
 from registry.reference import Reference
 from registry.sign.attachments import Attachment, Form, Kind, Store, attach, read_attachments
 from registry.sign.errors import NotSignedError, SignatureError
-from registry.sign.identity import (
-    MatchExact,
-    MatchRepoDigestOrExact,
-    MatchRepository,
-    SignedIdentity,
-)
+from registry.sign.identity import MatchRepository, SignedIdentity
 from registry.sign.keys import SigningKey, VerifyingKey
 from registry.sign.payload import MAX_PAYLOAD_BYTES, Payload
 from registry.sign.strict import StrictError, decode_base64
@@ -225,10 +221,11 @@ def _check_claim(
         raise StrictError("is for an impossible name") from error
     if not identity.accepts(signed, reference):
         hint = ""
-        wants_tag = isinstance(identity, MatchExact | MatchRepoDigestOrExact)
-        if wants_tag and reference and str(signed) == reference.name:
+        if reference and not signed.tag and not signed.digest:
             # What cosign signs, and what a policy does not accept that says nothing else.
-            hint = ", without the tag that is asked for (matchRepository asks for none)"
+            tagged = replace(signed, tag=reference.tag, digest=reference.digest)
+            if identity.accepts(tagged, reference):
+                hint = ", without the tag that is asked for (matchRepository asks for none)"
         raise StrictError(f'is for "{signed}"{hint}')
     for name, value in annotations.items():
         if payload.annotations.get(name) != value:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 import threading
 from dataclasses import replace
 
@@ -21,11 +20,13 @@ from registry.reference import Reference
 from registry.remote.client import Client, Settings
 from registry.remote.mirrors import Mirror, Mirrors, Rule
 from registry.sign import (
+    ExactReference,
     ExactRepository,
     MatchExact,
     MatchRepoDigestOrExact,
     NotSignedError,
     Payload,
+    RemapIdentity,
     SignatureError,
     SigningKey,
     sign,
@@ -381,11 +382,23 @@ def test_the_tag_counts_when_it_is_asked_for(store, image, reference, key):
         verify(store, image, later, [key.public], identity=MatchExact())
 
 
-def test_says_that_a_tag_was_asked_for_which_is_mostly_not_signed(store, image, reference, key):
+@pytest.mark.parametrize(
+    ("identity", "is_told"),
+    [
+        (MatchRepoDigestOrExact(), True),
+        (ExactReference(reference=Reference.parse("registry.example/team/app:1")), True),
+        (RemapIdentity(prefix="registry.example/other", signed_prefix="registry.example"), True),
+        (ExactReference(reference=Reference.parse("registry.example/other:1")), False),
+        (ExactRepository(name="registry.example/other"), False),
+    ],
+)
+def test_says_that_a_tag_was_asked_for_which_is_mostly_not_signed(
+    store, image, reference, key, identity, is_told
+):
     sign(store, image, reference, key)
-    said = 'is for "registry.example/team/app", without the tag that is asked for (matchRepository'
-    with pytest.raises(SignatureError, match=re.escape(said)):
-        verify(store, image, reference, [key.public], identity=MatchRepoDigestOrExact())
+    with pytest.raises(SignatureError, match=r'is for "registry\.example/team/app"') as caught:
+        verify(store, image, reference, [key.public], identity=identity)
+    assert ("without the tag that is asked for" in str(caught.value)) == is_told
 
 
 def test_refuses_more_signatures_than_anybody_needs(store, image, reference, key):
