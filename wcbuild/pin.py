@@ -329,13 +329,15 @@ def _default_of(word: str, dockerfile: Dockerfile) -> Mention | None:
     number, part, arg, value = given[0]
     if not value:
         return None
+    uses = re.compile(rf"\${{?{name}(?!\w)", re.ASCII)
     texts = [value or "" for each in dockerfile.args for _, value in each.pairs]
     for stage in dockerfile.stages:
-        texts += [stage.from_.base, stage.from_.platform]
+        texts.append(stage.from_.platform)
+        if _variable(stage.from_.base) != name:
+            texts.append(stage.from_.base)
         if any(name in dict(each.pairs) for each in stage.instructions if isinstance(each, Arg)):
             return None
-    uses = re.compile(rf"\${{?{name}(?!\w)", re.ASCII)
-    if any(uses.search(text) and _variable(text) != name for text in texts):
+    if any(map(uses.search, texts)):
         return None
     default = expand(value, {}, escape=dockerfile.escape)
     if default.used or default.unset:
@@ -463,7 +465,11 @@ def _parse(lines: Sequence[str], file: str) -> Dockerfile | None:
 
 def _opinion(editor: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what `dockerfile-parse` makes of the file: instructions and base images."""
-    return editor.structure, editor.parent_images
+    try:
+        images = editor.parent_images
+    except ValueError:
+        images = []  # there are things that it does not take, `ARG A=1 B` among them
+    return editor.structure, images
 
 
 def _agrees(

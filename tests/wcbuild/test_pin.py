@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.oci.digest import Digest, sha256
@@ -186,10 +186,20 @@ def test_the_default_of_an_argument_is_pinned_where_it_stands():
         "ARG A=debian:12\nFROM $A\nARG A\nLABEL base=$A\n",
         "ARG A=debian:12\nFROM $A\nFROM ${A}-slim\n",
         "ARG A=debian:12\nARG B=$A-slim\nFROM $A\n",
+        "ARG A=debian:12\nARG B=$A\nFROM $A\nFROM $B-slim\n",
+        "ARG A=debian:12\nFROM --platform=$A $A\n",
         "ARG A=debian:12\nARG A=debian:13\nFROM $A\n",
         "ARG A\nFROM $A\n",
     ],
-    ids=["in a stage", "part of a name", "part of a default", "given twice", "no default"],
+    ids=[
+        "in a stage",
+        "part of a name",
+        "part of a default",
+        "another's default",
+        "a platform",
+        "given twice",
+        "no default",
+    ],
 )
 def test_the_default_of_an_argument_that_is_more_than_an_image_is_left_alone(text):
     raw, found = pin_text(text.encode(), "Dockerfile", resolve)
@@ -263,6 +273,11 @@ def test_other_fields_of_a_mount_may_have_variables():
     assert pinned(text) == text.replace("a:1", f"a:1@{of('a:1')}").encode()
 
 
+def test_what_the_second_parser_does_not_take_is_pinned_all_the_same():
+    text = "ARG A=1 B\nFROM debian:12\n"
+    assert pinned(text) == text.replace(":12", f":12@{of('debian:12')}").encode()
+
+
 def test_a_second_parsers_doubts_are_heeded(monkeypatch):
     import dockerfile_parse
 
@@ -301,9 +316,15 @@ LINES = st.one_of(
 )
 
 
-@given(st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n"]))
-def test_only_the_words_change(lines, end):
-    text = end.join(["FROM b:1 AS s0", *lines]).encode()
+ARGUMENTS = st.sampled_from(
+    ["# none", "ARG V=b:1", 'ARG U=1 V="x/y:2" W=3', "ARG U=a\nARG V=$U", "ARG V=s0", "ARG V=b V"]
+)
+
+
+@settings(deadline=None)
+@given(ARGUMENTS, st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n"]))
+def test_only_the_words_change(arguments, lines, end):
+    text = end.join([arguments, "FROM b:1 AS s0", *lines]).encode()
     try:
         before = parse_dockerfile(text, file="Dockerfile")
     except SourceError:
