@@ -240,7 +240,6 @@ def find_entry(index: Index, name: str, where: str) -> Descriptor:
     Raises:
         NotFoundError: there is none; the message lists the names. InvalidDocumentError: several.
     """
-    entries = {entry.digest: entry for entry in index.manifests}
     # What says its artifact type and has no name is there for the sake of its subject.
     alone = {
         entry.digest: entry
@@ -261,5 +260,5 @@ def find_entry(index: Index, name: str, where: str) -> Descriptor:
         return next(iter(found.values()))
     if found:
         raise InvalidDocumentError(where, f'has several images named "{name or "latest"}"')
-    names = ", ".join(entry_name(entry) or entry.digest for entry in entries.values())
+    names = ", ".join(dict.fromkeys(entry_name(each) or each.digest for each in index.manifests))
     raise NotFoundError(f'image "{name or "latest"}"', f"{where}, which has {names or 'none'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from registry.copy import MAX_DOCUMENTS, Emit, Recompress, copy, read_tree
 from registry.errors import NotFoundError, TooLargeError
@@ -20,6 +20,13 @@ from registry.store import Referrers, Source, Target
 
 SIGNATURE_SUFFIXES = (".sig", ".att", ".sbom")
 """Of the tags under which cosign keeps signatures, attestations and SBOMs: `sha256-<hex>.sig`."""
+
+SIGNATURE_TYPES = (
+    "application/vnd.dev.cosign.artifact.sig.v1+json",
+    "application/vnd.dev.sigstore.bundle.v0.3+json",
+    "application/vnd.cncf.notary.signature",
+)
+"""Artifact types of signatures and attestations that lie among the referrers."""
 
 
 def transfer(
@@ -42,8 +49,9 @@ def transfer(
     with the digests that they had. All of them must be there, or one if ``missing_ok``.
 
     ``referrers`` brings what refers to the image and to each manifest below it, and what refers to
-    that; ``signatures`` the tags that cosign derives from their digests. With either of them
-    nothing is recompressed, because signatures are about bytes. Tags are set last.
+    that; ``signatures`` the tags that cosign derives from their digests, and those referrers that are
+    signatures. With either of them nothing is recompressed, because signatures are about bytes.
+    Tags are set last.
 
     Raises:
         NotFoundError: the image has nothing for one of ``platforms``; nothing was copied.
@@ -64,8 +72,7 @@ def transfer(
         copied = put_document(target, _renamed(chosen, renamed))
     if referrers or signatures:
         family = {digest: None for each in roots for digest in read_tree(source, each)}
-        if referrers:
-            _copy_referrers(source, target, family, emit)
+        _copy_referrers(source, target, family, emit, types=() if referrers else SIGNATURE_TYPES)
         if signatures:
             for digest in family:
                 for tag, signature in signature_tags(source, digest):
@@ -147,9 +154,14 @@ def signature_tags(source: Source, digest: Digest) -> Iterator[tuple[str, Descri
 
 
 def _copy_referrers(
-    source: Source, target: Target, subjects: Iterable[Digest], emit: Emit | None
+    source: Source,
+    target: Target,
+    subjects: Iterable[Digest],
+    emit: Emit | None,
+    *,
+    types: Collection[str] = (),
 ) -> None:
-    """Copy what refers to ``subjects``, and what refers to that.
+    """Copy what refers to ``subjects``, and what refers to that; with ``types`` only what is of one.
 
     A list is what somebody wrote: it may name what is gone, or what is about something else.
     """
@@ -159,7 +171,7 @@ def _copy_referrers(
     while todo:
         subject = todo.pop()
         for entry in source.referrers(subject):
-            if entry.digest in seen:
+            if entry.digest in seen or (types and entry.artifact_type not in types):
                 continue
             seen.add(entry.digest)
             if len(seen) > MAX_DOCUMENTS:

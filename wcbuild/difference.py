@@ -78,19 +78,30 @@ def compare_configs(old: Image, new: Image) -> tuple[FieldChange, ...]:
 def compare_files(old: FileTree, new: FileTree, *, times: bool = False) -> Iterator[FileChange]:
     """Yield the paths in which two trees differ, directories before what is in them.
 
-    Modification times count only with ``times``: whoever builds again makes new ones.
+    Modification times count only with ``times``: whoever builds again makes new ones. In trees of
+    Windows a name in another case is the same file under another name.
     """
-    windows = isinstance(old, CaselessTree) or isinstance(new, CaselessTree)
-    todo = [("", old.find(""), new.find(""))]
+    caseless = [isinstance(tree, CaselessTree) for tree in (old, new)]
+    key = _caseless if all(caseless) else str
+    todo = [("", ("", ""), old.find(""), new.find(""))]
     while todo:
-        path, before, after = todo.pop()
-        yield from _compare_nodes(path, before, after, times=times, windows=windows)
+        path, names, before, after = todo.pop()
+        yield from _compare_nodes(path, names, before, after, times=times, windows=any(caseless))
         if DIRECTORY in (_kind(before), _kind(after)):
-            ours, theirs = (dict(tree.children(path)) for tree in (old, new))
-            todo += [
-                (paths.join(path, name), ours.get(name), theirs.get(name))
-                for name in sorted(ours.keys() | theirs.keys(), reverse=True)
-            ]
+            ours, theirs = (
+                {key(name): (name, node) for name, node in tree.children(path)}
+                for tree in (old, new)
+            )
+            for each in sorted(ours.keys() | theirs.keys(), reverse=True):
+                name, before = ours.get(each) or (theirs[each][0], None)
+                renamed, after = theirs.get(each) or (name, None)
+                todo.append((paths.join(path, renamed), (name, renamed), before, after))
+
+
+def _caseless(name: str) -> str:
+    from wcbuild.layer.windows.names import fold  # noqa: PLC0415 - most images are Linux's
+
+    return fold(name)
 
 
 def image_tree(image: Image, source: BlobSource, store: LocalStore) -> FileTree:
@@ -149,7 +160,13 @@ def _compare_values(name: str, old: Any, new: Any) -> Iterator[FieldChange]:
 
 
 def _compare_nodes(
-    path: str, old: Node | None, new: Node | None, *, times: bool, windows: bool
+    path: str,
+    names: tuple[str, str],
+    old: Node | None,
+    new: Node | None,
+    *,
+    times: bool,
+    windows: bool,
 ) -> Iterator[FileChange]:
     if old is None or new is None:
         if old is not new:
@@ -161,6 +178,8 @@ def _compare_nodes(
         for name in {**before, **after}
         if before.get(name, "") != after.get(name, "")
     }
+    if names[0] != names[1]:
+        different["name"] = names
     if different:
         yield FileChange(path=path, state=CHANGED, attributes=different)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,16 +21,27 @@ from registry.errors import InvalidReferenceError
 from registry.files import atomic_write, read_limited, store_errors
 from registry.oci.digest import Digest
 from registry.reference import Reference
-from wcbuild.dockerfile.instructions import Copy, From, Instruction, Run
+from wcbuild.dockerfile.instructions import Arg, Copy, From, Instruction, OnBuild, Run
 from wcbuild.dockerfile.mounts import named_source
 from wcbuild.dockerfile.source import Span
-from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
+from wcbuild.dockerfile.stages import (
+    MAX_DOCKERFILE_BYTES,
+    Dockerfile,
+    parse_dockerfile,
+    parse_trigger,
+)
 from wcbuild.dockerfile.words import WordError, expand
 from wcbuild.errors import SourceError
 
 UNPINNED, OUTDATED, PINNED, UNCLEAR = "unpinned", "outdated", "pinned", "unclear"
 
-_KEYWORDS: dict[type[Instruction], str] = {From: "FROM", Copy: "COPY", Run: "RUN"}
+_KEYWORDS: dict[type[Instruction], str] = {
+    From: "FROM",
+    Copy: "COPY",
+    Run: "RUN",
+    OnBuild: "ONBUILD",
+}
+_VARIABLE = re.compile(r'"?\$(?:\{(\w+)\}|(\w+))"?', re.ASCII)
 
 Resolve = Callable[[Reference], Digest]
 """Gives the digest that a tag has now."""
@@ -43,11 +55,13 @@ class Mention:
     """Which instruction of the file, from 0."""
     span: Span
     keyword: str
-    """`FROM`, `COPY` or `RUN`."""
+    """`FROM`, `COPY`, `RUN`, `ONBUILD`, or `ARG` for the default of one that FROM takes."""
     word: str
     """As it stands there, without quotes."""
-    mount: int = 0
-    """Of RUN, which `--mount`."""
+    part: int = 0
+    """Of RUN, which `--mount`; of ARG, which pair."""
+    variable: str = ""
+    """Of ARG, the name."""
     reference: Reference | None = None
     """What it is when no ARG is set; None if that is no image's name."""
     reason: str = ""
@@ -59,7 +73,13 @@ class Mention:
         return self.reference is not None and self.reference.digest is not None
 
     def __str__(self) -> str:
-        flag = {"FROM": " ", "COPY": " --from=", "RUN": " --mount from="}[self.keyword]
+        flag = {
+            "FROM": " ",
+            "ARG": f" {self.variable}=",
+            "COPY": " --from=",
+            "RUN": " --mount from=",
+            "ONBUILD": " from=",
+        }[self.keyword]
         return f"{self.span}: {self.keyword}{flag}{self.word}"
 
 
@@ -77,6 +97,7 @@ class Finding:
 def find_mentions(dockerfile: Dockerfile, contexts: Collection[str] = ()) -> Iterator[Mention]:
     """Yield the images that FROM, COPY --from and RUN --mount from= name, in the file's order.
 
+    For a FROM that is a variable and nothing else, it is the default of that ARG where it may be changed.
     Stages, `scratch` and named ``contexts`` are no images.
 
     Raises:
@@ -85,12 +106,13 @@ def find_mentions(dockerfile: Dockerfile, contexts: Collection[str] = ()) -> Ite
     named = {name.lower() for name in contexts}
     defaults = _argument_defaults(dockerfile)
     every = {stage.name for stage in dockerfile.stages if stage.name}
+    told: set[str] = set()
     number = len(dockerfile.args)
     for stage in dockerfile.stages:
         earlier = {each.name for each in dockerfile.stages[: stage.index] if each.name}
         for instruction in (stage.from_, *stage.instructions):
             is_from = isinstance(instruction, From)
-            for word, mount in _words(instruction):
+            for word, part in _words(instruction, dockerfile.escape):
                 with _blaming(instruction.span, word):
                     text, image, reason = _read_word(word, is_from, dockerfile.escape, defaults)
                 name = image.lower()
@@ -98,13 +120,21 @@ def find_mentions(dockerfile: Dockerfile, contexts: Collection[str] = ()) -> Ite
                     continue
                 if name in (earlier if is_from else every) or (not is_from and name.isdigit()):
                     continue
+                default = _default_of(text, dockerfile) if reason else None
+                if default is not None:
+                    if default.variable not in told:
+                        told.add(default.variable)
+                        yield _mention(default, default.word)
+                    continue
+                if isinstance(instruction, OnBuild):
+                    reason = "it is in ONBUILD, which is text for another build"
                 yield _mention(
                     Mention(
                         number=number,
                         span=instruction.span,
                         keyword=_KEYWORDS[type(instruction)],
                         word=text,
-                        mount=mount,
+                        part=part,
                         reason=reason,
                     ),
                     image,
@@ -254,7 +284,7 @@ def replace_file(path: Path, data: bytes) -> None:
 # -- reading
 
 
-def _words(instruction: Instruction) -> Iterator[tuple[str, int]]:
+def _words(instruction: Instruction, escape: str) -> Iterator[tuple[str, int]]:
     """Yield the words that may be images, and, of RUN, which mount they are in."""
     match instruction:
         case From():
@@ -266,6 +296,66 @@ def _words(instruction: Instruction) -> Iterator[tuple[str, int]]:
                 name = named_source(value)
                 if name:
                     yield name, number
+        case OnBuild():
+            for name, number in _words_of_trigger(instruction, escape):
+                # A name alone is a stage of the build that the trigger is for.
+                if not {":", "/", "@"}.isdisjoint(name):
+                    yield name, number
+
+
+def _words_of_trigger(trigger: OnBuild, escape: str) -> list[tuple[str, int]]:
+    try:
+        (delayed,) = parse_trigger(trigger.expression, span=trigger.span, escape=escape)
+    except SourceError:
+        return []  # nobody can build with it
+    return list(_words(delayed, escape))
+
+
+def _default_of(word: str, dockerfile: Dockerfile) -> Mention | None:
+    """Return the default of an ARG if ``word`` is that variable alone, and it is for nothing else.
+
+    None if the default has variables itself, is part of other words, or goes on into stages: what is
+    made of it there would change, too.
+    """
+    name = _variable(word)
+    given = [
+        (number, part, arg, value)
+        for number, arg in enumerate(dockerfile.args)
+        for part, (key, value) in enumerate(arg.pairs)
+        if key == name
+    ]
+    if len(given) != 1:
+        return None
+    number, part, arg, value = given[0]
+    if not value:
+        return None
+    uses = re.compile(rf"\${{?{name}(?!\w)", re.ASCII)
+    texts = [value or "" for each in dockerfile.args for _, value in each.pairs]
+    for stage in dockerfile.stages:
+        texts.append(stage.from_.platform)
+        if _variable(stage.from_.base) != name:
+            texts.append(stage.from_.base)
+        if any(name in dict(each.pairs) for each in stage.instructions if isinstance(each, Arg)):
+            return None
+    if any(map(uses.search, texts)):
+        return None
+    default = expand(value, {}, escape=dockerfile.escape)
+    if default.used or default.unset:
+        return None
+    return Mention(
+        number=number,
+        span=arg.span,
+        keyword="ARG",
+        word=default.text,
+        part=part,
+        variable=name,
+    )
+
+
+def _variable(word: str) -> str:
+    """Return the variable that a word is, if it is nothing else."""
+    match = _VARIABLE.fullmatch(word)
+    return match.group(1) or match.group(2) if match else ""
 
 
 @contextlib.contextmanager
@@ -325,11 +415,16 @@ def _with_word(dockerfile: Dockerfile, mention: Mention, wanted: str) -> Instruc
     match instruction:
         case From():
             return replace(instruction, base=instruction.base.replace(mention.word, wanted, 1))
+        case Arg():
+            pairs = list(instruction.pairs)
+            name, value = pairs[mention.part]
+            pairs[mention.part] = (name, (value or "").replace(mention.word, wanted, 1))
+            return replace(instruction, pairs=tuple(pairs))
         case Copy():
             return replace(instruction, from_=wanted)
         case Run():
             mounts = list(instruction.mounts)
-            mounts[mention.mount] = mounts[mention.mount].replace(
+            mounts[mention.part] = mounts[mention.part].replace(
                 f"from={mention.word}", f"from={wanted}", 1
             )
             return replace(instruction, mounts=tuple(mounts))
@@ -370,7 +465,11 @@ def _parse(lines: Sequence[str], file: str) -> Dockerfile | None:
 
 def _opinion(editor: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what `dockerfile-parse` makes of the file: instructions and base images."""
-    return editor.structure, editor.parent_images
+    try:
+        images = editor.parent_images
+    except ValueError:
+        images = []  # there are things that it does not take, `ARG A=1 B` among them
+    return editor.structure, images
 
 
 def _agrees(

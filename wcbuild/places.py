@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.archive import archive_file, open_archive
+from registry.errors import InvalidReferenceError
 from registry.layout import OciLayout
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 DOCKER, OCI, STORE = "docker://", "oci:", "store:"
 DOCKER_ARCHIVE, OCI_ARCHIVE = "docker-archive:", "oci-archive:"
 KINDS = (DOCKER, OCI, DOCKER_ARCHIVE, OCI_ARCHIVE, STORE)
+_ELSEWHERE = ("dir:", "docker-daemon:", "containers-storage:", "ocidir:", "ostree:")
+"""What other tools write for places that are none here; some of it could be read as an image's name."""
 HELP = "docker://REF, oci:DIR[:TAG], docker-archive:FILE, oci-archive:FILE or store:REF"
 
 
@@ -53,6 +56,8 @@ class Place:
         Raises:
             InvalidReferenceError: not a reference where one belongs. InvalidDigestError
         """
+        if text.startswith(_ELSEWHERE):
+            raise InvalidReferenceError(text, f"places are {HELP}")
         kind = next((kind for kind in KINDS if text.startswith(kind)), "")
         rest = text.removeprefix(kind)
         kind = kind or default

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Self
 
 from registry.copy import Emit
 from registry.errors import InvalidDocumentError, NotFoundError, RegistryError, TooLargeError
@@ -52,35 +51,6 @@ class Rule:
     referrers: bool = False
     signatures: bool = False
 
-    @classmethod
-    def from_yaml(cls, data: object, what: str) -> Self:
-        """Read one item of the list.
-
-        Raises:
-            InvalidDocumentError: a key is missing, unknown, or of the wrong kind.
-        """
-        if not isinstance(data, Mapping):
-            raise InvalidDocumentError(what, "is not a mapping with source and target")
-        unknown = [str(key) for key in data if key not in _KEYS]
-        if unknown:
-            reason = f'has the unknown key "{unknown[0]}"; there are {", ".join(_KEYS)}'
-            raise InvalidDocumentError(what, reason)
-        source, target = _place(data, "source", what), _place(data, "target", what)
-        if target.name or target.digest:
-            raise InvalidDocumentError(f"{what}: target", "names one image; give a repository")
-        tags = _texts(data, "tags", what)
-        if source.digest or (source.name and tags):
-            raise InvalidDocumentError(f"{what}: source", "names one image and tags are given too")
-        return cls(
-            source=source,
-            target=target,
-            tags=tags,
-            exclude=_texts(data, "exclude", what),
-            platforms=tuple(Platform.parse(text) for text in _texts(data, "platforms", what)),
-            referrers=_switch(data, "referrers", what),
-            signatures=_switch(data, "signatures", what),
-        )
-
     def chooses(self, tag: str) -> bool:
         """Say whether a tag of the source is meant."""
         if self.source.name:
@@ -106,28 +76,16 @@ class Outcome:
     """Why it failed."""
 
 
-def read_rules(raw: bytes, what: str) -> tuple[Rule, ...]:
-    """Read a sync file.
+def read_rules(raw: bytes, file: str) -> tuple[Rule, ...]:
+    """Read a sync file, which messages call ``file``.
 
     Raises:
-        InvalidDocumentError: not YAML, or not such a file; the message names the place.
+        InvalidDocumentError: not YAML, or not such a file; the message names the line.
         TooLargeError: more than ``MAX_FILE_BYTES``.
     """
-    import yaml  # noqa: PLC0415 - only this command needs it
-
     if len(raw) > MAX_FILE_BYTES:
-        raise TooLargeError(what, MAX_FILE_BYTES)
-    try:
-        data = yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidDocumentError(what, f"is not YAML ({reason})") from error
-    if not isinstance(data, dict) or set(data) != {"sync"} or not isinstance(data["sync"], list):
-        raise InvalidDocumentError(what, "is not a mapping of sync to a list")
-    return tuple(
-        Rule.from_yaml(item, f"{what}: item {number}")
-        for number, item in enumerate(data["sync"], 1)
-    )
+        raise TooLargeError(file, MAX_FILE_BYTES)
+    return tuple(map(_read_rule, _read_items(raw, file)))
 
 
 def sync(
@@ -198,33 +156,113 @@ def _failed(source: Place, target: Place, error: Exception) -> Outcome:
     return Outcome(state=FAILED, source=source, target=target, reason=str(error))
 
 
-def _place(data: Mapping[str, Any], key: str, what: str) -> Place:
-    text = data.get(key)
+# -- reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """An item of the list, which knows where its keys stand."""
+
+    file: str
+    line: int
+    values: Mapping[str, object]
+    lines: Mapping[str, int]
+
+    def error(self, reason: str, key: str = "") -> InvalidDocumentError:
+        """Return what is wrong with it, or with one of its values."""
+        place = f"{self.file}:{self.lines.get(key, self.line)}"
+        return InvalidDocumentError(f"{place}: {key}" if key else place, reason)
+
+
+def _read_items(raw: bytes, file: str) -> Iterator[_Item]:
+    import yaml  # noqa: PLC0415 - only this command needs it
+
+    try:
+        loader = yaml.SafeLoader(raw)
+        root = loader.get_single_node()
+        data = loader.construct_document(root) if root else None
+    except yaml.MarkedYAMLError as error:
+        place = f"{file}:{error.problem_mark.line + 1}" if error.problem_mark else file
+        raise InvalidDocumentError(place, f"is not YAML ({error.problem})") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidDocumentError(file, f"is not YAML ({reason})") from error
+    listed = data.get("sync") if isinstance(data, dict) and len(data) == 1 else None
+    if root is None or not isinstance(listed, list):
+        raise InvalidDocumentError(file, "is not a mapping of sync to a list")
+    for node, values in zip(root.value[0][1].value, listed, strict=True):
+        line = node.start_mark.line + 1
+        if not isinstance(values, dict):
+            reason = "is not a mapping with source and target"
+            raise InvalidDocumentError(f"{file}:{line}", reason)
+        lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+        item = _Item(file=file, line=line, values=values, lines=lines)
+        # YAML's own reader would take the last one without a word. Those that `<<` brings stand
+        # elsewhere, and are there to be replaced.
+        here = range(node.start_mark.index, node.end_mark.index)
+        keys = [key.value for key, _ in node.value if key.start_mark.index in here]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise item.error("is there twice", twice[0])
+        yield item
+
+
+def _read_rule(item: _Item) -> Rule:
+    unknown = [str(key) for key in item.values if key not in _KEYS]
+    if unknown:
+        raise item.error(f"is not one of the keys {', '.join(_KEYS)}", unknown[0])
+    source, target = _place(item, "source"), _place(item, "target")
+    if target.name or target.digest:
+        raise item.error("names one image; give a repository", "target")
+    tags = _texts(item, "tags")
+    if source.digest or (source.name and tags):
+        raise item.error("names one image and tags are given too", "source")
+    return Rule(
+        source=source,
+        target=target,
+        tags=tags,
+        exclude=_texts(item, "exclude"),
+        platforms=_platforms(item),
+        referrers=_switch(item, "referrers"),
+        signatures=_switch(item, "signatures"),
+    )
+
+
+def _place(item: _Item, key: str) -> Place:
+    text = item.values.get(key)
     if not isinstance(text, str) or not text:
-        raise InvalidDocumentError(what, f"has no {key} that is a text")
+        raise item.error(f"has no {key} that is a text")
     try:
         place = Place.parse(text)
     except RegistryError as error:
-        raise InvalidDocumentError(f"{what}: {key}", str(error)) from error
+        raise item.error(str(error), key) from error
     if not place.is_repository:
-        raise InvalidDocumentError(f"{what}: {key}", f'"{text}" is an archive, not a repository')
+        raise item.error(f'"{text}" is an archive, not a repository', key)
     return place
 
 
-def _texts(data: Mapping[str, Any], key: str, what: str) -> tuple[str, ...]:
-    items = data.get(key) or []
-    items = [items] if isinstance(items, str) else items
-    if not isinstance(items, list):
-        raise InvalidDocumentError(f"{what}: {key}", "is not a list")
-    for item in items:
-        if not isinstance(item, str):
+def _platforms(item: _Item) -> tuple[Platform, ...]:
+    try:
+        return tuple(map(Platform.parse, _texts(item, "platforms")))
+    except RegistryError as error:
+        raise item.error(str(error), "platforms") from error
+
+
+def _texts(item: _Item, key: str) -> tuple[str, ...]:
+    texts = item.values.get(key) or []
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list):
+        raise item.error("is not a list", key)
+    for text in texts:
+        if isinstance(text, list | dict):
+            raise item.error("is not a list of texts", key)
+        if not isinstance(text, str):
             # YAML reads 3.10 as the number 3.1, which is another tag.
-            raise InvalidDocumentError(f"{what}: {key}", f"{item} is no text; put it in quotes")
-    return tuple(items)
+            raise item.error(f"{text} is no text; put it in quotes", key)
+    return tuple(texts)
 
 
-def _switch(data: Mapping[str, Any], key: str, what: str) -> bool:
-    value = data.get(key, False)
+def _switch(item: _Item, key: str) -> bool:
+    value = item.values.get(key, False)
     if not isinstance(value, bool):
-        raise InvalidDocumentError(f"{what}: {key}", "is neither true nor false")
+        raise item.error("is neither true nor false", key)
     return value

@@ -156,7 +156,9 @@ def serve(
             server.prepare()
         except OSError as error:
             where = f"{settings.address}:{settings.port}"
-            raise UnreachableError(where, f"cannot listen there: {error}") from error
+            # cheroot packs what the system said: "... -- (('::1', 5000): [Errno 98] Address ...)"
+            reason = str(error).rpartition("] ")[2].rstrip(")").lower()
+            raise UnreachableError(where, f"cannot listen there: {reason}") from error
         registry = Registry(server, storage, uploads, settings)
         stopping = threading.Event()
         threads = [threading.Thread(target=server.serve, name="registry")]

@@ -489,7 +489,7 @@ class Repository:
             NotFoundError: there is no such repository.
         """
         if not self.exists():
-            raise NotFoundError("repository", self.name)
+            raise NotFoundError(f"repository {self.name}", "this registry")
         return iter(sorted(_visible(self._tags)))
 
     def untag(self, tag: str) -> None:

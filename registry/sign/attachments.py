@@ -12,7 +12,7 @@ import io
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -32,6 +32,7 @@ from registry.sign.errors import SignatureError
 from registry.store import BlobSink, Referrers, Source, Target, read_all
 
 Form = Literal["tag", "referrers"]
+FORMS: tuple[Form, ...] = ("tag", "referrers")
 
 MAX_ATTACHMENTS = 200
 """Of one image; each costs a request and a verification, and anybody who can push may add them."""
@@ -89,15 +90,17 @@ def attachment_tag(image: Digest, kind: Kind) -> str:
     return f"{image.algorithm}-{image.hex}.{kind.suffix}"
 
 
-def read_attachments(source: Source, image: Descriptor, kind: Kind) -> Iterator[Attachment]:
-    """Yield what is attached to ``image`` in either form, unverified.
+def read_attachments(
+    source: Source, image: Descriptor, kind: Kind, forms: Collection[Form] = FORMS
+) -> Iterator[Attachment]:
+    """Yield what is attached to ``image`` in one of ``forms``, unverified.
 
     Raises:
         InvalidDocumentError: there are more than `MAX_ATTACHMENTS`.
         TooLargeError, and whatever ``source`` raises.
     """
     count = 0
-    for manifest in _manifests(source, image, kind):
+    for manifest in _manifests(source, image, kind, forms):
         for layer in manifest.layers:
             if layer.media_type != kind.media_type:
                 continue
@@ -162,12 +165,14 @@ def _append(store: Store, image: Descriptor, kind: Kind, layer: Descriptor) -> D
     return None
 
 
-def _manifests(source: Source, image: Descriptor, kind: Kind) -> Iterator[Manifest]:
-    if kind.suffix and image.digest.algorithm == "sha256":
+def _manifests(
+    source: Source, image: Descriptor, kind: Kind, forms: Collection[Form]
+) -> Iterator[Manifest]:
+    if "tag" in forms and kind.suffix and image.digest.algorithm == "sha256":
         tagged = _tagged(source, image, kind)
         if tagged is not None:
             yield tagged
-    if not kind.artifact_type or not isinstance(source, Referrers):
+    if "referrers" not in forms or not kind.artifact_type or not isinstance(source, Referrers):
         return
     for number, entry in enumerate(source.referrers(image.digest, kind.artifact_type)):
         if number == MAX_ATTACHMENTS:

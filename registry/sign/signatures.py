@@ -6,13 +6,15 @@ Spec: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from registry.errors import InvalidDocumentError, InvalidReferenceError
 from registry.image import MAX_DEPTH, read_document
 from registry.oci.descriptor import Descriptor
+from registry.oci.digest import Digest
 from registry.oci.manifest import Index
 from registry.reference import Reference
 from registry.sign.attachments import Attachment, Form, Kind, Store, attach, read_attachments
@@ -57,7 +59,7 @@ def sign(
 
     What is signed is the digest and the repository of ``reference``, never its tag, which may point
     elsewhere tomorrow; ``identity`` is written instead of the repository if it is given. Signatures
-    that are there already stay, and signing the same again with the same key adds nothing.
+    that are there already stay, and signing the same again with the same key and form adds nothing.
 
     Raises:
         InvalidReferenceError: ``identity`` is not a name.
@@ -65,7 +67,7 @@ def sign(
     """
     name = str(Reference.parse(identity)) if identity else reference.name
     payload = Payload.build(docker_reference=name, digest=image.digest, annotations=annotations)
-    for known in read_attachments(store, image, SIGNATURES):
+    for known in read_attachments(store, image, SIGNATURES, (form,)):
         if known.raw == payload.raw and _is_by(known, key.public):
             return payload
     signature = base64.b64encode(key.sign(payload.raw)).decode()
@@ -141,31 +143,32 @@ def summary(reasons: Sequence[str]) -> str:
     return "; ".join(reasons[:_SHOWN]) + (f"; and {hidden} more" if hidden > 0 else "")
 
 
-def with_children(source: BlobSource, image: Descriptor) -> Iterator[Descriptor]:
-    """Yield ``image`` and, if it is an index, all that it leads to, each once.
+def with_children(source: BlobSource, image: Descriptor) -> tuple[Descriptor, ...]:
+    """Return ``image`` and, if it is an index, all that it leads to, each once.
+
+    All of it is known to be there and small enough before the first is signed.
 
     Raises:
         InvalidDocumentError: indexes are nested too deeply, or lead to more than `MAX_IMAGES`.
         And whatever ``source`` raises.
     """
-    seen = {image.digest}
+    found = {image.digest: image}
     level = [image]
     for _ in range(MAX_DEPTH + 1):
-        below: list[Descriptor] = []
+        below: dict[Digest, Descriptor] = {}
         for each in level:
-            yield each
             document = read_document(source, each)
-            for child in document.manifests if isinstance(document, Index) else ():
-                if child.digest not in seen:
-                    seen.add(child.digest)
-                    below.append(child)
-            if len(seen) > MAX_IMAGES:
+            children = document.manifests if isinstance(document, Index) else ()
+            below |= {child.digest: child for child in children if child.digest not in found}
+            if len(found) + len(below) > MAX_IMAGES:
                 reason = f"leads to more than {MAX_IMAGES} images"
                 raise InvalidDocumentError(f"index {image.digest}", reason)
-        level = below
+        found |= below
+        level = list(below.values())
     if level:
         reason = f"is nested more than {MAX_DEPTH} levels deep"
         raise InvalidDocumentError(f"index {image.digest}", reason)
+    return tuple(found.values())
 
 
 def _verified(attachment: Attachment, keys: Sequence[VerifyingKey]) -> Payload:
@@ -217,7 +220,13 @@ def _check_claim(
     except InvalidReferenceError as error:
         raise StrictError("is for an impossible name") from error
     if not identity.accepts(signed, reference):
-        raise StrictError(f'is for "{signed}"')
+        hint = ""
+        if reference and not signed.tag and not signed.digest:
+            # What cosign signs, and what a policy does not accept that says nothing else.
+            tagged = replace(signed, tag=reference.tag, digest=reference.digest)
+            if identity.accepts(tagged, reference):
+                hint = ", without the tag that is asked for (matchRepository asks for none)"
+        raise StrictError(f'is for "{signed}"{hint}')
     for name, value in annotations.items():
         if payload.annotations.get(name) != value:
             raise StrictError(f'has no annotation "{name}={value}"')

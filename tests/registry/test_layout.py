@@ -49,6 +49,9 @@ def test_no_name_means_the_only_image_or_latest(layout, built):
         layout.resolve("")
     layout.tag(two, "latest")
     assert layout.resolve("").digest == two.digest
+    layout.tag(layout.resolve("v1"), "again")
+    with pytest.raises(NotFoundError, match="has v1, v2, latest, again"):
+        layout.resolve("v3")
 
 
 def test_a_reference_is_found_by_each_of_its_spellings(layout, built):

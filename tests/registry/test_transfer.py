@@ -14,7 +14,7 @@ from registry.oci.digest import sha256
 from registry.oci.manifest import Manifest
 from registry.oci.platform import Platform
 from registry.referrers import fallback_tag, listed
-from registry.transfer import choose_platforms, signature_tags, transfer
+from registry.transfer import SIGNATURE_TYPES, choose_platforms, signature_tags, transfer
 
 ARM64 = Platform(os="linux", architecture="arm64")
 
@@ -46,11 +46,11 @@ class Recording(MemoryStore):
         self.order.append(tag)
 
 
-def refer(builder, subject, name="x") -> Manifest:
+def refer(builder, subject, name="x", artifact_type="example/sbom") -> Manifest:
     manifest = Manifest.build(
         config=builder.blob(b"{}", mediatypes.OCI_EMPTY),
         layers=(),
-        artifact_type="example/sbom",
+        artifact_type=artifact_type,
         annotations={"name": name},
         subject=subject,
     )
@@ -68,6 +68,20 @@ def test_everything_is_there_before_the_tag(builder):
     assert target.order[-1] == "v1"
     assert target.order.index(image.digest) < target.order.index(about.descriptor.digest)
     assert target.resolve(f"{fallback_tag(image.digest)}.sig").digest == signature.digest
+
+
+@pytest.mark.parametrize("kind", SIGNATURE_TYPES)
+def test_signatures_among_the_referrers_come_without_the_others(builder, kind):
+    image = builder.image()
+    signature, sbom = refer(builder, image, artifact_type=kind), refer(builder, image)
+    target = MemoryStore()
+    transfer(builder.store, target, image, signatures=True)
+    assert [each.digest for each in target.referrers(image.digest)] == [signature.descriptor.digest]
+    transfer(builder.store, target, image, referrers=True)
+    assert {each.digest for each in target.referrers(image.digest)} == {
+        signature.descriptor.digest,
+        sbom.descriptor.digest,
+    }
 
 
 def test_v82_a_poisoned_list_brings_nothing_that_is_about_something_else(new_builder):

@@ -46,7 +46,7 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 {more}""")
-    with _running(port, tool("docker-registry"), "serve", str(config)) as registry:
+    with running(port, tool("docker-registry"), "serve", str(config)) as registry:
         yield registry
 
 
@@ -54,14 +54,15 @@ http: {{addr: "127.0.0.1:{port}"}}
 def crane_registry(_folder: Path | None = None) -> Iterator[Running]:
     """Start crane's registry, which is of OCI 1.1 and forgets everything at its end."""
     port = free_port()
-    with _running(
+    with running(
         port, tool("crane"), "registry", "serve", "--address", f"127.0.0.1:{port}"
     ) as registry:
         yield registry
 
 
 @contextlib.contextmanager
-def _running(port: int, *command: str) -> Iterator[Running]:
+def running(port: int, *command: str) -> Iterator[Running]:
+    """Start a registry that listens on ``port`` of 127.0.0.1."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)

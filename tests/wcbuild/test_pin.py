@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.oci.digest import Digest, sha256
@@ -79,7 +79,8 @@ def test_a_name_without_tag_gets_the_one_it_meant():
         "FROM a:1\nCOPY <<EOF /x\nFROM b:1\nEOF\n",
         "FROM a:1\nRUN echo \\\n FROM b:1\n",
         "# FROM b:1\nFROM a:1\n",
-        "FROM a:1\nONBUILD COPY --from=b:1 / /\n",
+        "FROM a:1\nONBUILD COPY --from=b / /\n",
+        "FROM a:1\nONBUILD COPY --from=b:1\n",
     ],
 )
 def test_stages_scratch_contexts_and_texts_are_no_images(text):
@@ -141,19 +142,88 @@ def test_quotes_stay():
 
 def test_variables_are_left_alone_and_said_so():
     text = (
-        "ARG TAG=12\nARG BASE=debian:${TAG}\nARG GOOD=debian:12@" + of("x") + "\n"
-        "FROM $BASE\nFROM ${GOOD}\nFROM debian:${TAG}\nFROM $UNSET\nFROM alpine:3\n"
+        "ARG TAG=12\nARG BASE=debian:${TAG}\n"
+        "FROM $BASE\nFROM debian:${TAG}\nFROM $UNSET\nFROM ${BASE:-x}\nFROM alpine:3\n"
     )
     raw, found = pin_text(text.encode(), "Dockerfile", resolve)
     assert raw == text.replace("alpine:3", f"alpine:3@{of('alpine:3')}").encode()
     assert [(each.mention.word, each.state) for each in found] == [
         ("$BASE", "unclear"),
-        ("${GOOD}", "pinned"),
         ("debian:${TAG}", "unclear"),
         ("$UNSET", "unclear"),
+        ("${BASE:-x}", "unclear"),
         ("alpine:3", "unpinned"),
     ]
     assert found[0].mention.reason == "it has a variable"
+
+
+def test_the_default_of_an_argument_is_pinned_where_it_stands():
+    text = (
+        "# debian:12\n"
+        'ARG ONE=1 BASE="debian:12" \\\n'
+        "    TOOLS=tools:2\n"
+        "FROM ${BASE} AS one\nFROM $BASE AS two\n"
+        'FROM "$TOOLS"\n'
+        "RUN echo $BASE debian:12\n"
+    )
+    wanted = text.replace('"debian:12"', f'"debian:12@{of("debian:12")}"')
+    wanted = wanted.replace("tools:2", f"tools:2@{of('tools:2')}")
+    raw, found = pin_text(text.encode(), "Dockerfile", resolve)
+    assert raw == wanted.encode()
+    assert [str(each.mention) for each in found] == [
+        "Dockerfile:2: ARG BASE=debian:12",
+        "Dockerfile:2: ARG TOOLS=tools:2",
+    ]
+    assert {each.state for each in check_text(raw, "Dockerfile")} == {"pinned"}
+    old = raw.replace(of("debian:12").encode(), b"sha256:" + b"0" * 64)
+    assert pinned(old) == old
+    assert pinned(old, update=True) == raw
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ARG A=debian:12\nFROM $A\nARG A\nLABEL base=$A\n",
+        "ARG A=debian:12\nFROM $A\nFROM ${A}-slim\n",
+        "ARG A=debian:12\nARG B=$A-slim\nFROM $A\n",
+        "ARG A=debian:12\nARG B=$A\nFROM $A\nFROM $B-slim\n",
+        "ARG A=debian:12\nFROM --platform=$A $A\n",
+        "ARG A=debian:12\nARG A=debian:13\nFROM $A\n",
+        "ARG A\nFROM $A\n",
+    ],
+    ids=[
+        "in a stage",
+        "part of a name",
+        "part of a default",
+        "another's default",
+        "a platform",
+        "given twice",
+        "no default",
+    ],
+)
+def test_the_default_of_an_argument_that_is_more_than_an_image_is_left_alone(text):
+    raw, found = pin_text(text.encode(), "Dockerfile", resolve)
+    assert raw == text.encode()
+    assert {each.state for each in found} == {"unclear"}
+
+
+def test_images_of_triggers_are_told_of_and_left_alone():
+    """They stand in the config of the image, for builds that have other stages."""
+    text = (
+        "FROM scratch\n"
+        "ONBUILD COPY --from=nginx:1 / /\n"
+        "ONBUILD RUN --mount=from=tools:2,target=/x x\n"
+        "ONBUILD COPY --from=builder / /\n"
+        f"ONBUILD COPY --from=good@{of('good')} / /\n"
+    )
+    raw, found = pin_text(text.encode(), "Dockerfile", resolve)
+    assert raw == text.encode()
+    assert [(str(each.mention), each.state) for each in found[:2]] == [
+        ("Dockerfile:2: ONBUILD from=nginx:1", "unclear"),
+        ("Dockerfile:3: ONBUILD from=tools:2", "unclear"),
+    ]
+    assert [each.state for each in found[2:]] == ["pinned"]
+    assert found[0].mention.reason == "it is in ONBUILD, which is text for another build"
 
 
 def test_pinning_again_changes_nothing_and_asks_nobody():
@@ -203,6 +273,11 @@ def test_other_fields_of_a_mount_may_have_variables():
     assert pinned(text) == text.replace("a:1", f"a:1@{of('a:1')}").encode()
 
 
+def test_what_the_second_parser_does_not_take_is_pinned_all_the_same():
+    text = "ARG A=1 B\nFROM debian:12\n"
+    assert pinned(text) == text.replace(":12", f":12@{of('debian:12')}").encode()
+
+
 def test_a_second_parsers_doubts_are_heeded(monkeypatch):
     import dockerfile_parse
 
@@ -241,9 +316,15 @@ LINES = st.one_of(
 )
 
 
-@given(st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n"]))
-def test_only_the_words_change(lines, end):
-    text = end.join(["FROM b:1 AS s0", *lines]).encode()
+ARGUMENTS = st.sampled_from(
+    ["# none", "ARG V=b:1", 'ARG U=1 V="x/y:2" W=3', "ARG U=a\nARG V=$U", "ARG V=s0", "ARG V=b V"]
+)
+
+
+@settings(deadline=None)
+@given(ARGUMENTS, st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n"]))
+def test_only_the_words_change(arguments, lines, end):
+    text = end.join([arguments, "FROM b:1 AS s0", *lines]).encode()
     try:
         before = parse_dockerfile(text, file="Dockerfile")
     except SourceError:

@@ -56,6 +56,12 @@ def test_what_is_meant_without_a_tag():
     assert Place.parse("x", default="store:").kind == "store:"
 
 
+@pytest.mark.parametrize("text", ["dir:/a", "docker-daemon:app:1", "containers-storage:app"])
+def test_places_of_other_tools_are_not_taken_for_names_of_images(text):
+    with pytest.raises(InvalidReferenceError, match="places are docker://REF, oci:DIR"):
+        Place.parse(text)
+
+
 @pytest.mark.parametrize("text", ["docker://", "docker://A", "store:A", "a b", "http://a/b"])
 def test_what_is_no_reference_is_refused(text):
     with pytest.raises(InvalidReferenceError):

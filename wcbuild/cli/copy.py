@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--referrers", action="store_true", help="bring what refers to the image along"
     )
     parser.add_argument(
-        "--signatures", action="store_true", help="bring its .sig, .att and .sbom tags along"
+        "--signatures",
+        action="store_true",
+        help="bring its signatures along: .sig, .att and .sbom tags, and referrers that are some",
     )
     add_format(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")

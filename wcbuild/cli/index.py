@@ -125,6 +125,8 @@ def _bring(
 
 
 def _annotate(index: Index, args: argparse.Namespace) -> Index:
+    if not (args.annotation or args.remove_annotation or args.set_platform):
+        raise UsageError("give --annotation, --remove-annotation or --set-platform")
     if args.set_platform and not args.entry:
         raise UsageError("--set-platform needs --entry: an index has no platform of its own")
     entry = None

@@ -26,6 +26,9 @@ def run(invocation: Invocation) -> int:
     """Print the tags, a line for each, in the order of their characters."""
     args = invocation.args
     place = Place.parse(args.repository)
+    host = args.repository.removeprefix(DOCKER)
+    if "/" not in host and "." in host.partition(":")[0]:
+        raise UsageError(f'"{host}" is a registry; give a repository of it: {host}/NAME')
     if place.kind == DOCKER and (place.name or place.digest):
         raise UsageError(f'"{args.repository}" names one image; give a repository: {place.path}')
     with opened_places(invocation) as places, places.reading(place) as source:

@@ -15,6 +15,7 @@ from typing import Protocol, TextIO, cast
 from wcbuild.access import RegistryAccess
 from wcbuild.cli.errors import guarded, leave_quietly, read_file
 from wcbuild.cli.render import wants_colour
+from wcbuild.dockerfile.suggest import suggest
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.store import default_root
 
@@ -101,21 +102,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    common, words = _split_common(words)
+    if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
+        words = [*words[1:], "--help"]
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_overview())
         return 0
     if words and words[0] == "--version":
         words = ["version"]
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
-    name = words.pop(0) if words and words[0] in COMMANDS else "build"
+    is_named = bool(words) and words[0] in COMMANDS
+    name = words.pop(0) if is_named else "build"
     command = cast("Command", importlib.import_module(module_of(name)))
     parser = _parser(name)
     command.add_arguments(parser)
     spelled_out = getattr(command, "spelled_out", list)
     try:
-        args = parser.parse_args(spelled_out(words))
+        args = parser.parse_args(spelled_out([*common, *words]))
     except SystemExit as exit_:
         # argparse prints and leaves; a caller of `main` gets a status like any other.
+        if exit_.code and not is_named:
+            sys.stderr.write(_meant_command(words))
         return int(exit_.code or 0)
     interrupt_when_told_to_end()
     environment = dict(os.environ)
@@ -127,13 +134,39 @@ def _dispatch(words: list[str]) -> int:
         stdout=sys.stdout,
         stderr=sys.stderr,
     )
-    return guarded(
+    status = guarded(
         lambda: command.run(invocation),
         stream=sys.stderr,
         colour=wants_colour(sys.stderr, environment),
         debug=args.debug,
         read_source=getattr(command, "read_source", lambda _: read_file)(args),
     )
+    if status and not is_named and not os.path.lexists(args.context):
+        sys.stderr.write(_meant_command([args.context]))
+    return status
+
+
+def _split_common(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the flags for every command that stand before its name, and the other words."""
+    common = _add_common(argparse.ArgumentParser())
+    takes_value = {flag: each.nargs != 0 for each in common for flag in each.option_strings}
+    end = 0
+    while end < len(words):
+        flag, has_value, _ = words[end].partition("=")
+        if flag not in takes_value:
+            break
+        end += 2 if takes_value[flag] and not has_value else 1
+    return words[:end], words[end:]
+
+
+def _meant_command(words: Sequence[str]) -> str:
+    """Return a line for who may have meant another command than `build`, which failed; or nothing."""
+    named = next((word for word in words if word in COMMANDS and not os.path.lexists(word)), None)
+    if named:
+        return f"a command comes before its own flags: wcbuild {named} ...\n"
+    first = words[0] if words else ""
+    meant = suggest(first, COMMANDS) if first[:1].isalpha() else ""
+    return f'did you mean "wcbuild {meant}"?\n' if meant else ""
 
 
 def module_of(command: str) -> str:
@@ -169,28 +202,33 @@ def add_actions(
     return made
 
 
-def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+def _add_common(
+    parser: argparse.ArgumentParser, default: str | None = None
+) -> list[argparse.Action]:
+    """Declare the flags for every command; return them."""
     every = parser.add_argument_group("for every command")
-    every.add_argument(
-        "--root", type=Path, metavar="DIR", default=default, help="where the local store is"
-    )
-    every.add_argument(
-        "--insecure-registry",
-        action="append",
-        metavar="HOST",
-        default=default,
-        help="a registry that may speak plain HTTP",
-    )
-    every.add_argument(
-        "--signature-policy",
-        type=Path,
-        metavar="FILE",
-        default=default,
-        help="a policy.json that pulled and base images have to meet",
-    )
-    every.add_argument(
-        "--debug", action="store_true", default=default or False, help="show tracebacks"
-    )
+    return [
+        every.add_argument(
+            "--root", type=Path, metavar="DIR", default=default, help="where the local store is"
+        ),
+        every.add_argument(
+            "--insecure-registry",
+            action="append",
+            metavar="HOST",
+            default=default,
+            help="a registry that may speak plain HTTP",
+        ),
+        every.add_argument(
+            "--signature-policy",
+            type=Path,
+            metavar="FILE",
+            default=default,
+            help="a policy.json that pulled and base images have to meet",
+        ),
+        every.add_argument(
+            "--debug", action="store_true", default=default or False, help="show tracebacks"
+        ),
+    ]
 
 
 def _overview() -> str:
@@ -198,7 +236,7 @@ def _overview() -> str:
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
     return (
         "usage: wcbuild [build] [-f FILE] [-t REF]... [flags] PATH\n"
-        "       wcbuild COMMAND ...\n\n"
+        "       wcbuild [--root DIR] [--insecure-registry HOST] [--debug] COMMAND ...\n\n"
         "Build container images from Dockerfiles and move them to and from registries:\n"
         "no daemon, no root, no other container tool.\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n`wcbuild COMMAND --help` says more.\n"

@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     serve, gc = actions["serve"], actions["gc"]
     serve.add_argument(
-        "--listen", default=f"127.0.0.1:{_DEFAULT_PORT}", metavar="HOST:PORT", help="port 0 is any"
+        "--listen",
+        default=f"127.0.0.1:{_DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="port 0 is any (default: %(default)s)",
     )
     serve.add_argument(
         "--tls-cert", type=Path, metavar="FILE", help="certificates (PEM): HTTPS only"
@@ -52,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--anonymous-pull", action="store_true", help="everybody may pull; users push"
     )
     serve.add_argument(
-        "--auth", choices=("basic", "token"), default="basic", help="how users say who they are"
+        "--auth",
+        choices=("basic", "token"),
+        default="basic",
+        help="how users say who they are (default: %(default)s)",
     )
     serve.add_argument(
         "--url", default="", metavar="URL", help="how clients reach it, if otherwise"
@@ -62,20 +68,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--proxy", default="", metavar="HOST", help="fetch what is not here from HOST"
     )
-    serve.add_argument("--max-blob", default="64g", metavar="SIZE", help="of one upload")
-    serve.add_argument("--max-uploads", type=int, default=32, metavar="N", help="at a time")
-    serve.add_argument("--threads", type=int, default=64, metavar="N", help="requests at a time")
-    serve.add_argument("--idle-timeout", default="30s", metavar="TIME", help="of a connection")
     serve.add_argument(
-        "--gc-interval", default="1h", metavar="TIME", help="between collections; 0 for none"
+        "--max-blob", default="64g", metavar="SIZE", help="of one upload (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--max-uploads", type=int, default=32, metavar="N", help="at a time (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--threads",
+        type=int,
+        default=64,
+        metavar="N",
+        help="requests at a time (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--idle-timeout",
+        default="30s",
+        metavar="TIME",
+        help="of a connection (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--gc-interval",
+        default="1h",
+        metavar="TIME",
+        help="between collections; 0 for none (default: %(default)s)",
     )
     serve.add_argument("-q", "--quiet", action="store_true", help="no access log")
     for each in (serve, gc):
         each.add_argument(
-            "--grace", default="1h", metavar="TIME", help="what is younger is never collected"
+            "--grace",
+            default="1h",
+            metavar="TIME",
+            help="what is younger is never collected (default: %(default)s)",
         )
         each.add_argument(
-            "--upload-expiry", default="24h", metavar="TIME", help="of uploads nobody goes on with"
+            "--upload-expiry",
+            default="24h",
+            metavar="TIME",
+            help="of uploads nobody goes on with (default: %(default)s)",
         )
     gc.add_argument("--untagged", action="store_true", help="manifests that no tag leads to, too")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")

@@ -124,8 +124,17 @@ def password_source(
 
 
 def find_image(invocation: Invocation) -> tuple[RemoteRepository, Descriptor, Reference]:
-    """Return the image of a registry that REF names now: what is signed is a digest."""
-    reference = Reference.parse(invocation.args.name).with_default_tag()
+    """Return the image of a registry that REF names now: what is signed is a digest.
+
+    Raises:
+        UsageError: it is in another kind of place. And whatever the registry raises.
+    """
+    from wcbuild.places import DOCKER, Place  # noqa: PLC0415 - every build reads this module
+
+    place = Place.parse(invocation.args.name)
+    if place.kind != DOCKER:
+        raise UsageError(f'"{place}": images are signed and verified in registries; copy it to one')
+    reference = Reference.parse(str(place)).with_default_tag()
     repository = open_client(invocation.registries).repository(reference)
     return repository, repository.resolve(str(reference.digest or reference.tag)), reference
 

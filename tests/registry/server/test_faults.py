@@ -223,4 +223,4 @@ def test_an_address_in_use_is_said_so(new_process, tmp_path):
     second = new_process(root=tmp_path / "other", port=first.port)
     status, said = second.stop()
     assert status == 1
-    assert f"127.0.0.1:{first.port}: cannot listen there" in said
+    assert f"127.0.0.1:{first.port}: cannot listen there: address already in use\n" in said

@@ -124,7 +124,12 @@ def test_tags_come_in_pages(talk):
     assert talk("GET", "/v2/app/tags/list?last=B").json["tags"] == ["a", "b", "c"]
     assert talk("GET", "/v2/app/tags/list?n=5").headers["Link"] is None
     assert talk("GET", "/v2/app/tags/list?n=x").code == "PAGINATION_NUMBER_INVALID"
-    assert talk("GET", "/v2/none/tags/list").code == "NAME_UNKNOWN"
+    answer = talk("GET", "/v2/none/tags/list")
+    (error,) = answer.json["errors"]
+    assert (answer.code, error["message"]) == (
+        "NAME_UNKNOWN",
+        "repository none is not in this registry",
+    )
 
 
 def test_the_catalog_lists_repositories_within_others(talk):

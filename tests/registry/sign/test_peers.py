@@ -4,9 +4,13 @@ import base64
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import peers
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from registry.copy import copy
 from registry.layout import OciLayout
@@ -29,6 +33,7 @@ from registry.sign import (
 )
 from registry.sign.attachments import attach, read_attachments
 from registry.sign.signatures import SIGNATURES
+from registry.transfer import transfer
 
 pytestmark = pytest.mark.peers
 
@@ -143,6 +148,28 @@ def test_we_accept_the_signature_of_cosign(theirs, cosign, pushed, extra):
     assert payload.annotations.get("env") == ("prod" if "--annotations=env=prod" in extra else None)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [Ed25519PrivateKey.generate, partial(rsa.generate_private_key, 65537, 2048)],
+    ids=["Ed25519", "RSA"],
+)
+def test_cosign_and_we_accept_each_others_signatures_by_other_kinds_of_keys(
+    cosign, pushed, tmp_path, make
+):
+    pem = make().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key = SigningKey.read(pem, lambda: b"")
+    (tmp_path / "own.key").write_bytes(key.encrypted(b"secret"))
+    (tmp_path / "own.pub").write_bytes(key.public.pem)
+    repository, image, reference = pushed()
+    sign(repository, image, reference, key, annotations={"by": "us"})
+    cosign("verify", "--key=own.pub", OFFLINE, "--annotations=by=us", reference)
+    cosign(
+        "sign", "--key=own.key", "--tlog-upload=false", "-y", "--annotations=by=cosign",
+        f"{reference.name}@{image.digest}",
+    )  # fmt: skip
+    assert len(verify(repository, image, reference, [key.public])) == 2
+
+
 def test_we_accept_the_signature_of_cosign_among_referrers(theirs, cosign, pushed):
     repository, image, reference = pushed()
     cosign(
@@ -202,8 +229,11 @@ def test_real_registries_keep_signatures_and_attestations(ours, client, host, bu
     sign(repository, image, reference, ours, form=form, annotations={"again": "yes"})
     said = {"predicate_type": "https://x.example/1", "predicate": {"a": 1}}
     attest(repository, image, reference, ours, form=form, **said)
-    assert len(verify(repository, image, reference, [ours.public])) == 2
-    assert len(verify_attestation(repository, image, reference, [ours.public])) == 1
+    moved = client.repository(Reference.parse(f"{host}/moved/app"))
+    transfer(repository, moved, image, signatures=True)
+    for each in (repository, moved):
+        assert len(verify(each, image, reference, [ours.public])) == 2
+        assert len(verify_attestation(each, image, reference, [ours.public])) == 1
 
 
 # -- attestations

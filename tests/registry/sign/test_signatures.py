@@ -20,10 +20,13 @@ from registry.reference import Reference
 from registry.remote.client import Client, Settings
 from registry.remote.mirrors import Mirror, Mirrors, Rule
 from registry.sign import (
+    ExactReference,
     ExactRepository,
     MatchExact,
+    MatchRepoDigestOrExact,
     NotSignedError,
     Payload,
+    RemapIdentity,
     SignatureError,
     SigningKey,
     sign,
@@ -144,6 +147,14 @@ def test_signing_the_same_again_adds_nothing(store, image, reference, key, form)
     assert len(list(read_attachments(store, image, SIGNATURES))) == 1
 
 
+def test_a_signature_in_one_form_does_not_stand_for_the_other(store, image, reference, key):
+    """Who asks for a form has a reader that looks nowhere else."""
+    for form in ("tag", "referrers"):
+        sign(store, image, reference, key, form=form)
+        assert len(list(read_attachments(store, image, SIGNATURES, (form,)))) == 1
+    assert len(verify(store, image, reference, [key.public])) == 2
+
+
 def test_signs_in_spite_of_a_signature_that_is_rubbish(store, image, reference, key):
     payload = Payload.build(docker_reference=reference.name, digest=image.digest)
     for annotations in ({}, {SIGNATURE: "!"}):
@@ -257,15 +268,15 @@ def test_does_not_follow_indexes_without_end(builder, store):
     for depth in range(6):
         index = builder.index(index)
         if depth < 4:
-            assert len(list(with_children(store, index))) == depth + 2
+            assert len(with_children(store, index)) == depth + 2
     with pytest.raises(InvalidDocumentError, match="nested more than 4 levels deep"):
-        list(with_children(store, index))
+        with_children(store, index)
 
 
 def test_does_not_follow_indexes_without_number(builder, store, image):
     entries = [replace(image, digest=sha256(b"%d" % number)) for number in range(MAX_IMAGES)]
     with pytest.raises(InvalidDocumentError, match="leads to more than 1000 images"):
-        list(with_children(store, builder.index(*entries)))
+        with_children(store, builder.index(*entries))
 
 
 # -- verifying
@@ -369,6 +380,25 @@ def test_the_tag_counts_when_it_is_asked_for(store, image, reference, key):
     later = replace(reference, tag="2")
     with pytest.raises(SignatureError, match=r'is for "registry\.example/team/app:1"'):
         verify(store, image, later, [key.public], identity=MatchExact())
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_told"),
+    [
+        (MatchRepoDigestOrExact(), True),
+        (ExactReference(reference=Reference.parse("registry.example/team/app:1")), True),
+        (RemapIdentity(prefix="registry.example/other", signed_prefix="registry.example"), True),
+        (ExactReference(reference=Reference.parse("registry.example/other:1")), False),
+        (ExactRepository(name="registry.example/other"), False),
+    ],
+)
+def test_says_that_a_tag_was_asked_for_which_is_mostly_not_signed(
+    store, image, reference, key, identity, is_told
+):
+    sign(store, image, reference, key)
+    with pytest.raises(SignatureError, match=r'is for "registry\.example/team/app"') as caught:
+        verify(store, image, reference, [key.public], identity=identity)
+    assert ("without the tag that is asked for" in str(caught.value)) == is_told
 
 
 def test_refuses_more_signatures_than_anybody_needs(store, image, reference, key):

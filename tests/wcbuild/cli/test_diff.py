@@ -192,3 +192,22 @@ def test_a_layer_that_is_not_the_configs_is_refused(wcbuild, layout, place, imag
     layout.tag(builder.document(Manifest.build(config=config, layers=[blob])), "lies")
     outcome = wcbuild("diff", image("a", BASE), place("lies"), status=2)
     assert "expected digest" in outcome.err
+
+
+def test_files_of_windows_are_told_with_their_owners_and_rights(wcbuild, write):
+    """In SDDL, as `icacls /save` and Get-Acl show them; names in any case are the same file."""
+    context = write("context/a.txt", "x").parent
+    for user, name, content in (("User", "b", "1"), ("Administrator", "B", "22")):
+        write("context/b.txt", content)
+        copies = (
+            rf"COPY --chown=Container{user} a.txt C:\\App\\a.txt",
+            rf"COPY b.txt C:\\app\\{name}.txt",
+        )
+        write("context/Dockerfile", "\n".join(("FROM scratch", *copies, "")))
+        wcbuild("build", "--platform", "windows/amd64", "-t", f"app:b{content}", context)
+    said = wcbuild("diff", "--only", "files", "store:app:b1", "store:app:b22", status=1).out
+    lines = [line for line in said.splitlines() if not line.startswith("C /App (")]
+    assert len(lines) == 2
+    assert lines[0].startswith("C /App/a.txt (MSWINDOWS.sd O:S-1-5-93-2-2")
+    assert " -> O:S-1-5-93-2-1" in lines[0]
+    assert lines[1] == "C /App/B.txt (size 1 -> 2, content, name b.txt -> B.txt)"

@@ -118,6 +118,10 @@ def test_annotate_changes_the_index_or_one_entry(wcbuild, app):
     assert "annotations" not in index["manifests"][0]
 
 
+def test_annotate_wants_to_be_told_what_to_change(wcbuild, app):
+    assert "give --annotation" in wcbuild("index", "annotate", f"{app}:both", status=2).err
+
+
 def test_layouts_and_the_local_store_have_indexes_too(wcbuild, place, three, tmp_path):
     wcbuild("index", "add", place("both"), three)
     assert platforms(wcbuild("manifest", "get", place("both")).json)[-1] == "s390x"

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import peers
 import pytest
@@ -162,3 +164,24 @@ def test_pinned_digests_are_those_that_crane_says(wcbuild, call, app, write):
     wcbuild("pin", "-f", file)
     digest = call("crane", "digest", f"{app}:both").strip()
     assert file.read_text() == f"FROM {app}:both@{digest}\n"
+
+
+def test_the_documented_pushes_to_larger_registries(wcbuild, tmp_path, write, monkeypatch):
+    """docs/registry.md: distribution, configured as there, and an OCI 1.1 registry in place of zot."""
+    page = (Path(__file__).parents[3] / "docs/registry.md").read_text()
+    page = page[page.index("## More than one machine") :]
+    (config,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    port = peers.free_port()
+    config = config.replace("127.0.0.1:5000", f"127.0.0.1:{port}").replace("/srv", str(tmp_path))
+    serve = (peers.tool("docker-registry"), "serve", str(write("distribution.yml", config)))
+    write("Dockerfile", "FROM scratch\nCMD app\n")
+    monkeypatch.chdir(tmp_path)
+    wcbuild("build", "-t", "app:1", ".")
+    lines = re.findall(r"^\$ wcbuild (.*)$", page, re.MULTILINE)
+    with peers.running(port, *serve) as distribution, peers.crane_registry() as other:
+        for line in lines:
+            here = line.replace("127.0.0.1:5000", distribution.host)
+            wcbuild(*here.replace("127.0.0.1:8080", other.host).split())
+        assert len(lines) == 4
+        for registry in (distribution, other):
+            assert wcbuild("ls", f"{registry.host}/team/app").out == "1\n"

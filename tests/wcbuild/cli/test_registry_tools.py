@@ -29,6 +29,8 @@ def test_ls_lists_layouts_archives_and_the_local_store(wcbuild, place, tmp_path)
 
 def test_ls_wants_a_repository(wcbuild, app):
     assert "give a repository" in wcbuild("ls", f"{app}:one", status=2).err
+    said = wcbuild("ls", "docker://registry.example:5000", status=2).err
+    assert said.endswith("is a registry; give a repository of it: registry.example:5000/NAME\n")
     assert "not found" in wcbuild("ls", "oci:nowhere", status=1).err
 
 

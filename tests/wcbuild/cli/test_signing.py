@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from registry.oci import mediatypes
 from registry.sign import SigningKey, VerifyingKey
 
 
@@ -177,6 +178,15 @@ def test_sign_says_which_digest_it_signed(wcbuild, keys, image):
     assert done.out == f"{name.removesuffix(':1')}@{digest}\n"
 
 
+def test_an_image_is_named_as_for_other_registry_tools(wcbuild, keys, image, place):
+    name, digest = image
+    assert digest in wcbuild("sign", "--key", "k.key", f"docker://{name}").out
+    assert wcbuild("verify", "--key", "k.pub", f"docker://{name}").err.startswith("verified ")
+    for words in (["sign", "--key", "k.key"], ["verify", "--key", "k.pub"]):
+        outcome = wcbuild(*words, place("one"), status=2)
+        assert "are signed and verified in registries; copy it to one" in outcome.err
+
+
 def test_verify_prints_what_was_signed_as_cosign_does(wcbuild, keys, image):
     name, digest = image
     wcbuild("sign", name, "--key", "k.key", "-a", "env=prod", "--annotations", "team=app")
@@ -234,6 +244,22 @@ def test_recursive_signs_an_index_and_all_in_it(wcbuild, keys, push, simulator):
     assert signed[0].endswith(digest)
     for each in signed:
         wcbuild("verify", each, "--key", "k.pub")
+
+
+def test_recursive_signs_nothing_of_an_index_that_it_cannot_sign_whole(
+    wcbuild, refused, keys, push, simulator, write
+):
+    name, digest = push("team/app:1")
+    for _ in range(6):
+        raw = wcbuild("manifest", "get", name).out
+        entry = {"digest": digest, "size": len(raw), "mediaType": json.loads(raw)["mediaType"]}
+        index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [entry]}
+        file = write("index.json", json.dumps(index))
+        digest = wcbuild("manifest", "put", name, file).out.strip()
+    before = set(simulator.repositories["team/app"].tags)
+    said = refused("sign", "--recursive", "--key", "k.key", name)
+    assert "nested more than 4 levels deep" in said
+    assert set(simulator.repositories["team/app"].tags) == before
 
 
 @pytest.mark.parametrize("referrers", [True, False])

@@ -114,23 +114,46 @@ def test_one_failure_does_not_stop_the_others(wcbuild, app, remote, simulator, w
     assert tags(simulator) == ["two"]
 
 
+def test_what_many_repositories_share_is_written_once(wcbuild, app, remote, simulator, write):
+    rules = f"- &all {{source: '{app}', target: '{remote('mirror')}', tags: [one, two]}}"
+    more = f"- {{<<: *all, target: '{remote('other')}', exclude: [two]}}"
+    wcbuild("sync", write("sync.yaml", f"sync:\n{rules}\n{more}\n"))
+    assert (tags(simulator), tags(simulator, "other")) == (["one", "two"], ["one"])
+
+
+# Lists of lists that are small in the file and would be endless in a message.
+BOMB = "sync:\n- tags:\n  - &l0 [x]\n"
+BOMB += "".join(f"  - &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 17))
+BOMB = f"{BOMB}  source: a\n  target: b\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("sync: [", "is not YAML"),
         ("- a", "is not a mapping of sync to a list"),
         ("sync: {a: b}", "is not a mapping of sync to a list"),
-        ("sync: [1]", "item 1: is not a mapping"),
-        ("sync: [{source: a}]", "item 1: has no target"),
-        ("sync: [{source: a, target: b, tag: [c]}]", 'unknown key "tag"'),
+        ("sync: [1]", "sync.yaml:1: is not a mapping"),
+        ("sync: [{source: a}]", "sync.yaml:1: has no target"),
+        (
+            "sync: [{source: a, target: b, tag: [c]}]",
+            "sync.yaml:1: tag: is not one of the keys source, target",
+        ),
         ("sync: [{source: a, target: b, tags: [3.10]}]", "3.1 is no text; put it in quotes"),
         ("sync: [{source: a, target: b, tags: 5}]", "is not a list"),
         ("sync: [{source: a, target: b:1}]", "give a repository"),
         ("sync: [{source: a:1, target: b, tags: [c]}]", "names one image and tags are given"),
-        ("sync: [{source: A, target: b}]", "item 1: source: invalid reference"),
+        ("sync: [{source: A, target: b}]", "sync.yaml:1: source: invalid reference"),
         ("sync: [{source: a, target: 'oci-archive:x.tar'}]", "is an archive"),
         ("sync: [{source: a, target: b, platforms: ['a/b/c/d']}]", "platform"),
         ("sync: [{source: a, target: b, referrers: maybe}]", "neither true nor false"),
+        ("sync:\n- source: a\n  target: b\n  tags: [x\n", "sync.yaml:5: is not YAML (expected"),
+        ("sync:\n- source: a\n  target: b\n  tags:\n  - 3.10\n", "sync.yaml:4: tags: 3.1 is no"),
+        ("sync:\n- {source: a, target: b}\n- source: c\n", "sync.yaml:3: has no target"),
+        ("sync:\n- source: a\n  target: b\n  source: c\n", "sync.yaml:4: source: is there twice"),
+        (BOMB, "sync.yaml:2: tags: is not a list of texts"),
+        ("sync: \0", "is not YAML"),
+        ("", "is not a mapping of sync to a list"),
         ("sync: [!!python/object/apply:os.system ['touch pwned']]", "is not YAML"),
         ("&a [*a]", "is not a mapping"),
         ("[" * 100_000, "is not YAML"),
