@@ -210,6 +210,14 @@ WINDOWS_TRAILING_BACKSLASH = Rule(
     ),
     message="{}; if it belongs to a Windows path, begin the file with the line # escape=`",
 )
+WINDOWS_PATH_VARIABLE = Rule(
+    name="WindowsPathVariable",
+    description="PATH of a Windows image takes the place of that in its registry, as it stands",
+    message=(
+        "{}; PATH of an image takes the place of Windows' own,"
+        " so name C:\\Windows\\system32 and whatever else is needed"
+    ),
+)
 
 RULES = (
     # Where several speak of one line, in this order.
@@ -236,4 +244,5 @@ RULES = (
     EXPOSE_INVALID_FORMAT,
     COPY_IGNORED_FILE,
     WINDOWS_TRAILING_BACKSLASH,
+    WINDOWS_PATH_VARIABLE,
 )
