@@ -24,6 +24,7 @@ from wcbuild.layer.changes import (
     Meta,
 )
 from wcbuild.layer.windows.accounts import owned_by
+from wcbuild.layer.windows.records import from_sddl
 from wcbuild.layer.windows.sddl import decode
 from wcbuild.tree import place
 from wcbuild.tree.base import Node
@@ -35,7 +36,7 @@ LATER = NOW + 100
 OWN = {
     "LIBARCHIVE.creationtime": b"1619524800.123456",
     "MSWINDOWS.fileattr": b"22",
-    "MSWINDOWS.rawsd": b"AAAA",
+    "MSWINDOWS.rawsd": from_sddl("O:S-1-5-80"),
     "MSWINDOWS.xattr.$EA": b"AAA=",
     "mtime": f"{NOW}.5".encode(),
 }
@@ -162,6 +163,23 @@ def test_new_links_say_whether_they_lead_to_a_directory(base):
     written = members(packed(found.values())[0])
     assert written["Files/d/l"].pax_headers["MSWINDOWS.fileattr"] == "1040"
     assert written["Files/d/m"].pax_headers["MSWINDOWS.fileattr"] == "1056"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("C:\\ProgramData", "C:/ProgramData"),
+        ("c:/ProgramData", "C:/ProgramData"),
+        ("\\ProgramData", "C:/ProgramData"),
+        ("..\\ProgramData", "../ProgramData"),
+    ],
+)
+def test_links_made_for_windows_lead_there(base, text, target):
+    found = copy(base, MemoryTree({"l": link(text)}), sources=("",), dest="/d")
+    written = members(packed(found.values())[0])["Files/d/l"]
+    assert written.linkname == target
+    # What lies there is known, so that this is a link to a directory.
+    assert written.pax_headers["MSWINDOWS.fileattr"] == "1040"
 
 
 def test_names_that_differ_in_capitals_only_are_one_file(base):
@@ -301,7 +319,7 @@ def test_keys_see_records_but_no_times(tmp_path):
         return content_key(CopyOp(sources=("a",), dest="/", os=WINDOWS), tree)
 
     assert key() == key(LIBARCHIVE_creationtime=b"5.5", atime=b"7")
-    assert key() != key(MSWINDOWS_rawsd=b"BBBB")
+    assert key() != key(MSWINDOWS_rawsd=from_sddl("O:SY"))
     assert key() != key(MSWINDOWS_fileattr=b"1")
 
 

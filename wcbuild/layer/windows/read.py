@@ -26,8 +26,8 @@ def read_files(stream: BinaryIO) -> Iterator[RawEntry]:
 
     Raises:
         UnsafeArchiveError: as `read_entries`.
-        LayerError: nothing in it is where a Windows layer has it, or a hard link leaves the drive.
-        SecurityDescriptorError: an old layer's descriptor that cannot be read.
+        LayerError: nothing in it is where a Windows layer has it, a hard link leaves the drive, or a
+            security descriptor is none.
     """
     is_windows, stranger = False, ""
     for entry in read_entries(stream, keep=records.keep):

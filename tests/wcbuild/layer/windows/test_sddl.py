@@ -16,6 +16,7 @@ from wcbuild.layer.windows.sddl import (
     Descriptor,
     Entry,
     SecurityDescriptorError,
+    check,
     decode,
     encode,
     format_descriptor,
@@ -106,6 +107,8 @@ def test_refuses_bad_text_and_says_why(text, reason):
 def test_refuses_truncated_bytes(size):
     with pytest.raises(SecurityDescriptorError):
         decode(base64.b64decode(FILE)[:size])
+    with pytest.raises(SecurityDescriptorError):
+        check(base64.b64decode(FILE)[:size])
 
 
 @given(st.binary(max_size=300))
@@ -136,6 +139,8 @@ def test_refuses_entries_it_does_not_know():
     data[place] = 9  # a callback: with a condition behind
     with pytest.raises(SecurityDescriptorError, match="unknown type 9"):
         decode(bytes(data))
+    # It is one all the same, and may be handed on.
+    check(bytes(data))
 
 
 SIDS = st.builds(
