@@ -69,13 +69,17 @@ class Platform:
         name = head[1].lower()
         if len(parts) == 1 and name not in _KNOWN_OS:
             return cls(os="linux", architecture=name).normalized()
+        version = head[2] or (behind["version"] if behind else "")
+        if name == "windows" and version and not _version(version):
+            reason = f'"{version}" is no version of Windows, as 10.0.20348 is one'
+            raise InvalidDocumentError(f'platform "{text}"', reason)
         architecture = parts[1] if len(parts) > 1 else "amd64"
         variant = parts[2] if len(parts) > 2 else ""  # noqa: PLR2004
         return cls(
             os={"macos": "darwin"}.get(name, name),
             architecture=architecture.lower(),
             variant=variant.lower(),
-            os_version=head[2] or (behind["version"] if behind else ""),
+            os_version=version,
             os_features=tuple(filter(None, (head[3] or "").split("+"))),
         ).normalized()
 

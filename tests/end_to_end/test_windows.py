@@ -123,6 +123,11 @@ def test_the_example_gives_the_image_that_its_author_meant(build):
     assert not inner.get("Env")
 
 
+def test_a_base_that_is_for_windows_alone_needs_no_platform(build):
+    image = build(EXAMPLE, platform=(), files={"bin/Debug/Demoapp.exe": program("demo", 0)})
+    assert (image.config["os"], image.config["os.version"]) == ("windows", LTSC2019)
+
+
 def test_the_example_is_read_as_meant_without_its_first_line_if_asked(build):
     files = {"bin/Debug/Demoapp.exe": program("demo", 0)}
     meant = build(EXAMPLE, files=files)

@@ -230,7 +230,12 @@ def test_chown_leaves_directories_of_the_base_alone(base):
     assert "MSWINDOWS.rawsd" in records(found["Windows/new"])
 
 
-@pytest.mark.parametrize("owner", ["app", "1000", "app:BU", "root", ":BA"])
+def test_chown_needs_an_owner(base):
+    with pytest.raises(InvalidOwnerError, match="no account stands before the colon"):
+        copy(base, sources=("app.exe",), chown=":Users")
+
+
+@pytest.mark.parametrize("owner", ["app", "1000", "app:BU", "root"])
 def test_chown_to_an_account_that_only_windows_knows_is_refused(base, owner):
     with pytest.raises(InvalidOwnerError, match="without running Windows"):
         copy(base, sources=("dir",), chown=owner)
