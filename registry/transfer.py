@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from registry.copy import MAX_DOCUMENTS, Emit, Recompress, copy, read_tree
+from registry.copy import MAX_DOCUMENTS, Emit, Foreign, Recompress, copy, read_tree
 from registry.errors import NotFoundError, TooLargeError
 from registry.image import put_document, read_document, read_image
 from registry.index import ATTESTED
@@ -34,6 +34,7 @@ def transfer(
     signatures: bool = False,
     emit: Emit | None = None,
     recompress: Recompress | None = None,
+    foreign: Foreign = Foreign.LEAVE_OUT,
 ) -> Descriptor:
     """Copy ``root`` as `registry.copy.copy` does; return what ``target`` now calls it.
 
@@ -43,7 +44,8 @@ def transfer(
 
     ``referrers`` brings what refers to the image and to each manifest below it, and what refers to
     that; ``signatures`` the tags that cosign derives from their digests. With either of them
-    nothing is recompressed, because signatures are about bytes. Tags are set last.
+    nothing is recompressed, because signatures are about bytes. Tags are set last. ``foreign`` is that of
+    `registry.copy.copy`.
 
     Raises:
         NotFoundError: the image has nothing for one of ``platforms``; nothing was copied.
@@ -53,12 +55,14 @@ def transfer(
         recompress = None
     chosen = choose_platforms(source, root, platforms, missing_ok=missing_ok)
     if isinstance(chosen, Descriptor):
-        copied = copy(source, target, chosen, emit=emit, recompress=recompress)
+        copied = copy(source, target, chosen, emit=emit, recompress=recompress, foreign=foreign)
         roots = [chosen]
     else:
         roots = [entry for entry in chosen.manifests if mediatypes.is_document(entry.media_type)]
         renamed = {
-            entry.digest: copy(source, target, entry, emit=emit, recompress=recompress)
+            entry.digest: copy(
+                source, target, entry, emit=emit, recompress=recompress, foreign=foreign
+            )
             for entry in roots
         }
         copied = put_document(target, _renamed(chosen, renamed))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import sys
 import tarfile
 from dataclasses import dataclass, replace
@@ -19,7 +20,9 @@ from registry.oci import mediatypes
 from registry.oci.config import ImageConfig
 from registry.oci.manifest import Index, Manifest, parse, parse_manifest
 from registry.store import read_all
+from wcbuild.layer.windows import sddl
 from wcbuild.layer.windows.accounts import owned_by
+from wcbuild.layer.windows.records import FILE_SDDL
 
 from .conftest import ROOT, Wcbuild, call, need
 
@@ -446,6 +449,20 @@ def test_a_base_that_may_not_be_distributed_is_fetched_and_not_pushed(
     (pushed,) = (parse_manifest(raw) for _, raw in team.manifests.values())
     assert pushed.layers[0] == foreign
     assert pushed.layers[1].media_type == mediatypes.OCI_LAYER_GZIP
+    # Only registries distribute: an archive is whole.
+    app = f"{simulator.host}/team/app:1"
+    wcbuild("save", "-o", tmp_path / "saved.tar", app)
+    with tarfile.open(tmp_path / "saved.tar") as archive:
+        assert f"blobs/sha256/{layer.digest.hex}" in archive.getnames()
+    wcbuild("push", "--allow-nondistributable-artifacts", app, f"{simulator.host}/mirror/app:1")
+    mirror = simulator.repositories["mirror/app"]
+    assert layer.digest in mirror.blobs
+    assert parse_manifest(next(iter(mirror.manifests.values()))[1]).layers[0] == foreign
+    wcbuild("copy", "--make-distributable", f"store:{app}", f"{simulator.host}/ordinary/app:1")
+    (made,) = (
+        parse_manifest(raw) for _, raw in simulator.repositories["ordinary/app"].manifests.values()
+    )
+    assert made.layers[0] == replace(foreign, media_type=mediatypes.OCI_LAYER_GZIP, urls=())
 
 
 # -- with peers
@@ -471,12 +488,20 @@ def test_a_registry_and_skopeo_take_it_and_tarfile_reads_it_back(
     manifest = json.loads((tmp_path / "dir/manifest.json").read_bytes())
     config = json.loads((tmp_path / "dir" / manifest["config"]["digest"][7:]).read_bytes())
     assert config["os.version"] == LTSC2019
-    layer = tmp_path / "dir" / manifest["layers"][-1]["digest"][7:]
+    base, layer = (tmp_path / "dir" / each["digest"][7:] for each in manifest["layers"])
     assert hashlib.sha256(layer.read_bytes()).hexdigest() == layer.name
     with tarfile.open(layer) as archive:
         members = {member.name: member for member in archive}
         assert archive.extractfile("Files/Deapp/Demoapp.exe").read() == program("demo")
+    records = members["Files/Deapp/Demoapp.exe"].pax_headers
+    descriptor = base64.b64encode(sddl.encode(sddl.parse(FILE_SDDL))).decode()
+    assert (records["MSWINDOWS.fileattr"], records["MSWINDOWS.rawsd"]) == ("32", descriptor)
+    assert re.fullmatch(r"\d{10}(\.\d*[1-9])?", records["LIBARCHIVE.creationtime"])
     assert members["Files/Deapp"].pax_headers["MSWINDOWS.fileattr"] == "16"
+    with tarfile.open(base) as archive:
+        for name in make_windows_base.HIVES:
+            hive = archive.extractfile(f"Files/Windows/System32/config/{name}").read()
+            assert RegistryHive(io.BytesIO(hive)).root().name == "ROOT"
     shown = call(
         *("skopeo", "--override-os", "windows", "inspect", "--tls-verify=false"),
         f"docker://{image}",
