@@ -172,7 +172,16 @@ def test_directories_of_the_base_keep_what_they_are(build):
     assert "Files/Windows/System32/a.dll" in image.entries(-3)
     assert "Files/Program Files/Common Files/mine" in image.entries(-2)
     assert list(image.entries(-1))[2:] == ["Files/Users", "Files/Users/x.dll"]
-    assert "MSWINDOWS.rawsd" in image.entries(-1)["Files"].pax_headers
+    for layer in (-3, -2, -1):
+        assert image.entries(layer)["Files"].pax_headers == theirs["Files"]
+
+
+def test_a_workdir_that_is_there_leaves_the_drive_as_it_is(build):
+    image = build("FROM windowsservercore\nWORKDIR C:/users/public\n")
+    with tarfile.open(fileobj=io.BytesIO(make_windows_base.base_layer(300))) as base:
+        drive = base.getmember("Files")
+    assert list(image.entries()) == ["Hives", "Files"]
+    assert image.entries()["Files"].pax_headers == drive.pax_headers
 
 
 def test_owners_modes_heredocs_archives_and_parents(build):

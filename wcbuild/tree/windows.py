@@ -118,10 +118,13 @@ class CaselessStaging(Staging):
         super().remove_directory(self._spell(path))
 
     def changes(self) -> tuple[Change, ...]:
-        """Return all changes: no directory is opaque, and links to directories say that they are."""
+        """Return all changes: no directory is opaque, and links to directories say that they are.
+
+        The drive itself is always among them, as it is: every layer has it.
+        """
         changes = super().changes()
         root = self._tree.find("")
-        if changes and root is not None and root.meta.xattrs:
+        if root is not None and root.meta.xattrs:
             changes = (*changes, Change("", root.meta))
         return tuple(map(self._marked, _without_opaque(changes, self._tree)))
 

@@ -6,6 +6,7 @@ import pytest
 from memorytree import MemoryTree, content, fifo, folder, link
 from memorytree import file as source_file
 from rawtar import DIRECTORY as FOLDER
+from rawtar import SYMLINK as LINK
 from rawtar import archive, entry
 from windowslayers import NOW, file, members, packed, tree_of
 from windowslayers import folder as drive_folder
@@ -112,6 +113,12 @@ def test_who_replaces_a_file_leaves_none_of_its_streams(tmp_path):
     for change in (file("LICENSE.txt", b"other"), Change("license.txt", None)):
         tree = tree_of(tmp_path, packed(BASE)[0], packed([change])[0])
         assert not [name for name, _ in tree.children("") if ":" in name]
+
+
+def test_for_others_links_are_as_open_as_all_of_linux(tmp_path):
+    data = archive(entry("Files/l", kind=LINK, link="C:/Windows", mode=0o120000))
+    (found,) = tree_of(tmp_path, data, for_windows=False).children("")
+    assert found[1].meta.mode == 0o777
 
 
 def test_for_others_files_have_modes_and_no_records(tmp_path):
@@ -336,7 +343,8 @@ def test_workdir_makes_what_is_missing_as_it_is_spelled_there(base):
     changes = {change.path: change for change in place.mkdir(op, base, mtime=LATER)}
     assert set(changes) == {"", "Windows", "Windows/Temp", "Windows/Temp/x"}
     assert records(changes["Windows"]) == OWN
-    assert place.mkdir(MkdirOp(path="/windows/system32", os=WINDOWS), base, mtime=LATER) == ()
+    (drive,) = place.mkdir(MkdirOp(path="/windows/system32", os=WINDOWS), base, mtime=LATER)
+    assert drive == Change("", base.find("").meta)
 
 
 def unpacked(base, place_of, *parts):

@@ -101,12 +101,15 @@ def with_records(xattrs: Xattrs, changed: Mapping[str, bytes | None]) -> Xattrs:
     return tuple(sorted((name, value) for name, value in merged.items() if value is not None))
 
 
+_LINUX_MODES = {DIRECTORY: 0o755, SYMLINK: 0o777}
+
+
 def as_linux(meta: Meta) -> Meta:
     """Return the metadata of a file of a Windows image for use outside of one.
 
     Its records say nothing to others, and few of its builders set permissions.
     """
-    mode = meta.mode or (0o755 if meta.kind == DIRECTORY else 0o644)
+    mode = meta.mode or _LINUX_MODES.get(meta.kind, 0o644)
     return meta._replace(mode=mode, uid=0, gid=0, xattrs=())
 
 
