@@ -47,7 +47,7 @@ def plain(path: str, *, windows: bool) -> str:
 
 
 def pattern(text: str, *, windows: bool) -> str:
-    r"""Return a pattern of `--exclude` as steps have it: for Windows `\` parts folders, and escapes nothing."""
+    r"""Return a pattern of `--exclude` as steps have it: for Windows `\` parts folders, no escape."""
     return text.replace("\\", "/") if windows else text
 
 
