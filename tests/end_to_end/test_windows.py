@@ -327,6 +327,41 @@ def test_a_base_for_another_system_is_refused(build, machine_base):
     assert "windows" in failed.stderr
 
 
+def one_layer(tmp_path, *members: tarfile.TarInfo) -> tuple[Path, str]:
+    """Write a layout of a Windows image; return it and the digest of its only layer."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member in members:
+            archive.addfile(member)
+    layout = make_windows_base.Layout(tmp_path / "odd")
+    diff_id, blob = layout.layer(stream.getvalue())
+    layout.finish([layout.image([(diff_id, blob)], LTSC2022)])
+    return tmp_path / "odd", str(blob.digest)
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "message"),
+    [
+        ("etc/passwd", {}, '"etc/passwd": no layer of a Windows image has that'),
+        ("Files/a", {"MSWINDOWS.sd": "O:BA:"}, '"Files/a": security descriptor "O:BA:": has'),
+        ("Files/a", {"MSWINDOWS.rawsd": "AQAEgA=="}, '"Files/a": security descriptor "01000480"'),
+    ],
+)
+def test_a_base_that_is_none_is_told_with_its_line_and_layer(
+    build, tmp_path, name, records, message
+):
+    member = tarfile.TarInfo(name)
+    member.pax_headers = records
+    layout, digest = one_layer(tmp_path, member)
+    failed = build(
+        "FROM odd\nCOPY Dockerfile C:/x\n",
+        *("--build-context", f"odd=oci-layout://{layout}"),
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert f"ERROR: Dockerfile:2: layer {digest}: {message}" in failed.stderr
+
+
 def test_inspect_history_and_outputs_understand_windows(wcbuild, servercore, tmp_path):
     folder = write_context(
         tmp_path / "context", "FROM windowsservercore\nCOPY a C:/app/\n", {"a": b"1"}

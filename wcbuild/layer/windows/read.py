@@ -52,10 +52,8 @@ def read_files(stream: BinaryIO) -> Iterator[RawEntry]:
         entry.path = path[len(_START) :]
         yield entry
     if stranger and not is_windows:
-        raise LayerError(
-            "layer",
-            f'is none of a Windows image: it has "{stranger[:200]}" where all should lie in "{FILES}/"',
-        )
+        reason = f'no layer of a Windows image has that; there all lies in "{FILES}/"'
+        raise LayerError(f'"{stranger[:200]}"', reason)
 
 
 def read_hives(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
