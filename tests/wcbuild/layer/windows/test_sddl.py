@@ -33,12 +33,18 @@ FILE = (
     "AAAAABQA/wEfAAEBAAAAAAAFEgAAAAAAGACpABIAAQIAAAAAAAUgAAAAIQIAAA=="
 )
 USERS = "AQAAgBQAAAAkAAAAAAAAAAAAAAABAgAAAAAABSAAAAAhAgAAAQIAAAAAAAUgAAAAIQIAAA=="
+ADMINISTRATORS = "AQAAgBQAAAAkAAAAAAAAAAAAAAABAgAAAAAABSAAAAAgAgAAAQIAAAAAAAUgAAAAIAIAAA=="
 
 
 @pytest.mark.parametrize(
     ("text", "binary"),
-    [(DIRECTORY_SDDL, DIRECTORY), (FILE_SDDL, FILE), ("O:BUG:BU", USERS)],
-    ids=["directory", "file", "users"],
+    [
+        (DIRECTORY_SDDL, DIRECTORY),
+        (FILE_SDDL, FILE),
+        ("O:BUG:BU", USERS),
+        ("O:BAG:BA", ADMINISTRATORS),
+    ],
+    ids=["directory", "file", "users", "administrators"],
 )
 def test_writes_and_reads_what_other_builders_write(text, binary):
     data = base64.b64decode(binary)

@@ -1,6 +1,7 @@
 """What a layer's tar holds, as Python's `tarfile` reads it."""
 
 import base64
+import hashlib
 import io
 
 import pytest
@@ -63,6 +64,35 @@ def test_the_bytes_of_a_small_layer():
     assert result.diff_id == (
         "sha256:55bc402ed8461a2a46675c268153219f0a76df0cec2aab54a9a159d29a63aa8e"
     )
+
+
+def test_the_bytes_of_a_layer_with_everything():
+    own = {
+        "LIBARCHIVE.creationtime": b"1619524800.000005",
+        "MSWINDOWS.fileattr": b"22",
+        "MSWINDOWS.rawsd": records.from_sddl("O:SYG:SYD:PAI(A;OICI;FA;;;SY)"),
+        "MSWINDOWS.xattr.$EA": b"AAA=",
+        "mtime": f"{NOW}.5".encode(),
+    }
+    junction = (("MSWINDOWS.fileattr", b"1040"), ("MSWINDOWS.mountpoint", b"1"))
+    changes = [
+        folder("Windows", own),
+        Change("Windows/gone.dll", None),
+        file("Windows/a.dll", b"MZ", own),
+        Change("Windows/a.dll:s", Meta(STREAM, 0, size=1), Inline(b"s")),
+        Change("b.dll", Meta(HARDLINK, 0o644, link="Windows/a.dll")),
+        Change("j", Meta(SYMLINK, 0o777, mtime=NOW, link="/Windows", xattrs=junction)),
+        Change("l", Meta(SYMLINK, 0o777, mtime=NOW, link="Windows/a.dll")),
+    ]
+    data, _ = packed(changes, NOW + 1)
+    assert list(members(data)) == [
+        *("Hives", "Files", "Files/Windows", "Files/Windows/.wh.gone.dll", "Files/Windows/a.dll"),
+        *("Files/Windows/a.dll:s", "Files/b.dll", "Files/j", "Files/l"),
+    ]
+    assert hashlib.sha256(data).hexdigest() == (
+        "661541422d5c8d11c79a1004ecafdc074835fbbf8593840dc07017ee7bca9c67"
+    )
+    assert packed(reversed(changes), NOW + 1)[0] == data
 
 
 def test_an_empty_layer_is_one_too():
