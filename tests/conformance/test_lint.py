@@ -11,7 +11,11 @@ from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lint import check, check_unreadable, lower_and_check
 from wcbuild.dockerfile.lint.options import CheckOptionError, CheckOptions
 from wcbuild.dockerfile.outline import list_targets, outline
-from wcbuild.dockerfile.rules import WINDOWS_PATH_VARIABLE, WINDOWS_TRAILING_BACKSLASH
+from wcbuild.dockerfile.rules import (
+    WINDOWS_MIXED_FORMS,
+    WINDOWS_PATH_VARIABLE,
+    WINDOWS_TRAILING_BACKSLASH,
+)
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import DockerfileSyntaxError, SourceError, WcbuildError
@@ -33,7 +37,7 @@ def ignore_rules(text):
         return None  # which ends a build before anything is checked
 
 
-OURS = (WINDOWS_TRAILING_BACKSLASH, WINDOWS_PATH_VARIABLE)
+OURS = (WINDOWS_TRAILING_BACKSLASH, WINDOWS_PATH_VARIABLE, WINDOWS_MIXED_FORMS)
 
 
 def checked(text, attrs=None, *, platform=BUILD_PLATFORM, ignore=None, images=None):

@@ -218,6 +218,14 @@ WINDOWS_PATH_VARIABLE = Rule(
         " so name C:\\Windows\\system32 and whatever else is needed"
     ),
 )
+WINDOWS_MIXED_FORMS = Rule(
+    name="WindowsMixedForms",
+    description="A Windows process has one command line, which ENTRYPOINT and CMD make together",
+    message=(
+        "{} is in the {} form and {} in the other; together they are no command line that Windows takes,"
+        " so use the exec form, a JSON list, for both"
+    ),
+)
 
 RULES = (
     # Where several speak of one line, in this order.
@@ -245,4 +253,5 @@ RULES = (
     COPY_IGNORED_FILE,
     WINDOWS_TRAILING_BACKSLASH,
     WINDOWS_PATH_VARIABLE,
+    WINDOWS_MIXED_FORMS,
 )

@@ -46,6 +46,7 @@ from wcbuild.dockerfile.rules import (
     SECRETS_USED_IN_ARG_OR_ENV,
     UNDEFINED_ARG_IN_FROM,
     UNDEFINED_VAR,
+    WINDOWS_MIXED_FORMS,
     WINDOWS_PATH_VARIABLE,
     WORKDIR_RELATIVE_PATH,
     LintWarning,
@@ -335,6 +336,19 @@ class Linter(Observer):
             return
         if instruction.command.shell and not state.config.shell:
             self._findings.add(JSON_ARGS_RECOMMENDED.at(instruction.span, name))
+        if state.is_windows:
+            self._forms(state, instruction)
+
+    def _forms(self, state: StageState, instruction: Cmd | Entrypoint) -> None:
+        """Check that ENTRYPOINT and CMD go together, as docker's classic builder does."""
+        if isinstance(instruction, Cmd):
+            other = "ENTRYPOINT" if state.config.entrypoint else ""
+        else:
+            other = "CMD" if state.cmd_is_set else ""
+        is_shell = instruction.command.shell
+        if other and is_shell != bool(state.config.args_escaped):
+            words = (_keyword(instruction), "shell" if is_shell else "exec", other)
+            self._findings.add(WINDOWS_MIXED_FORMS.at(instruction.span, *words))
 
     def _expose(self, state: StageState, instruction: Expose) -> None:
         for text in instruction.ports:

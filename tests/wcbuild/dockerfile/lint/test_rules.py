@@ -6,12 +6,17 @@ import pytest
 
 from registry.oci.config import ContainerConfig
 from registry.oci.platform import Platform
-from wcbuild.dockerfile.rules import RULES, WINDOWS_PATH_VARIABLE, WINDOWS_TRAILING_BACKSLASH
+from wcbuild.dockerfile.rules import (
+    RULES,
+    WINDOWS_MIXED_FORMS,
+    WINDOWS_PATH_VARIABLE,
+    WINDOWS_TRAILING_BACKSLASH,
+)
 
 
 def test_names_are_unique_and_pages_are_named_after_the_rule():
     names = [rule.name for rule in RULES]
-    assert len(set(names)) == len(names) == 24
+    assert len(set(names)) == len(names) == 25
     for rule in RULES:
         if rule.url:
             words = rule.url.rstrip("/").rpartition("/")[2].split("-")
@@ -436,3 +441,46 @@ def test_a_base_that_is_not_known_may_have_a_path(checked):
 
 def test_linux_has_a_path_of_its_own(found):
     assert found("FROM scratch\nENV PATH=/app:%PATH%\n") == []
+
+
+# -- WindowsMixedForms
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('ENTRYPOINT ["a"]\nCMD b', "CMD is in the shell form and ENTRYPOINT in the other"),
+        ('ENTRYPOINT a\nCMD ["b"]', "CMD is in the exec form and ENTRYPOINT in the other"),
+        ('CMD b\nENTRYPOINT ["a"]', "ENTRYPOINT is in the exec form and CMD in the other"),
+        ('CMD ["b"]\nENTRYPOINT a', "ENTRYPOINT is in the shell form and CMD in the other"),
+    ],
+)
+def test_forms_that_do_not_go_together_are_told(found, lines, said):
+    (told,) = windows(found, f"FROM scratch\n{lines}\n", rule=WINDOWS_MIXED_FORMS)
+    assert told.startswith(f"{said}; ")
+    assert told.endswith("(line 3)")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ['ENTRYPOINT ["a"]\nCMD ["b"]', "ENTRYPOINT a\nCMD b", "CMD b", 'CMD b\nCMD ["c"]'],
+)
+def test_forms_that_go_together_are_left_alone(found, lines):
+    assert windows(found, f"FROM scratch\n{lines}\n", rule=WINDOWS_MIXED_FORMS) == []
+
+
+def test_a_command_of_the_base_counts_only_if_it_stays(found):
+    bases = {
+        "one": ContainerConfig(entrypoint=("cmd /S /C a",), args_escaped=True),
+        "two": ContainerConfig(cmd=("cmd /S /C b",), args_escaped=True),
+    }
+    options = {"rule": WINDOWS_MIXED_FORMS, "images": bases}
+    assert len(windows(found, 'FROM one\nCMD ["b"]\n', **options)) == 1
+    # ENTRYPOINT drops what the base has as CMD.
+    assert windows(found, 'FROM two\nENTRYPOINT ["a"]\n', **options) == []
+
+
+def test_linux_takes_any_two_forms(found):
+    assert not [
+        each for each in found('FROM scratch\nENTRYPOINT ["a"]\nCMD b\n') if "Mixed" in each
+    ]
