@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from registry.copy import MAX_DOCUMENTS, Emit, Foreign, Recompress, copy, read_tree
 from registry.errors import NotFoundError, TooLargeError
-from registry.image import put_document, read_document, read_image
+from registry.image import choose, put_document, read_document, read_image
 from registry.index import ATTESTED
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
@@ -88,9 +88,9 @@ def choose_platforms(
 ) -> Descriptor | Index:
     """Return what of ``root`` is for ``platforms``: a manifest, or a new index of several.
 
-    BuildKit's attestations stay with the entries that they are about. Platforms that are all the
-    index has leave it as it is. With ``missing_ok`` it is enough that there is something for one of
-    them. Artifacts are for every platform.
+    Of a version of Windows that is the entry that a build would take. BuildKit's attestations stay with
+    the entries that they are about. Platforms that are all the index has leave it as it is. With
+    ``missing_ok`` it is enough that there is something for one of them. Artifacts are for every platform.
 
     Raises:
         NotFoundError: nothing for one of them; the message lists what there is.
@@ -112,6 +112,9 @@ def choose_platforms(
             for entry in document.manifests
             if entry.platform is not None and platform.accepts(entry.platform)
         }
+        if found and platform.os_version:
+            # A machine with that version runs others, too; the one is meant that suits it best.
+            found = {choose(document, platform).digest}
         kept |= found
         missing += [] if found else [str(platform)]
     if missing and not (missing_ok and kept):

@@ -144,6 +144,19 @@ class Platform:
             return runs_on_windows(theirs.os_version, mine.os_version)
         return not mine.os_version or _same_build(mine.os_version, theirs.os_version)
 
+    def names(self, candidate: Platform) -> bool:
+        """Say whether ``candidate`` is one of those that this names: of a version all its revisions.
+
+        Unlike `accepts` this is not about what runs: a machine with Windows 10.0.26100 runs images of
+        10.0.20348, which is another platform.
+        """
+        mine, theirs = self.normalized(), candidate.normalized()
+        parts = mine.os_version.split(".") if mine.os_version else []
+        is_same = replace(mine, os_version="", os_features=()) == replace(
+            theirs, os_version="", os_features=()
+        )
+        return is_same and theirs.os_version.split(".")[: len(parts)] == parts
+
     def versions_down_to(self, candidate: Platform) -> int | None:
         """Return how many variants older ``candidate`` is: 0 if accepted, None if it will not run here.
 
