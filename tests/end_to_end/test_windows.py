@@ -18,6 +18,7 @@ from dissect.regf import RegistryHive
 from registry.layout import OciLayout
 from registry.oci import mediatypes
 from registry.oci.config import ImageConfig
+from registry.oci.descriptor import Descriptor
 from registry.oci.manifest import Index, Manifest, parse, parse_manifest
 from registry.store import read_all
 from wcbuild.layer.windows import sddl
@@ -408,7 +409,13 @@ def test_diff_reads_records_and_finds_any_spelling(wcbuild, servercore, tmp_path
 @pytest.fixture
 def remote_base(servercore, simulator):
     """Put the base into a registry; give its name and the digest of its layer."""
-    store = OciLayout(servercore)
+    layer = put_into(simulator, servercore, tag="ltsc")
+    return f"{simulator.host}/windows/servercore:ltsc", layer.digest
+
+
+def put_into(simulator, layout: Path, *, tag: str) -> Descriptor:
+    """Put the index of a layout into a registry; return the layer of its last image."""
+    store = OciLayout(layout)
     descriptor = store.resolve("latest")
     index = parse(read_all(store, descriptor), descriptor.media_type)
     for entry in index.manifests:
@@ -416,13 +423,33 @@ def remote_base(servercore, simulator):
         for blob in (manifest.config, *manifest.layers):
             simulator.add_blob("windows/servercore", store.open(blob).read())
         simulator.add_manifest("windows/servercore", manifest.raw, manifest.media_type)
-    simulator.add_manifest("windows/servercore", index.raw, index.media_type, tag="ltsc")
+    simulator.add_manifest("windows/servercore", index.raw, index.media_type, tag=tag)
     (layer,) = manifest.layers
-    return f"{simulator.host}/windows/servercore:ltsc", layer.digest
+    return layer
 
 
 def gets(simulator, digest: str) -> int:
     return len(simulator.sent("GET", f"/blobs/{digest}"))
+
+
+def test_a_version_is_not_that_of_the_build_before(wcbuild, simulator, tmp_path):
+    versions = (LTSC2022, "10.0.26100.1742")
+    make_windows_base.write_layout(tmp_path / "layout", versions, entries=30)
+    put_into(simulator, tmp_path / "layout", tag="two")
+    base = f"{simulator.host}/windows/servercore:two"
+    folder = write_context(tmp_path / "context", f"FROM {base}\nLABEL a=b\n", {})
+
+    def built(version):
+        wcbuild("build", "--platform", f"windows({version})/amd64", "-t", "app:1", folder)
+        (shown,) = json.loads(wcbuild("inspect", "app:1").stdout)
+        return shown["OsVersion"]
+
+    # A machine with the newer one runs the older one's image, which the first build leaves here.
+    assert [built("10.0.20348"), built("10.0.26100")] == list(versions)
+    # And it is taken where the registry has nothing better to give.
+    assert built("10.0.20348") == LTSC2022
+    simulator.repositories["windows/servercore"].tags.clear()
+    assert built("10.0.26100") == LTSC2022
 
 
 def test_a_linked_copy_never_fetches_its_base(wcbuild, simulator, remote_base, tmp_path):
