@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from registry.compress import compressing, encoder
@@ -93,6 +94,15 @@ class Recompress:
     memo: LayerMemo | None = None
 
 
+class Foreign(StrEnum):
+    """What becomes of layers that may not be distributed, which have URLs of their own."""
+
+    LEAVE_OUT = "leave out"
+    TAKE_ALONG = "take along"
+    CONVERT = "convert"
+    """Take them along and give them the media type of ordinary layers."""
+
+
 Emit = Callable[[BlobProgress], None]
 
 
@@ -104,16 +114,16 @@ def copy(
     tags: Iterable[str] = (),
     emit: Emit | None = None,
     recompress: Recompress | None = None,
-    foreign: bool = False,
+    foreign: Foreign = Foreign.LEAVE_OUT,
     workers: int = WORKERS,
 ) -> Descriptor:
     """Copy ``root``, a manifest or index, with all it names; return what ``target`` now calls it.
 
-    That is ``root`` itself unless layers were compressed: then manifests are new values with new
-    bytes, while configs, and so image ids, stay. Blobs go in parallel, and those that ``target``
-    has or can mount are not sent. When one fails the others still arrive, and then the first failure
-    is raised. Wrong bytes from afar are asked for once more. ``tags`` are set last. Layers that may
-    not be distributed are left out unless ``foreign``.
+    That is ``root`` itself unless layers were compressed or made ordinary ones: then manifests are new
+    values with new bytes, while configs, and so image ids, stay. Blobs go in parallel, and those that
+    ``target`` has or can mount are not sent. When one fails the others still arrive, and then the first
+    failure is raised. Wrong bytes from afar are asked for once more. ``tags`` are set last. ``foreign``
+    says what becomes of layers that may not be distributed.
 
     ``emit`` is called from several threads, one at a time. ``target`` must be a `StreamSink` when
     ``recompress`` is given.
@@ -128,6 +138,11 @@ def copy(
             blobs.setdefault(blob.descriptor.digest, blob)
     work = _Work(source, target, recompress, emit)
     renamed = work.run(blobs.values(), workers)
+    if foreign is Foreign.CONVERT:
+        layers = (
+            x for each in documents.values() if isinstance(each, Manifest) for x in each.layers
+        )
+        renamed |= {x.digest: _ordinary(x) for x in layers if mediatypes.is_foreign(x.media_type)}
     for digest, document in documents.items():
         new = _rewrite(document, renamed)
         renamed[digest] = new.descriptor
@@ -188,7 +203,7 @@ def _read_tree(
         raise TooLargeError(f"number of manifests of {descriptor.digest}", MAX_DOCUMENTS)
 
 
-def _blobs(document: Manifest | Index, *, compress: bool, foreign: bool) -> Iterator[_Blob]:
+def _blobs(document: Manifest | Index, *, compress: bool, foreign: Foreign) -> Iterator[_Blob]:
     if isinstance(document, Index):
         for entry in document.manifests:
             if not mediatypes.is_document(entry.media_type):
@@ -201,7 +216,7 @@ def _blobs(document: Manifest | Index, *, compress: bool, foreign: bool) -> Iter
         yield _Blob(
             descriptor=layer,
             compress=compress and layer.media_type in _PLAIN_LAYERS,
-            skip=not foreign and mediatypes.is_foreign(layer.media_type),
+            skip=foreign is Foreign.LEAVE_OUT and mediatypes.is_foreign(layer.media_type),
         )
 
 
@@ -215,13 +230,14 @@ def _rewrite(document: Manifest | Index, renamed: Mapping[Digest, Descriptor]) -
     else:
         key, children = "layers", document.layers
     news = [renamed.get(child.digest, child) for child in children]
-    if all(new.digest == child.digest for new, child in zip(news, children, strict=True)):
+    if all(_is_same(new, child) for new, child in zip(news, children, strict=True)):
         return document
     data = json.loads(document.raw)
     for item, new, child in zip(data[key], news, children, strict=True):
-        if new.digest == child.digest:
+        if _is_same(new, child):
             continue
         item.pop("data", None)
+        item.pop("urls", None)
         item |= {"digest": new.digest, "size": new.size}
         if isinstance(document, Manifest):
             docker = document.media_type == mediatypes.DOCKER_MANIFEST
@@ -229,6 +245,15 @@ def _rewrite(document: Manifest | Index, renamed: Mapping[Digest, Descriptor]) -
                 mediatypes.compression(new.media_type), docker=docker
             )
     return parse(encode(data), document.media_type)
+
+
+def _is_same(new: Descriptor, old: Descriptor) -> bool:
+    return (new.digest, new.media_type) == (old.digest, old.media_type)
+
+
+def _ordinary(layer: Descriptor) -> Descriptor:
+    """Return the descriptor of a foreign layer as one that anybody may distribute."""
+    return replace(layer, media_type=mediatypes.layer(mediatypes.compression(layer.media_type)))
 
 
 class _Work:

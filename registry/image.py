@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -114,6 +115,18 @@ def put_whole(sink: BlobSink, document: Manifest | Index) -> Descriptor:
     return put_document(sink, document)
 
 
+class NoPlatformError(NotFoundError):
+    """An index has no image for the platform that is wanted; ``offered`` are those that it has some for."""
+
+    def __init__(self, platform: Platform, where: str, offered: tuple[Platform, ...]) -> None:
+        super().__init__(f"platform {platform}", f"{where}, which has {_listed(offered)}")
+        self.offered = offered
+
+
+def _listed(platforms: Iterable[Platform | None]) -> str:
+    return ", ".join(str(each or "any platform") for each in platforms) or "no images"
+
+
 def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | None) -> Image:
     """Read the image that ``descriptor`` is, or that its index has for ``platform``.
 
@@ -124,7 +137,7 @@ def read_image(source: BlobSource, descriptor: Descriptor, platform: Platform | 
     read whatever its platform.
 
     Raises:
-        NotFoundError: nothing for the platform; the message lists what there is.
+        NoPlatformError: nothing for the platform; the message lists what there is.
         InvalidDocumentError, TooLargeError, and whatever ``source`` raises.
     """
     for _ in range(MAX_DEPTH):
@@ -144,15 +157,15 @@ def choose(index: Index, platform: Platform | None) -> Descriptor:
     """Return the entry that `read_image` follows. Raises as it does."""
     entries = [entry for entry in index.manifests if _is_image(entry)]
     where = f"index {index.descriptor.digest}"
-    offered = ", ".join(str(entry.platform or "any platform") for entry in entries) or "no images"
     if platform is None:
         if len(entries) != 1:
+            offered = _listed(entry.platform for entry in entries)
             raise InvalidDocumentError(where, f"needs a platform to be chosen; it has {offered}")
         return entries[0]
     ranked = [(_rank(platform, entry.platform), entry) for entry in entries]
     usable = [(rank, entry) for rank, entry in ranked if rank is not None]
     if not usable:
-        raise NotFoundError(f"platform {platform}", f"{where}, which has {offered}")
+        raise NoPlatformError(platform, where, tuple(filter(None, (x.platform for x in entries))))
     return min(usable, key=lambda pair: pair[0])[1]
 
 

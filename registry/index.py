@@ -146,7 +146,7 @@ def find_entries(index: Index, text: str) -> tuple[Digest, ...]:
         found = [
             entry.digest
             for entry in index.manifests
-            if entry.platform is not None and platform.accepts(entry.platform)
+            if entry.platform is not None and platform.names(entry.platform)
         ]
     if not found:
         offered = ", ".join(str(entry.platform or entry.digest) for entry in index.manifests)

@@ -6,9 +6,9 @@ import contextlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from registry.copy import MAX_DOCUMENTS, Emit, Recompress, copy, read_tree
+from registry.copy import MAX_DOCUMENTS, Emit, Foreign, Recompress, copy, read_tree
 from registry.errors import NotFoundError, TooLargeError
-from registry.image import put_document, read_document, read_image
+from registry.image import choose, put_document, read_document, read_image
 from registry.index import ATTESTED
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
@@ -41,6 +41,7 @@ def transfer(
     signatures: bool = False,
     emit: Emit | None = None,
     recompress: Recompress | None = None,
+    foreign: Foreign = Foreign.LEAVE_OUT,
 ) -> Descriptor:
     """Copy ``root`` as `registry.copy.copy` does; return what ``target`` now calls it.
 
@@ -51,7 +52,7 @@ def transfer(
     ``referrers`` brings what refers to the image and to each manifest below it, and what refers to
     that; ``signatures`` the tags that cosign derives from their digests, and those referrers that are
     signatures. With either of them nothing is recompressed, because signatures are about bytes.
-    Tags are set last.
+    Tags are set last. ``foreign`` is that of `registry.copy.copy`.
 
     Raises:
         NotFoundError: the image has nothing for one of ``platforms``; nothing was copied.
@@ -61,12 +62,14 @@ def transfer(
         recompress = None
     chosen = choose_platforms(source, root, platforms, missing_ok=missing_ok)
     if isinstance(chosen, Descriptor):
-        copied = copy(source, target, chosen, emit=emit, recompress=recompress)
+        copied = copy(source, target, chosen, emit=emit, recompress=recompress, foreign=foreign)
         roots = [chosen]
     else:
         roots = [entry for entry in chosen.manifests if mediatypes.is_document(entry.media_type)]
         renamed = {
-            entry.digest: copy(source, target, entry, emit=emit, recompress=recompress)
+            entry.digest: copy(
+                source, target, entry, emit=emit, recompress=recompress, foreign=foreign
+            )
             for entry in roots
         }
         copied = put_document(target, _renamed(chosen, renamed))
@@ -91,9 +94,9 @@ def choose_platforms(
 ) -> Descriptor | Index:
     """Return what of ``root`` is for ``platforms``: a manifest, or a new index of several.
 
-    BuildKit's attestations stay with the entries that they are about. Platforms that are all the
-    index has leave it as it is. With ``missing_ok`` it is enough that there is something for one of
-    them. Artifacts are for every platform.
+    Of a version of Windows that is the entry that a build would take. BuildKit's attestations stay with
+    the entries that they are about. Platforms that are all the index has leave it as it is. With
+    ``missing_ok`` it is enough that there is something for one of them. Artifacts are for every platform.
 
     Raises:
         NotFoundError: nothing for one of them; the message lists what there is.
@@ -115,6 +118,9 @@ def choose_platforms(
             for entry in document.manifests
             if entry.platform is not None and platform.accepts(entry.platform)
         }
+        if found and platform.os_version:
+            # A machine with that version runs others, too; the one is meant that suits it best.
+            found = {choose(document, platform).digest}
         kept |= found
         missing += [] if found else [str(platform)]
     if missing and not (missing_ok and kept):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import InvalidReferenceError, NotFoundError
+from registry.errors import InvalidReferenceError, NotFoundError, RegistryError
 from registry.image import Image, read_image
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
@@ -157,18 +157,31 @@ class Bases:
         reference = meant.with_default_tag()
         # What has to be signed is looked up where its signatures are.
         signed = policy is not None and policy.needs_signatures(reference)
-        if not self._pull and not signed:
-            with contextlib.suppress(NotFoundError):
-                image = read_image(self._store, self._store.find(name).descriptor, platform)
-                # One name keeps one platform's image; for another the registry is asked.
-                if platform.accepts(image.config.platform):
-                    return _Base(image=image, source=self._store)
-        repository = self._client().source(reference)
-        descriptor = repository.resolve(str(reference.digest or reference.tag))
-        image = read_image(repository, descriptor, platform)
+        here = None if self._pull or signed else self._find_here(name, platform)
+        if here is not None and platform.names(here.image.config.platform):
+            return here
+        try:
+            repository = self._client().source(reference)
+            descriptor = repository.resolve(str(reference.digest or reference.tag))
+            image = read_image(repository, descriptor, platform)
+        except RegistryError:
+            # Another version of Windows than was asked for, but it will run.
+            if here is not None:
+                return here
+            raise
         if policy is not None:
             policy.check(reference, (descriptor, image.descriptor), lambda: repository)
         return _Base(image=image, source=repository, reference=reference)
+
+    def _find_here(self, name: str, platform: Platform) -> _Base | None:
+        """Return the local store's image of a name, if it will run: it keeps one platform's for each."""
+        try:
+            image = read_image(self._store, self._store.find(name).descriptor, platform)
+        except NotFoundError:
+            return None
+        if not platform.accepts(image.config.platform):
+            return None
+        return _Base(image=image, source=self._store)
 
 
 def _context_name(name: str) -> str:

@@ -292,12 +292,13 @@ class _Build:
 
     def _parse(self, source: SourceFile) -> Dockerfile:
         """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
+        escape = escape_of(self._request)
         try:
-            escape = escape_of(self._request)
             return parse_dockerfile(source.data, file=source.name, escape=escape)
         except DockerfileSyntaxError as error:
             platform = self._inputs.platforms[0]
-            self._tell(check_unreadable(source, error, self._request.build_args, platform))
+            build_args = self._request.build_args
+            self._tell(check_unreadable(source, error, build_args, platform, escape=escape))
             raise
 
     def _tell(self, result: CheckResult) -> None:

@@ -22,7 +22,7 @@ from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
-    from registry.copy import BlobProgress
+    from registry.copy import BlobProgress, Foreign
     from registry.remote.client import Client
     from registry.sign import Policy, SigningKey
 
@@ -151,10 +151,11 @@ class Exporter:
 
     def fetch(self, source: Source, descriptor: Descriptor) -> None:
         """Bring what is missing of an image, or all of an index, into the local store."""
-        from registry.copy import copy  # noqa: PLC0415 - most builds move nothing
+        from registry.copy import Foreign, copy  # noqa: PLC0415 - most builds move nothing
 
         # Foreign layers too: without them there would be no image to stand on.
-        copy(source, self._store, descriptor, emit=self.progress("pull"), foreign=True)
+        emit = self.progress("pull")
+        copy(source, self._store, descriptor, emit=emit, foreign=Foreign.TAKE_ALONG)
 
     def pull(self, reference: Reference) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there.
@@ -175,9 +176,19 @@ class Exporter:
         return descriptor
 
     def push(
-        self, descriptor: Descriptor, references: tuple[Reference, ...], output: Output
+        self,
+        descriptor: Descriptor,
+        references: tuple[Reference, ...],
+        output: Output,
+        *,
+        foreign: bool = False,
     ) -> Descriptor:
-        """Push, and sign if there is a key, under each name; return what the registry has now."""
+        """Push, and sign if there is a key, under each name; return what the registry has now.
+
+        Layers that may not be distributed are left out unless ``foreign``.
+        """
+        from registry.copy import Foreign  # noqa: PLC0415 - as in `fetch`
+
         client = self._client()
         pushed = descriptor
         for reference in references:
@@ -189,6 +200,7 @@ class Exporter:
                 tags=(reference.tag,),
                 compression=output.compression,
                 level=output.level,
+                foreign=Foreign.TAKE_ALONG if foreign else Foreign.LEAVE_OUT,
             )
             if self._sign_key is not None:
                 self._sign(repository, pushed, reference, self._sign_key)
@@ -249,6 +261,8 @@ class Exporter:
         images: Mapping[Descriptor, tuple[Reference, ...]],
         output: Output,
     ) -> None:
+        from registry.copy import Foreign  # noqa: PLC0415 - as in `fetch`
+
         for descriptor, references in images.items():
             names = tuple(str(reference) for reference in references)
             if output.kind == "oci" and not output.tar:
@@ -262,6 +276,7 @@ class Exporter:
                 compression=output.compression,
                 level=output.level,
                 verb="export",
+                foreign=Foreign.TAKE_ALONG,
             )
 
     def copy(
@@ -277,10 +292,11 @@ class Exporter:
         platforms: tuple[Platform, ...] = (),
         referrers: bool = False,
         signatures: bool = False,
+        foreign: Foreign,
     ) -> Descriptor:
         """Copy from anywhere to anywhere; layers that are plain tars are compressed on the way.
 
-        ``platforms``, ``referrers`` and ``signatures`` are those of `registry.transfer`.
+        ``platforms``, ``referrers``, ``signatures`` and ``foreign`` are those of `registry.transfer`.
         """
         from registry.copy import Recompress  # noqa: PLC0415 - as in `fetch`
         from registry.transfer import transfer  # noqa: PLC0415
@@ -299,6 +315,7 @@ class Exporter:
             signatures=signatures,
             emit=self.progress(verb),
             recompress=recompress,
+            foreign=foreign,
         )
 
     def progress(self, verb: str) -> Callable[[BlobProgress], None]:

@@ -69,13 +69,17 @@ class Platform:
         name = head[1].lower()
         if len(parts) == 1 and name not in _KNOWN_OS:
             return cls(os="linux", architecture=name).normalized()
+        version = head[2] or (behind["version"] if behind else "")
+        if name == "windows" and version and not _version(version):
+            reason = f'"{version}" is no version of Windows, as 10.0.20348 is one'
+            raise InvalidDocumentError(f'platform "{text}"', reason)
         architecture = parts[1] if len(parts) > 1 else "amd64"
         variant = parts[2] if len(parts) > 2 else ""  # noqa: PLR2004
         return cls(
             os={"macos": "darwin"}.get(name, name),
             architecture=architecture.lower(),
             variant=variant.lower(),
-            os_version=head[2] or (behind["version"] if behind else ""),
+            os_version=version,
             os_features=tuple(filter(None, (head[3] or "").split("+"))),
         ).normalized()
 
@@ -139,6 +143,19 @@ class Platform:
         if mine.os == "windows":
             return runs_on_windows(theirs.os_version, mine.os_version)
         return not mine.os_version or _same_build(mine.os_version, theirs.os_version)
+
+    def names(self, candidate: Platform) -> bool:
+        """Say whether ``candidate`` is one of those that this names: of a version all its revisions.
+
+        Unlike `accepts` this is not about what runs: a machine with Windows 10.0.26100 runs images of
+        10.0.20348, which is another platform.
+        """
+        mine, theirs = self.normalized(), candidate.normalized()
+        parts = mine.os_version.split(".") if mine.os_version else []
+        is_same = replace(mine, os_version="", os_features=()) == replace(
+            theirs, os_version="", os_features=()
+        )
+        return is_same and theirs.os_version.split(".")[: len(parts)] == parts
 
     def versions_down_to(self, candidate: Platform) -> int | None:
         """Return how many variants older ``candidate`` is: 0 if accepted, None if it will not run here.

@@ -11,7 +11,11 @@ from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lint import check, check_unreadable, lower_and_check
 from wcbuild.dockerfile.lint.options import CheckOptionError, CheckOptions
 from wcbuild.dockerfile.outline import list_targets, outline
-from wcbuild.dockerfile.rules import WINDOWS_TRAILING_BACKSLASH
+from wcbuild.dockerfile.rules import (
+    WINDOWS_MIXED_FORMS,
+    WINDOWS_PATH_VARIABLE,
+    WINDOWS_TRAILING_BACKSLASH,
+)
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import parse_dockerfile
 from wcbuild.errors import DockerfileSyntaxError, SourceError, WcbuildError
@@ -33,15 +37,18 @@ def ignore_rules(text):
         return None  # which ends a build before anything is checked
 
 
+OURS = (WINDOWS_TRAILING_BACKSLASH, WINDOWS_PATH_VARIABLE, WINDOWS_MIXED_FORMS)
+
+
 def checked(text, attrs=None, *, platform=BUILD_PLATFORM, ignore=None, images=None):
-    """Check, without the rule that is not BuildKit's."""
+    """Check, without the rules that are not BuildKit's."""
     images = images or FakeImages(attrs or {}, None, {})
     result = check(source(text), options(attrs or {}, platform), images, ignore_rules(ignore))
     return replace(result, warnings=without_ours(result.warnings))
 
 
 def without_ours(warnings):
-    return tuple(each for each in warnings if each.rule is not WINDOWS_TRAILING_BACKSLASH)
+    return tuple(each for each in warnings if each.rule not in OURS)
 
 
 def difference(record, **pairs):
@@ -187,7 +194,9 @@ def check_build(recording):
     try:
         dockerfile = parse_dockerfile(file.data, file="Dockerfile")
     except DockerfileSyntaxError as error:
-        result = check_unreadable(file, error, given.build_args, given.platform)
+        result = check_unreadable(
+            file, error, given.build_args, given.platform, escape=given.escape
+        )
     else:
         _, result = lower_and_check(dockerfile, file, given, images, ignore_rules(ignore))
     expected = [(each["start"], each["msg"]) for each in recording.outcome.get("warnings", ())]

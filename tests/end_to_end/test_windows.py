@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import sys
 import tarfile
 from dataclasses import dataclass, replace
@@ -17,9 +18,12 @@ from dissect.regf import RegistryHive
 from registry.layout import OciLayout
 from registry.oci import mediatypes
 from registry.oci.config import ImageConfig
+from registry.oci.descriptor import Descriptor
 from registry.oci.manifest import Index, Manifest, parse, parse_manifest
 from registry.store import read_all
+from wcbuild.layer.windows import sddl
 from wcbuild.layer.windows.accounts import owned_by
+from wcbuild.layer.windows.records import FILE_SDDL
 
 from .conftest import ROOT, Wcbuild, call, need
 
@@ -123,6 +127,11 @@ def test_the_example_gives_the_image_that_its_author_meant(build):
     assert not inner.get("Env")
 
 
+def test_a_base_that_is_for_windows_alone_needs_no_platform(build):
+    image = build(EXAMPLE, platform=(), files={"bin/Debug/Demoapp.exe": program("demo", 0)})
+    assert (image.config["os"], image.config["os.version"]) == ("windows", LTSC2019)
+
+
 def test_the_example_is_read_as_meant_without_its_first_line_if_asked(build):
     files = {"bin/Debug/Demoapp.exe": program("demo", 0)}
     meant = build(EXAMPLE, files=files)
@@ -164,7 +173,16 @@ def test_directories_of_the_base_keep_what_they_are(build):
     assert "Files/Windows/System32/a.dll" in image.entries(-3)
     assert "Files/Program Files/Common Files/mine" in image.entries(-2)
     assert list(image.entries(-1))[2:] == ["Files/Users", "Files/Users/x.dll"]
-    assert "MSWINDOWS.rawsd" in image.entries(-1)["Files"].pax_headers
+    for layer in (-3, -2, -1):
+        assert image.entries(layer)["Files"].pax_headers == theirs["Files"]
+
+
+def test_a_workdir_that_is_there_leaves_the_drive_as_it_is(build):
+    image = build("FROM windowsservercore\nWORKDIR C:/users/public\n")
+    with tarfile.open(fileobj=io.BytesIO(make_windows_base.base_layer(300))) as base:
+        drive = base.getmember("Files")
+    assert list(image.entries()) == ["Hives", "Files"]
+    assert image.entries()["Files"].pax_headers == drive.pax_headers
 
 
 def test_owners_modes_heredocs_archives_and_parents(build):
@@ -310,6 +328,41 @@ def test_a_base_for_another_system_is_refused(build, machine_base):
     assert "windows" in failed.stderr
 
 
+def one_layer(tmp_path, *members: tarfile.TarInfo) -> tuple[Path, str]:
+    """Write a layout of a Windows image; return it and the digest of its only layer."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member in members:
+            archive.addfile(member)
+    layout = make_windows_base.Layout(tmp_path / "odd")
+    diff_id, blob = layout.layer(stream.getvalue())
+    layout.finish([layout.image([(diff_id, blob)], LTSC2022)])
+    return tmp_path / "odd", str(blob.digest)
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "message"),
+    [
+        ("etc/passwd", {}, '"etc/passwd": no layer of a Windows image has that'),
+        ("Files/a", {"MSWINDOWS.sd": "O:BA:"}, '"Files/a": security descriptor "O:BA:": has'),
+        ("Files/a", {"MSWINDOWS.rawsd": "AQAEgA=="}, '"Files/a": security descriptor "01000480"'),
+    ],
+)
+def test_a_base_that_is_none_is_told_with_its_line_and_layer(
+    build, tmp_path, name, records, message
+):
+    member = tarfile.TarInfo(name)
+    member.pax_headers = records
+    layout, digest = one_layer(tmp_path, member)
+    failed = build(
+        "FROM odd\nCOPY Dockerfile C:/x\n",
+        *("--build-context", f"odd=oci-layout://{layout}"),
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert f"ERROR: Dockerfile:2: layer {digest}: {message}" in failed.stderr
+
+
 def test_inspect_history_and_outputs_understand_windows(wcbuild, servercore, tmp_path):
     folder = write_context(
         tmp_path / "context", "FROM windowsservercore\nCOPY a C:/app/\n", {"a": b"1"}
@@ -356,7 +409,13 @@ def test_diff_reads_records_and_finds_any_spelling(wcbuild, servercore, tmp_path
 @pytest.fixture
 def remote_base(servercore, simulator):
     """Put the base into a registry; give its name and the digest of its layer."""
-    store = OciLayout(servercore)
+    layer = put_into(simulator, servercore, tag="ltsc")
+    return f"{simulator.host}/windows/servercore:ltsc", layer.digest
+
+
+def put_into(simulator, layout: Path, *, tag: str) -> Descriptor:
+    """Put the index of a layout into a registry; return the layer of its last image."""
+    store = OciLayout(layout)
     descriptor = store.resolve("latest")
     index = parse(read_all(store, descriptor), descriptor.media_type)
     for entry in index.manifests:
@@ -364,13 +423,33 @@ def remote_base(servercore, simulator):
         for blob in (manifest.config, *manifest.layers):
             simulator.add_blob("windows/servercore", store.open(blob).read())
         simulator.add_manifest("windows/servercore", manifest.raw, manifest.media_type)
-    simulator.add_manifest("windows/servercore", index.raw, index.media_type, tag="ltsc")
+    simulator.add_manifest("windows/servercore", index.raw, index.media_type, tag=tag)
     (layer,) = manifest.layers
-    return f"{simulator.host}/windows/servercore:ltsc", layer.digest
+    return layer
 
 
 def gets(simulator, digest: str) -> int:
     return len(simulator.sent("GET", f"/blobs/{digest}"))
+
+
+def test_a_version_is_not_that_of_the_build_before(wcbuild, simulator, tmp_path):
+    versions = (LTSC2022, "10.0.26100.1742")
+    make_windows_base.write_layout(tmp_path / "layout", versions, entries=30)
+    put_into(simulator, tmp_path / "layout", tag="two")
+    base = f"{simulator.host}/windows/servercore:two"
+    folder = write_context(tmp_path / "context", f"FROM {base}\nLABEL a=b\n", {})
+
+    def built(version):
+        wcbuild("build", "--platform", f"windows({version})/amd64", "-t", "app:1", folder)
+        (shown,) = json.loads(wcbuild("inspect", "app:1").stdout)
+        return shown["OsVersion"]
+
+    # A machine with the newer one runs the older one's image, which the first build leaves here.
+    assert [built("10.0.20348"), built("10.0.26100")] == list(versions)
+    # And it is taken where the registry has nothing better to give.
+    assert built("10.0.20348") == LTSC2022
+    simulator.repositories["windows/servercore"].tags.clear()
+    assert built("10.0.26100") == LTSC2022
 
 
 def test_a_linked_copy_never_fetches_its_base(wcbuild, simulator, remote_base, tmp_path):
@@ -441,6 +520,20 @@ def test_a_base_that_may_not_be_distributed_is_fetched_and_not_pushed(
     (pushed,) = (parse_manifest(raw) for _, raw in team.manifests.values())
     assert pushed.layers[0] == foreign
     assert pushed.layers[1].media_type == mediatypes.OCI_LAYER_GZIP
+    # Only registries distribute: an archive is whole.
+    app = f"{simulator.host}/team/app:1"
+    wcbuild("save", "-o", tmp_path / "saved.tar", app)
+    with tarfile.open(tmp_path / "saved.tar") as archive:
+        assert f"blobs/sha256/{layer.digest.hex}" in archive.getnames()
+    wcbuild("push", "--allow-nondistributable-artifacts", app, f"{simulator.host}/mirror/app:1")
+    mirror = simulator.repositories["mirror/app"]
+    assert layer.digest in mirror.blobs
+    assert parse_manifest(next(iter(mirror.manifests.values()))[1]).layers[0] == foreign
+    wcbuild("copy", "--make-distributable", f"store:{app}", f"{simulator.host}/ordinary/app:1")
+    (made,) = (
+        parse_manifest(raw) for _, raw in simulator.repositories["ordinary/app"].manifests.values()
+    )
+    assert made.layers[0] == replace(foreign, media_type=mediatypes.OCI_LAYER_GZIP, urls=())
 
 
 # -- with peers
@@ -466,12 +559,20 @@ def test_a_registry_and_skopeo_take_it_and_tarfile_reads_it_back(
     manifest = json.loads((tmp_path / "dir/manifest.json").read_bytes())
     config = json.loads((tmp_path / "dir" / manifest["config"]["digest"][7:]).read_bytes())
     assert config["os.version"] == LTSC2019
-    layer = tmp_path / "dir" / manifest["layers"][-1]["digest"][7:]
+    base, layer = (tmp_path / "dir" / each["digest"][7:] for each in manifest["layers"])
     assert hashlib.sha256(layer.read_bytes()).hexdigest() == layer.name
     with tarfile.open(layer) as archive:
         members = {member.name: member for member in archive}
         assert archive.extractfile("Files/Deapp/Demoapp.exe").read() == program("demo")
+    records = members["Files/Deapp/Demoapp.exe"].pax_headers
+    descriptor = base64.b64encode(sddl.encode(sddl.parse(FILE_SDDL))).decode()
+    assert (records["MSWINDOWS.fileattr"], records["MSWINDOWS.rawsd"]) == ("32", descriptor)
+    assert re.fullmatch(r"\d{10}(\.\d*[1-9])?", records["LIBARCHIVE.creationtime"])
     assert members["Files/Deapp"].pax_headers["MSWINDOWS.fileattr"] == "16"
+    with tarfile.open(base) as archive:
+        for name in make_windows_base.HIVES:
+            hive = archive.extractfile(f"Files/Windows/System32/config/{name}").read()
+            assert RegistryHive(io.BytesIO(hive)).root().name == "ROOT"
     shown = call(
         *("skopeo", "--override-os", "windows", "inspect", "--tls-verify=false"),
         f"docker://{image}",

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from registry.copy import BlobProgress, Recompress, copy
+from registry.copy import BlobProgress, Foreign, Recompress, copy
 from registry.errors import (
     DigestMismatchError,
     InvalidDocumentError,
@@ -294,20 +294,44 @@ def test_a_memo_that_is_wrong_is_corrected(builder):
     assert all(descriptor.digest != sha256(b"other") for descriptor in memo.values())
 
 
-def foreign_image(builder):
-    here = replace(builder.layer(1), media_type=mediatypes.OCI_FOREIGN_LAYER)
+def foreign_image(builder, media_type=mediatypes.OCI_FOREIGN_LAYER):
+    here = replace(builder.layer(1), media_type=media_type, urls=("https://example.com/1",))
     config = builder.config([here.digest])
     return here, builder.document(Manifest.build(config=config, layers=[here]))
 
 
-@pytest.mark.parametrize("foreign", [False, True])
-def test_layers_that_may_not_be_distributed_are_left_out_by_default(builder, foreign):
+@pytest.mark.parametrize("foreign", [Foreign.LEAVE_OUT, Foreign.TAKE_ALONG])
+def test_layers_that_may_not_be_distributed_are_left_out_or_taken_along(builder, foreign):
     layer, root = foreign_image(builder)
     target, events = MemoryStore(), []
-    copy(builder.store, target, root, foreign=foreign, recompress=GZIP, emit=events.append)
-    assert target.has(layer) is foreign
+    copied = copy(builder.store, target, root, foreign=foreign, recompress=GZIP, emit=events.append)
+    assert copied == root
+    assert target.has(layer) is (foreign is Foreign.TAKE_ALONG)
     assert target.has(root)
-    assert ("foreign" in notes(events)) is not foreign
+    assert ("foreign" in notes(events)) is (foreign is Foreign.LEAVE_OUT)
+
+
+@pytest.mark.parametrize("in_index", [False, True])
+@pytest.mark.parametrize(
+    ("foreign", "ordinary"),
+    [
+        (mediatypes.OCI_FOREIGN_LAYER, mediatypes.OCI_LAYER),
+        (mediatypes.DOCKER_FOREIGN_LAYER_GZIP, mediatypes.OCI_LAYER_GZIP),
+    ],
+)
+def test_layers_that_may_not_be_distributed_become_ordinary_ones(
+    builder, foreign, ordinary, in_index
+):
+    layer, root = foreign_image(builder, foreign)
+    target = MemoryStore()
+    wanted = builder.index(root) if in_index else root
+    copied = copy(builder.store, target, wanted, foreign=Foreign.CONVERT)
+    image = read_image(target, copied, None)
+    (made,) = image.manifest.layers
+    assert made == replace(layer, media_type=ordinary, urls=())
+    assert target.has(made)
+    assert image.config_raw == read_image(builder.store, root, None).config_raw
+    assert copied.digest != wanted.digest
 
 
 def test_an_index_may_list_plain_blobs(builder):

@@ -98,6 +98,23 @@ def test_entries_are_found_by_digest_and_platform():
             find_entries(index, text)
 
 
+def test_a_windows_version_names_its_own_revisions_and_not_what_else_it_runs():
+    platforms = [
+        Platform.parse(f"windows({version})/amd64")
+        for version in ("10.0.20348.1", "10.0.20348.22", "10.0.26100.1")
+    ]
+    index = create_index(
+        [replace(ONE, digest=sha256(bytes([n])), platform=p) for n, p in enumerate(platforms)]
+    )
+    every = tuple(entry.digest for entry in index.manifests)
+    assert find_entries(index, "windows(10.0.26100)/amd64") == every[2:]
+    assert find_entries(index, "windows(10.0.20348)/amd64") == every[:2]
+    assert find_entries(index, "windows(10.0.20348.22)/amd64") == every[1:2]
+    assert find_entries(index, "windows/amd64") == every
+    with pytest.raises(NotFoundError):
+        find_entries(index, "windows(10.0.20348.2)/amd64")
+
+
 def test_a_manifest_is_listed_with_its_configs_platform(builder):
     image = builder.image(1, ARM)
     assert entries_for(builder.store, image) == (replace(image, platform=ARM),)

@@ -141,6 +141,26 @@ def test_all_platforms_of_an_index_are_the_index_itself(builder):
         choose_platforms(builder.store, root, (ARM64, Platform.parse("s390x")))
 
 
+def test_of_several_windows_versions_each_is_the_one_that_a_build_would_take(builder):
+    versions = ("10.0.17763.1", "10.0.20348.1", "10.0.20348.2", "10.0.26100.1")
+    platforms = [Platform.parse(f"windows({version})/amd64") for version in versions]
+    images = [builder.image(number) for number in range(4)]
+    root = builder.index(*map(lambda i, p: replace(i, platform=p), images, platforms))
+
+    def chosen(*wanted):
+        index = choose_platforms(builder.store, root, [Platform.parse(each) for each in wanted])
+        return [entry.platform.os_version for entry in index.manifests]
+
+    assert chosen("windows(10.0.26100)/amd64", "windows(10.0.17763)/amd64") == [
+        *("10.0.17763.1", "10.0.26100.1")
+    ]
+    assert chosen("windows(10.0.20348)/amd64", "windows(10.0.20348.1)/amd64") == [
+        *("10.0.20348.1", "10.0.20348.2")
+    ]
+    every = (Platform.parse("windows/amd64"), Platform.parse("windows(10.0.17763)/amd64"))
+    assert choose_platforms(builder.store, root, every) == root
+
+
 def test_one_of_the_platforms_may_be_enough(builder):
     one, two = builder.image(1), builder.image(2, ARM64)
     amd64, s390x = Platform.parse("amd64"), Platform.parse("s390x")

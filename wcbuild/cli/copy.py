@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from registry.copy import Foreign
 from registry.errors import InvalidDocumentError
 from registry.oci.descriptor import Descriptor
 from registry.oci.mediatypes import is_index
 from wcbuild.cli.format import result
 from wcbuild.cli.main import Invocation
-from wcbuild.cli.stores import add_format, opened_transfers, parse_platforms
+from wcbuild.cli.stores import add_foreign, add_format, opened_transfers, parse_platforms
 from wcbuild.errors import UsageError
-from wcbuild.places import DOCKER_ARCHIVE, HELP, STORE, Place
+from wcbuild.places import DOCKER, DOCKER_ARCHIVE, HELP, STORE, Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="bring its signatures along: .sig, .att and .sbom tags, and referrers that are some",
     )
+    add_foreign(parser)
+    parser.add_argument(
+        "--make-distributable",
+        action="store_true",
+        help="make ordinary layers of those that may not be distributed: a new manifest",
+    )
     add_format(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.add_argument("--progress", default="auto", metavar="MODE", help="auto, tty or plain")
@@ -46,6 +53,8 @@ def run(invocation: Invocation) -> int:
     along = args.referrers or args.signatures
     if along and target_place.kind == DOCKER_ARCHIVE:
         raise UsageError("a docker archive has no place for referrers and signatures")
+    if along and args.make_distributable:
+        raise UsageError("--make-distributable gives a new manifest, to which nothing refers")
     # What a registry or a layout has is copied as it is. Tars that were never pushed are compressed,
     # but not in the local store, nor where docker's own archives have plain ones.
     plain = source_place.kind not in (STORE, DOCKER_ARCHIVE) or target_place.kind in (
@@ -66,10 +75,19 @@ def run(invocation: Invocation) -> int:
                 platforms=platforms,
                 referrers=args.referrers,
                 signatures=args.signatures,
+                foreign=_foreign(args, target_place),
             )
     document = {"digest": copied.digest, "mediaType": copied.media_type, "size": copied.size}
     invocation.stdout.write(result(document, f"{copied.digest}\n", args.format))
     return 0
+
+
+def _foreign(args: argparse.Namespace, target: Place) -> Foreign:
+    """Say what becomes of layers that may not be distributed: only a registry distributes."""
+    if args.make_distributable:
+        return Foreign.CONVERT
+    kept = args.foreign or target.kind != DOCKER
+    return Foreign.TAKE_ALONG if kept else Foreign.LEAVE_OUT
 
 
 def _check_single(found: Descriptor) -> None:

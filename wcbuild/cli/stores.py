@@ -94,6 +94,16 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="", metavar="TEMPLATE", help="json or a template")
 
 
+def add_foreign(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag for layers that may not be distributed, which crane calls the same."""
+    parser.add_argument(
+        "--allow-nondistributable-artifacts",
+        action="store_true",
+        dest="foreign",
+        help="send layers that may not be distributed, too (old Windows bases)",
+    )
+
+
 def parse_platforms(values: Iterable[str]) -> tuple[Platform, ...]:
     """Return the platforms of `--platform A,B --platform C`, each once.
 

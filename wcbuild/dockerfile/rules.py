@@ -210,6 +210,22 @@ WINDOWS_TRAILING_BACKSLASH = Rule(
     ),
     message="{}; if it belongs to a Windows path, begin the file with the line # escape=`",
 )
+WINDOWS_PATH_VARIABLE = Rule(
+    name="WindowsPathVariable",
+    description="PATH of a Windows image takes the place of that in its registry, as it stands",
+    message=(
+        "{}; PATH of an image takes the place of Windows' own,"
+        " so name C:\\Windows\\system32 and whatever else is needed"
+    ),
+)
+WINDOWS_MIXED_FORMS = Rule(
+    name="WindowsMixedForms",
+    description="A Windows process has one command line, which ENTRYPOINT and CMD make together",
+    message=(
+        "{} is in the {} form and {} in the other; together they are no command line that Windows takes,"
+        " so use the exec form, a JSON list, for both"
+    ),
+)
 
 RULES = (
     # Where several speak of one line, in this order.
@@ -236,4 +252,6 @@ RULES = (
     EXPOSE_INVALID_FORMAT,
     COPY_IGNORED_FILE,
     WINDOWS_TRAILING_BACKSLASH,
+    WINDOWS_PATH_VARIABLE,
+    WINDOWS_MIXED_FORMS,
 )

@@ -394,8 +394,9 @@ _Numbers = tuple[int, int, int, int, int]
 _Xattrs = tuple[tuple[str, bytes], ...]
 
 
-Keep = Callable[[dict[bytes, bytes]], _Xattrs]
-"""Picks from an entry's PAX records what becomes its extended attributes, sorted by name."""
+Keep = Callable[[dict[bytes, bytes], str], _Xattrs]
+"""Picks from the PAX records of an entry, given with its path, what becomes its extended attributes, sorted
+by name."""
 
 
 def read_entries(stream: BinaryIO, *, keep: Keep | None = None) -> Iterator[RawEntry]:
@@ -561,10 +562,10 @@ class _Extension:
             # There is no need for two sizes, and readers differ in which they believe.
             raise UnsafeArchiveError(entry, f"has two sizes, {size} and {true_size} bytes")
         mtime = _time(records, mtime, entry)
-        return name, (mode, uid, gid, true_size, mtime), link, keep(records)
+        return name, (mode, uid, gid, true_size, mtime), link, keep(records, entry)
 
 
-def _linux_attributes(records: dict[bytes, bytes]) -> _Xattrs:
+def _linux_attributes(records: dict[bytes, bytes], _entry: str) -> _Xattrs:
     xattrs = sorted(
         (decode_name(key[len(_XATTR) :]), value)
         for key, value in records.items()

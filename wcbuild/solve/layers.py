@@ -16,6 +16,7 @@ from registry.oci import chain, mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import ChainId, DiffId, sha256
 from registry.store import verifying_digest
+from wcbuild.errors import LayerError
 from wcbuild.graph.ops import LINUX, WINDOWS
 from wcbuild.layer.changes import Change, Entry
 from wcbuild.layer.windows.names import fold as windows_fold
@@ -156,7 +157,11 @@ class Layers:
             if key not in self._indexes:
                 path = self._store.layer_index_path(layer.diff_id, os)
                 open_tar = partial(self._open_tar, layer)
-                self._indexes[key] = load_index(path, open_tar, os=os)
+                try:
+                    self._indexes[key] = load_index(path, open_tar, os=os)
+                except LayerError as error:
+                    what = f"layer {layer.descriptor.digest}"
+                    raise LayerError(what, str(error)) from error
             return self._indexes[key]
 
     def _open_tar(self, layer: BuiltLayer) -> BinaryIO:

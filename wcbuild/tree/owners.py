@@ -54,8 +54,12 @@ def find_account(text: str) -> tuple[str, str]:
     owner = find_sid(user)
     if owner is None:
         reason = (
-            f'the account "{user}" cannot be resolved without running Windows; ContainerAdministrator, '
-            "ContainerUser, built-in accounts such as Users or BA, and SIDs can"
+            "no account stands before the colon"
+            if not user
+            else (
+                f'the account "{user}" cannot be resolved without running Windows; ContainerAdministrator, '
+                "ContainerUser, built-in accounts such as Users or BA, and SIDs can"
+            )
         )
         raise InvalidOwnerError(text, reason)
     return owner, find_sid(group) or ""

@@ -369,7 +369,8 @@ def _missing(source: str, tree: FileTree) -> MissingSourceError:
     folder, name = parent(source), _name(source)
     while folder and tree.find(resolve(tree, folder)) is None:
         folder, name = parent(folder), _name(folder)
-    options = [option for option, _ in tree.children(resolve(tree, folder))]
+    # Of the very name is a link that leads to nothing.
+    options = [option for option, _ in tree.children(resolve(tree, folder)) if option != name]
     near = [option for option in options if option.lower() == name.lower()]
     if not near and (found := suggest(name, options)):
         near.append(found)

@@ -13,6 +13,7 @@ from wcbuild.layer.changes import DIRECTORY, STREAM, SYMLINK, Change, Content, E
 from wcbuild.layer.windows import records
 from wcbuild.layer.windows.accounts import owned_by
 from wcbuild.layer.windows.names import fold
+from wcbuild.layer.windows.read import plain_target
 from wcbuild.tree import chmod
 from wcbuild.tree.base import CaselessTree, FileTree, Node
 from wcbuild.tree.errors import ConflictError, TooManyLinksError
@@ -105,6 +106,9 @@ class CaselessStaging(Staging):
         super().put_directory(self._claim(path), meta)
 
     def put(self, path: str, meta: Meta, content: Content | None) -> None:
+        if meta.kind == SYMLINK:
+            # Whoever made a link on Linux for Windows wrote it as Windows does.
+            meta = meta._replace(link=plain_target(meta.link))
         super().put(self._claim(path), meta, content)
 
     def link(self, path: str, target: str) -> None:
@@ -114,10 +118,13 @@ class CaselessStaging(Staging):
         super().remove_directory(self._spell(path))
 
     def changes(self) -> tuple[Change, ...]:
-        """Return all changes: no directory is opaque, and links to directories say that they are."""
+        """Return all changes: no directory is opaque, and links to directories say that they are.
+
+        The drive itself is always among them, as it is: every layer has it.
+        """
         changes = super().changes()
         root = self._tree.find("")
-        if changes and root is not None and root.meta.xattrs:
+        if root is not None and root.meta.xattrs:
             changes = (*changes, Change("", root.meta))
         return tuple(map(self._marked, _without_opaque(changes, self._tree)))
 

@@ -59,7 +59,20 @@ def test_reads_the_usual_spellings(text, canonical):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "linux/", "a/b/c/d", "linux/am d64", "é/x", "windows/amd64:", "windows(1/x", ":1"],
+    [
+        *(
+            "",
+            "/",
+            "linux/",
+            "a/b/c/d",
+            "linux/am d64",
+            "é/x",
+            "windows/amd64:",
+            "windows(1/x",
+            ":1",
+        ),
+        *("windows(ltsc2022)/amd64", "windows(10.0)/amd64", "windows/amd64:10.0.x"),
+    ],
 )
 def test_refuses_what_is_no_platform(text):
     with pytest.raises(InvalidDocumentError):

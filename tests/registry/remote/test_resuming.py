@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from registry.blobs import PART_KEPT_S
-from registry.copy import copy
+from registry.copy import Foreign, copy
 from registry.errors import DigestMismatchError, UnreachableError
 from registry.oci import mediatypes
 from registry.oci.manifest import Manifest
@@ -242,7 +242,7 @@ def test_a_foreign_layer_comes_from_its_url(simulator, new_simulator, foreign, r
     elsewhere.storage["layer"] = BLOB
     elsewhere.cut_after(1_000_000, at="/storage/")
     manifest = foreign(f"{elsewhere.url}/storage/none", f"{elsewhere.url}/storage/layer")
-    copy(repository, store, manifest.descriptor, foreign=True)
+    copy(repository, store, manifest.descriptor, foreign=Foreign.TAKE_ALONG)
     assert store.open(manifest.layers[0]).read() == BLOB
 
 
@@ -252,7 +252,7 @@ def test_a_foreign_layer_that_the_registry_has_comes_from_there(
     elsewhere = new_simulator()
     manifest = foreign(f"{elsewhere.url}/storage/layer")
     simulator.add_blob("team/app", BLOB)
-    copy(repository, store, manifest.descriptor, foreign=True)
+    copy(repository, store, manifest.descriptor, foreign=Foreign.TAKE_ALONG)
     assert elsewhere.requests == []
 
 
@@ -266,7 +266,7 @@ def test_v74_attack_credentials_do_not_go_to_a_foreign_layers_host(
     manifest = foreign(f"{thief.url}/v2/team/app/blobs/{'0' * 64}", f"{thief.url}/storage/x")
     repository = new_client({simulator.host: ali, thief.host: ali}).repository(at("team/app"))
     with pytest.raises(Exception, match="not found") as caught:
-        copy(repository, store, manifest.descriptor, foreign=True)
+        copy(repository, store, manifest.descriptor, foreign=Foreign.TAKE_ALONG)
     assert thief.requests
     assert not any(request.authorization for request in thief.requests)
     assert thief.host in "\n".join(caught.value.__notes__)
@@ -285,4 +285,4 @@ def test_v74_attack_credentials_do_not_go_to_a_foreign_layers_host(
 )
 def test_v74_attack_foreign_urls_of_other_kinds_are_not_asked(foreign, repository, store, url):
     with pytest.raises(Exception, match="not found"):
-        copy(repository, store, foreign(url).descriptor, foreign=True)
+        copy(repository, store, foreign(url).descriptor, foreign=Foreign.TAKE_ALONG)

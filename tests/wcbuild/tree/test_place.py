@@ -236,8 +236,9 @@ def test_near_matches(source, near):
 
 
 def test_a_symlink_to_nothing_is_a_missing_source():
-    with pytest.raises(MissingSourceError):
+    with pytest.raises(MissingSourceError) as caught:
         copy(MemoryTree({"l": link("none")}), sources=["*"])
+    assert caught.value.near == ()
 
 
 def test_patterns_that_cannot_be_read_are_errors():

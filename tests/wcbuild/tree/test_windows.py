@@ -6,6 +6,7 @@ import pytest
 from memorytree import MemoryTree, content, fifo, folder, link
 from memorytree import file as source_file
 from rawtar import DIRECTORY as FOLDER
+from rawtar import SYMLINK as LINK
 from rawtar import archive, entry
 from windowslayers import NOW, file, members, packed, tree_of
 from windowslayers import folder as drive_folder
@@ -24,6 +25,7 @@ from wcbuild.layer.changes import (
     Meta,
 )
 from wcbuild.layer.windows.accounts import owned_by
+from wcbuild.layer.windows.records import from_sddl
 from wcbuild.layer.windows.sddl import decode
 from wcbuild.tree import place
 from wcbuild.tree.base import Node
@@ -35,7 +37,7 @@ LATER = NOW + 100
 OWN = {
     "LIBARCHIVE.creationtime": b"1619524800.123456",
     "MSWINDOWS.fileattr": b"22",
-    "MSWINDOWS.rawsd": b"AAAA",
+    "MSWINDOWS.rawsd": from_sddl("O:S-1-5-80"),
     "MSWINDOWS.xattr.$EA": b"AAA=",
     "mtime": f"{NOW}.5".encode(),
 }
@@ -113,6 +115,12 @@ def test_who_replaces_a_file_leaves_none_of_its_streams(tmp_path):
         assert not [name for name, _ in tree.children("") if ":" in name]
 
 
+def test_for_others_links_are_as_open_as_all_of_linux(tmp_path):
+    data = archive(entry("Files/l", kind=LINK, link="C:/Windows", mode=0o120000))
+    (found,) = tree_of(tmp_path, data, for_windows=False).children("")
+    assert found[1].meta.mode == 0o777
+
+
 def test_for_others_files_have_modes_and_no_records(tmp_path):
     bare = Change("a.dll", Meta(FILE, 0, xattrs=tuple(sorted(OWN.items()))))
     tree = tree_of(tmp_path, packed([bare, drive_folder("d", OWN)])[0], for_windows=False)
@@ -164,6 +172,23 @@ def test_new_links_say_whether_they_lead_to_a_directory(base):
     assert written["Files/d/m"].pax_headers["MSWINDOWS.fileattr"] == "1056"
 
 
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("C:\\ProgramData", "C:/ProgramData"),
+        ("c:/ProgramData", "C:/ProgramData"),
+        ("\\ProgramData", "C:/ProgramData"),
+        ("..\\ProgramData", "../ProgramData"),
+    ],
+)
+def test_links_made_for_windows_lead_there(base, text, target):
+    found = copy(base, MemoryTree({"l": link(text)}), sources=("",), dest="/d")
+    written = members(packed(found.values())[0])["Files/d/l"]
+    assert written.linkname == target
+    # What lies there is known, so that this is a link to a directory.
+    assert written.pax_headers["MSWINDOWS.fileattr"] == "1040"
+
+
 def test_names_that_differ_in_capitals_only_are_one_file(base):
     clash = MemoryTree({"d/Readme": source_file("1"), "d/README": source_file("2")})
     with pytest.raises(ConflictError, match=r'"/x/Readme" to "/x/README".*capital letters'):
@@ -212,7 +237,12 @@ def test_chown_leaves_directories_of_the_base_alone(base):
     assert "MSWINDOWS.rawsd" in records(found["Windows/new"])
 
 
-@pytest.mark.parametrize("owner", ["app", "1000", "app:BU", "root", ":BA"])
+def test_chown_needs_an_owner(base):
+    with pytest.raises(InvalidOwnerError, match="no account stands before the colon"):
+        copy(base, sources=("app.exe",), chown=":Users")
+
+
+@pytest.mark.parametrize("owner", ["app", "1000", "app:BU", "root"])
 def test_chown_to_an_account_that_only_windows_knows_is_refused(base, owner):
     with pytest.raises(InvalidOwnerError, match="without running Windows"):
         copy(base, sources=("dir",), chown=owner)
@@ -301,7 +331,7 @@ def test_keys_see_records_but_no_times(tmp_path):
         return content_key(CopyOp(sources=("a",), dest="/", os=WINDOWS), tree)
 
     assert key() == key(LIBARCHIVE_creationtime=b"5.5", atime=b"7")
-    assert key() != key(MSWINDOWS_rawsd=b"BBBB")
+    assert key() != key(MSWINDOWS_rawsd=from_sddl("O:SY"))
     assert key() != key(MSWINDOWS_fileattr=b"1")
 
 
@@ -313,7 +343,8 @@ def test_workdir_makes_what_is_missing_as_it_is_spelled_there(base):
     changes = {change.path: change for change in place.mkdir(op, base, mtime=LATER)}
     assert set(changes) == {"", "Windows", "Windows/Temp", "Windows/Temp/x"}
     assert records(changes["Windows"]) == OWN
-    assert place.mkdir(MkdirOp(path="/windows/system32", os=WINDOWS), base, mtime=LATER) == ()
+    (drive,) = place.mkdir(MkdirOp(path="/windows/system32", os=WINDOWS), base, mtime=LATER)
+    assert drive == Change("", base.find("").meta)
 
 
 def unpacked(base, place_of, *parts):

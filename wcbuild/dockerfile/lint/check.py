@@ -52,7 +52,9 @@ def check(
     try:
         dockerfile = parse_dockerfile(source.data, file=source.name, escape=options.escape)
     except DockerfileSyntaxError as error:
-        return check_unreadable(source, error, options.build_args, options.platform)
+        return check_unreadable(
+            source, error, options.build_args, options.platform, escape=options.escape
+        )
     options = replace(options, every_stage=not options.target, without_images=True)
     return lower_and_check(dockerfile, source, options, outside, ignore)[1]
 
@@ -89,8 +91,12 @@ def check_unreadable(
     error: DockerfileSyntaxError,
     build_args: Mapping[str, str],
     platform: Platform,
+    *,
+    escape: str,
 ) -> CheckResult:
     """Return what can be said of a Dockerfile that could not be read, which ``error`` tells of.
+
+    ``escape`` is the escape character unless the file names one.
 
     Raises:
         UsageError: as in `check`.
@@ -100,5 +106,5 @@ def check_unreadable(
     except SourceError as wrong_option:
         return CheckResult(warnings=(), error=wrong_option, source=source)
     windows = platform.os == WINDOWS
-    found = lint_unreadable(source, error, chosen, windows=windows)
+    found = lint_unreadable(source, error, chosen, windows=windows, escape=escape)
     return CheckResult(warnings=found, error=error, source=source)

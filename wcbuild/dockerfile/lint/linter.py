@@ -46,6 +46,8 @@ from wcbuild.dockerfile.rules import (
     SECRETS_USED_IN_ARG_OR_ENV,
     UNDEFINED_ARG_IN_FROM,
     UNDEFINED_VAR,
+    WINDOWS_MIXED_FORMS,
+    WINDOWS_PATH_VARIABLE,
     WORKDIR_RELATIVE_PATH,
     LintWarning,
 )
@@ -171,7 +173,9 @@ class Linter(Observer):
         is_missing = any(error.spans == (stage.from_.span,) for error in self.missing)
         if is_missing:
             self._on_nothing.add(stage.index)
-        if (state.is_windows or is_missing) and not _chooses_escape(self._dockerfile.directives):
+        if (state.is_windows or is_missing) and _loses_backslashes(
+            self._dockerfile.directives, self._dockerfile.escape
+        ):
             self._findings.add(*self._of_backslashes(stage))
 
     def instruction(self, state: StageState, instruction: Instruction) -> None:
@@ -182,6 +186,8 @@ class Linter(Observer):
                 names = [self._expanded(name, state) for name, _ in instruction.pairs]
                 self._legacy(instruction)
                 self._secrets("ENV", names, span)
+                if state.is_windows:
+                    self._path_variable(state, names, instruction)
             case Label():
                 self._legacy(instruction)
             case Arg():
@@ -280,6 +286,17 @@ class Linter(Observer):
             if words & _SECRETS and not words & _NO_SECRETS:
                 self._findings.add(SECRETS_USED_IN_ARG_OR_ENV.at(span, keyword, quoted(name)))
 
+    def _path_variable(self, state: StageState, names: Sequence[str], instruction: Env) -> None:
+        from wcbuild.dockerfile.lint import windows  # noqa: PLC0415 - as in `_of_backslashes`
+
+        complete = state.stage.index not in self._on_nothing
+        for name, (_, word) in zip(names, instruction.pairs, strict=True):
+            value = self._expand(word, state.scope) if name.upper() == "PATH" else None
+            if value is not None:
+                said = windows.path_variable(word, value, complete=complete)
+                if said:
+                    self._findings.add(WINDOWS_PATH_VARIABLE.at(instruction.span, said))
+
     def _workdir(self, state: StageState, instruction: Workdir) -> None:
         index = state.stage.index
         path = self._expanded(instruction.path, state)
@@ -319,6 +336,19 @@ class Linter(Observer):
             return
         if instruction.command.shell and not state.config.shell:
             self._findings.add(JSON_ARGS_RECOMMENDED.at(instruction.span, name))
+        if state.is_windows:
+            self._forms(state, instruction)
+
+    def _forms(self, state: StageState, instruction: Cmd | Entrypoint) -> None:
+        """Check that ENTRYPOINT and CMD go together, as docker's classic builder does."""
+        if isinstance(instruction, Cmd):
+            other = "ENTRYPOINT" if state.config.entrypoint else ""
+        else:
+            other = "CMD" if state.cmd_is_set else ""
+        is_shell = instruction.command.shell
+        if other and is_shell != bool(state.config.args_escaped):
+            words = (_keyword(instruction), "shell" if is_shell else "exec", other)
+            self._findings.add(WINDOWS_MIXED_FORMS.at(instruction.span, *words))
 
     def _expose(self, state: StageState, instruction: Expose) -> None:
         for text in instruction.ports:
@@ -349,21 +379,26 @@ class Linter(Observer):
 
 
 def lint_unreadable(
-    source: SourceFile, error: DockerfileSyntaxError, options: CheckOptions, *, windows: bool
+    source: SourceFile,
+    error: DockerfileSyntaxError,
+    options: CheckOptions,
+    *,
+    windows: bool,
+    escape: str,
 ) -> tuple[LintWarning, ...]:
     """Return what can be said of a Dockerfile up to the instruction that could not be read.
 
     ``windows`` says that an image for Windows was asked for.
     """
     try:
-        parsed = parse(source.text, file=source.name)
+        parsed = parse(source.text, file=source.name, escape=escape)
     except DockerfileSyntaxError:
         return ()
     end = error.spans[0].first if error.spans else 0
     nodes = [node for node in parsed.nodes if node.span.first <= end]
     findings = _Findings(parsed.nodes, options)
     findings.add(*static.of_text(nodes, parsed.warnings))
-    if not _chooses_escape(parsed.directives):
+    if _loses_backslashes(parsed.directives, escape):
         from wcbuild.dockerfile.lint.windows import (  # noqa: PLC0415 - as above
             backslashes,
             sounds_like_windows,
@@ -375,9 +410,9 @@ def lint_unreadable(
     return findings.in_order()
 
 
-def _chooses_escape(directives: Iterable[Directive]) -> bool:
-    """Say whether the author has thought of the escape character."""
-    return any(directive.name == "escape" for directive in directives)
+def _loses_backslashes(directives: Iterable[Directive], escape: str) -> bool:
+    """Say whether the backslash escapes, and the author has not thought of that."""
+    return escape == "\\" and all(directive.name != "escape" for directive in directives)
 
 
 def _keyword(instruction: Instruction) -> str:

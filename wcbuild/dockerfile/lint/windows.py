@@ -1,7 +1,11 @@
-r"""WindowsTrailingBackslash: a path like `bin\Debug\`, read as every Dockerfile parser reads it.
+r"""What goes wrong in stages for Windows alone.
 
-A backslash at the end of a line joins the next one to it, and within a word it takes the next
-character's meaning away and is gone. Whoever writes for Windows means neither.
+WindowsTrailingBackslash is a path like `bin\Debug\`, read as every Dockerfile parser reads it. A backslash
+at the end of a line joins the next one to it, and within a word it takes the next character's meaning
+away and is gone. Whoever writes for Windows means neither.
+
+WindowsPathVariable is `ENV PATH=C:\app;%PATH%`. Windows has PATH in its registry, no base image says it,
+and what an image says is neither added to that nor looked into.
 """
 
 from __future__ import annotations
@@ -13,13 +17,17 @@ from wcbuild.dockerfile.parser import Node
 from wcbuild.dockerfile.reader import INSTRUCTION_NAMES
 from wcbuild.dockerfile.rules import WINDOWS_TRAILING_BACKSLASH, LintWarning
 from wcbuild.dockerfile.source import Span
-from wcbuild.dockerfile.words import SPACES, WordError, expand
+from wcbuild.dockerfile.words import SPACES, Expansion, WordError, expand
 
 _WITH_PATHS = frozenset(("add", "copy", "env", "volume", "workdir"))
 _DRIVE = re.compile(r"(?<!\w)[A-Za-z]:\\$")
 _SPACES = re.compile(f"[{SPACES}]+")
 _WINDOWS_NAMES = frozenset(("windows", "windowsservercore", "servercore", "nanoserver"))
 _SHOWN = 60
+_PERCENT = re.compile(r"%[\w()]+%")
+_POWERSHELL = re.compile(r"\$env:\w+", re.IGNORECASE)
+_PATH = "PATH"
+_SYSTEM = "system32"
 
 
 def backslashes(nodes: Sequence[Node], lines: Sequence[str]) -> Iterator[LintWarning]:
@@ -41,6 +49,25 @@ def backslashes(nodes: Sequence[Node], lines: Sequence[str]) -> Iterator[LintWar
                     f' is read as "{_read(word)[:_SHOWN]}"'
                 )
                 yield WINDOWS_TRAILING_BACKSLASH.at(node.span, text)
+
+
+def path_variable(word: str, value: Expansion, *, complete: bool) -> str:
+    """Say why a PATH that `ENV PATH=word` sets is hardly the one that is meant; empty if it may be.
+
+    ``complete`` says that the variables of the base image are known.
+    """
+    shells = _PERCENT.search(value.text)
+    if shells is not None:
+        return f'"{shells[0][:_SHOWN]}" stays as it is, since no shell reads it'
+    powershell = _POWERSHELL.search(word)
+    if powershell is not None:
+        return f'"{powershell[0][:_SHOWN]}" is PowerShell\'s, and here "$env" is a variable of the build'
+    is_unset = any(name.upper() == _PATH for name in value.unset)
+    if is_unset and complete:
+        return "$PATH is empty, since the base image has none and Windows keeps its own in the registry"
+    if not is_unset and _SYSTEM not in value.text.lower():
+        return f'"{value.text[:_SHOWN]}" is without the folders of Windows'
+    return ""
 
 
 def sounds_like_windows(base: str) -> bool:

@@ -51,7 +51,9 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
         # BuildKit, too, forgets --link where a mode is to be set.
         link=instruction.link and not mode,
         parents=instruction.parents,
-        exclude=instruction.exclude,
+        exclude=tuple(
+            paths.pattern(each, windows=state.is_windows) for each in instruction.exclude
+        ),
         os=state.platform.os,
     )
     inline = tuple(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from registry.errors import InvalidDocumentError, RegistryError
+from registry.image import NoPlatformError
 from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile import fold, words
@@ -424,7 +425,7 @@ class Lowering:
 
     def _image(self, name: str, state: StageState, span: Span) -> ResolvedImage:
         try:
-            image = self._outside.image(name, state.platform)
+            image = self._find_image(name, state)
         except RegistryError as error:
             stages = [stage.name for stage in self._dockerfile.stages if stage.name]
             hint = did_you_mean(name, stages)
@@ -435,6 +436,17 @@ class Lowering:
             return ResolvedImage(digest="", config=ImageConfig(platform=state.platform))
         self._observer.image(name, state.platform, image.config.platform, span)
         return image
+
+    def _find_image(self, name: str, state: StageState) -> ResolvedImage:
+        """Return what ``name`` means; if nobody asked for a platform, what it is for may be another."""
+        try:
+            return self._outside.image(name, state.platform)
+        except NoPlatformError as error:
+            asked = state.stage.from_.platform or self.options.platform_given
+            only = {replace(each, os_version="", os_features=()) for each in error.offered}
+            if asked or len(only) != 1:
+                raise
+            return self._outside.image(name, only.pop())
 
     def _check_base(self, state: StageState, name: str, found: Platform, from_: From) -> None:
         """Refuse a base for another system, or another Windows, than was asked for."""

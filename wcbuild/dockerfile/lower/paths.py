@@ -46,6 +46,11 @@ def plain(path: str, *, windows: bool) -> str:
     return slashed[2:]
 
 
+def pattern(text: str, *, windows: bool) -> str:
+    r"""Return a pattern of `--exclude` as steps have it: for Windows `\` parts folders, no escape."""
+    return text.replace("\\", "/") if windows else text
+
+
 def is_absolute(path: str, *, windows: bool) -> bool:
     """Say whether a path does not depend on the directory in force."""
     if windows:

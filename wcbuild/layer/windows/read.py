@@ -26,8 +26,8 @@ def read_files(stream: BinaryIO) -> Iterator[RawEntry]:
 
     Raises:
         UnsafeArchiveError: as `read_entries`.
-        LayerError: nothing in it is where a Windows layer has it, or a hard link leaves the drive.
-        SecurityDescriptorError: an old layer's descriptor that cannot be read.
+        LayerError: nothing in it is where a Windows layer has it, a hard link leaves the drive, or a
+            security descriptor is none.
     """
     is_windows, stranger = False, ""
     for entry in read_entries(stream, keep=records.keep):
@@ -52,10 +52,8 @@ def read_files(stream: BinaryIO) -> Iterator[RawEntry]:
         entry.path = path[len(_START) :]
         yield entry
     if stranger and not is_windows:
-        raise LayerError(
-            "layer",
-            f'is none of a Windows image: it has "{stranger[:200]}" where all should lie in "{FILES}/"',
-        )
+        reason = f'no layer of a Windows image has that; there all lies in "{FILES}/"'
+        raise LayerError(f'"{stranger[:200]}"', reason)
 
 
 def read_hives(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:

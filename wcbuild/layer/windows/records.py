@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from wcbuild.errors import LayerError
 from wcbuild.layer.changes import DIRECTORY, SYMLINK, TIMES, Meta
 from wcbuild.layer.windows import sddl
 
@@ -37,16 +38,17 @@ FILE_SDDL = "O:BAG:SYD:(A;;FA;;;BA)(A;;FA;;;SY)(A;;0x1200a9;;;BU)"
 """What new directories and files get, as BuildKit writes it: all for administrators and the system,
 reading for users, who may also add to directories."""
 
+_SHOWN = 40
 _TIME = re.compile(rb"-?\d{1,12}(?:\.\d{1,20})?")
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
 
-def keep(records: Mapping[bytes, bytes]) -> Xattrs:
+def keep(records: Mapping[bytes, bytes], entry: str) -> Xattrs:
     """Return the records of an entry that mean something to Windows, sorted; old descriptors as new ones.
 
     Raises:
-        SecurityDescriptorError: a descriptor in text that cannot be read.
+        LayerError: a descriptor that is none, in text or in bytes.
     """
     found = {}
     for key, value in records.items():
@@ -56,9 +58,24 @@ def keep(records: Mapping[bytes, bytes]) -> Xattrs:
     if b"." not in found.get(_MODIFIED, b""):
         found.pop(_MODIFIED, None)  # a `Meta` has whole seconds
     old = records.get(OLD_DESCRIPTOR.encode())
-    if old and DESCRIPTOR not in found:
-        found[DESCRIPTOR] = from_sddl(old.decode("utf-8", "replace"))
+    try:
+        if DESCRIPTOR in found:
+            _check_descriptor(found[DESCRIPTOR])
+        elif old:
+            found[DESCRIPTOR] = from_sddl(old.decode("utf-8", "replace"))
+    except sddl.SecurityDescriptorError as error:
+        raise LayerError(f'"{entry[:200]}"', str(error)) from error
     return tuple(sorted(found.items()))
+
+
+@lru_cache(maxsize=1024)
+def _check_descriptor(value: bytes) -> None:
+    try:
+        data = base64.b64decode(value, validate=True)
+    except ValueError as error:
+        shown = value[:_SHOWN].decode("ascii", "replace")
+        raise sddl.SecurityDescriptorError(shown, "is not base64") from error
+    sddl.check(data)
 
 
 @lru_cache(maxsize=1024)
@@ -84,12 +101,15 @@ def with_records(xattrs: Xattrs, changed: Mapping[str, bytes | None]) -> Xattrs:
     return tuple(sorted((name, value) for name, value in merged.items() if value is not None))
 
 
+_LINUX_MODES = {DIRECTORY: 0o755, SYMLINK: 0o777}
+
+
 def as_linux(meta: Meta) -> Meta:
     """Return the metadata of a file of a Windows image for use outside of one.
 
     Its records say nothing to others, and few of its builders set permissions.
     """
-    mode = meta.mode or (0o755 if meta.kind == DIRECTORY else 0o644)
+    mode = meta.mode or _LINUX_MODES.get(meta.kind, 0o644)
     return meta._replace(mode=mode, uid=0, gid=0, xattrs=())
 
 

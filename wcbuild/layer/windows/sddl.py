@@ -10,8 +10,10 @@ Spec: https://learn.microsoft.com/windows/win32/secauthz/security-descriptor-str
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from wcbuild.errors import WcbuildError
@@ -340,29 +342,62 @@ def decode(data: bytes) -> Descriptor:
     Raises:
         SecurityDescriptorError: it is damaged, too large, or has entries that this module does not know.
     """
-    if len(data) > MAX_DESCRIPTOR_BYTES:
-        raise _damaged(data, f"is longer than {MAX_DESCRIPTOR_BYTES} bytes")
-    try:
-        revision, control, owner, group, sacl, dacl = _HEADER.unpack_from(data)
-        if revision != 1 or not control & _SELF_RELATIVE:
-            raise _damaged(data, "is not self-relative")
+    with _not_truncated(data):
+        control, (owner, group), (sacl, dacl) = _head(data)
         return Descriptor(
-            owner=_sid_text(_sid_at(data, owner, len(data))) if owner else "",
-            group=_sid_text(_sid_at(data, group, len(data))) if group else "",
-            dacl=_decode_list(data, dacl, control) if control & _DACL_PRESENT and dacl else None,
-            sacl=(
-                _decode_list(data, sacl, control >> 1) if control & _SACL_PRESENT and sacl else None
-            ),
+            owner=owner,
+            group=group,
+            dacl=_decode_list(data, dacl, control) if dacl else None,
+            sacl=_decode_list(data, sacl, control >> 1) if sacl else None,
         )
+
+
+def check(data: bytes) -> None:
+    """Refuse what is no descriptor; the entries of its lists, which Windows has more kinds of, may be any.
+
+    Raises:
+        SecurityDescriptorError: it is damaged or too large.
+    """
+    with _not_truncated(data):
+        _, _, lists = _head(data)
+        for start in filter(None, lists):
+            _list_at(data, start)
+
+
+@contextlib.contextmanager
+def _not_truncated(data: bytes) -> Iterator[None]:
+    try:
+        yield
     except struct.error as error:
         raise _damaged(data, "is truncated") from error
 
 
-def _decode_list(data: bytes, start: int, control: int) -> AccessList:
+def _head(data: bytes) -> tuple[int, tuple[str, str], tuple[int, int]]:
+    """Return the control word, the SIDs of owner and group, and where SACL and DACL begin, 0 for none."""
+    if len(data) > MAX_DESCRIPTOR_BYTES:
+        raise _damaged(data, f"is longer than {MAX_DESCRIPTOR_BYTES} bytes")
+    revision, control, owner, group, sacl, dacl = _HEADER.unpack_from(data)
+    if revision != 1 or not control & _SELF_RELATIVE:
+        raise _damaged(data, "is not self-relative")
+    accounts = (
+        _sid_text(_sid_at(data, owner, len(data))) if owner else "",
+        _sid_text(_sid_at(data, group, len(data))) if group else "",
+    )
+    lists = (sacl if control & _SACL_PRESENT else 0, dacl if control & _DACL_PRESENT else 0)
+    return control, accounts, lists
+
+
+def _list_at(data: bytes, start: int) -> tuple[int, int]:
+    """Return how many entries a list has, and where it ends."""
     _, size, count = _ACL.unpack_from(data, start)
     end = start + size
     if end > len(data):
         raise _damaged(data, "is truncated")
+    return count, end
+
+
+def _decode_list(data: bytes, start: int, control: int) -> AccessList:
+    count, end = _list_at(data, start)
     entries = []
     position = start + _ACL.size
     for _ in range(count):

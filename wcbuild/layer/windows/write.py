@@ -14,6 +14,7 @@ https://github.com/microsoft/go-winio/tree/main/backuptar
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -47,6 +48,7 @@ _NO_HIVES: Mapping[str, bytes] = MappingProxyType({})
 _BARE = (STREAM, HARDLINK)
 """Kinds whose metadata stands with another entry."""
 _BARE_MODE = 0o644
+_DRIVES = re.compile("^[A-Za-z]:/")
 _MARKER = Meta(FILE, 0)
 
 
@@ -149,9 +151,11 @@ def _check(changes: Sequence[Change]) -> None:
 def _target_problem(target: str) -> str:
     if target.startswith("//"):
         return ""  # a volume or a share, which the base has
-    parts = [part for part in target.split("/") if part not in ("", ".", "..")]
+    parts = [
+        part for part in _DRIVES.sub("", target, count=1).split("/") if part not in ("", ".", "..")
+    ]
     reason = names.problem("/".join(parts)) if parts else ""
-    return f"it leads to {reason}" if reason else ""
+    return f"in its target, {reason}" if reason else ""
 
 
 def _quoted(path: str) -> str:

@@ -6,12 +6,17 @@ import pytest
 
 from registry.oci.config import ContainerConfig
 from registry.oci.platform import Platform
-from wcbuild.dockerfile.rules import RULES, WINDOWS_TRAILING_BACKSLASH
+from wcbuild.dockerfile.rules import (
+    RULES,
+    WINDOWS_MIXED_FORMS,
+    WINDOWS_PATH_VARIABLE,
+    WINDOWS_TRAILING_BACKSLASH,
+)
 
 
 def test_names_are_unique_and_pages_are_named_after_the_rule():
     names = [rule.name for rule in RULES]
-    assert len(set(names)) == len(names) == 23
+    assert len(set(names)) == len(names) == 25
     for rule in RULES:
         if rule.url:
             words = rule.url.rstrip("/").rpartition("/")[2].split("-")
@@ -283,9 +288,9 @@ def test_what_comes_from_a_stage_is_not_ignored(found):
 # -- WindowsTrailingBackslash
 
 
-def windows(found, text):
-    warnings = found(text, platform="windows/amd64")
-    start = f"{WINDOWS_TRAILING_BACKSLASH.name}: "
+def windows(found, text, *, rule=WINDOWS_TRAILING_BACKSLASH, **options):
+    warnings = found(text, platform="windows/amd64", **options)
+    start = f"{rule.name}: "
     return [each.removeprefix(start) for each in warnings if each.startswith(start)]
 
 
@@ -348,6 +353,14 @@ def test_who_has_chosen_an_escape_character_knows(found):
     assert windows(found, "# escape=\\\nFROM scratch\nCOPY bin\\Debug\\ \\Deapp\n") == []
 
 
+def test_who_reads_the_file_as_in_2015_loses_no_backslash(found, checked):
+    text = "FROM scratch\nWORKDIR \\\nCOPY bin\\Debug\\ \\Deapp\n"
+    assert windows(found, text, escape="`") == []
+    unreadable = checked(text + "COPY a\n", platform="windows/amd64", escape="`")
+    assert unreadable.error is not None
+    assert unreadable.warnings == ()
+
+
 def test_a_stage_for_linux_may_escape_what_it_likes(found):
     assert found("FROM scratch\nCOPY a\\b /c\n") == []
 
@@ -364,4 +377,110 @@ def test_a_file_that_cannot_be_read_for_a_lost_backslash_says_so(checked):
     assert str(result.error) == "Dockerfile:2: WORKDIR requires exactly one argument"
     assert [str(each) for each in result.warnings] == [
         f'WindowsTrailingBackslash: the "\\" at the end of the line is lost; {REMEDY} (line 2)'
+    ]
+
+
+# -- WindowsPathVariable
+
+INSTEAD = (
+    "PATH of an image takes the place of Windows' own,"
+    " so name C:\\Windows\\system32 and whatever else is needed"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('ENV PATH="C:\\app;%PATH%"', '"%PATH%" stays as it is, since no shell reads it'),
+        ("ENV Path C:\\app;%Path%", '"%Path%" stays as it is, since no shell reads it'),
+        (
+            "ENV PATH=%ProgramFiles(x86)%\\app;C:\\Windows\\System32",
+            '"%ProgramFiles(x86)%" stays as it is, since no shell reads it',
+        ),
+        (
+            "ENV PATH=C:\\app;$Env:PATH",
+            '"$Env:PATH" is PowerShell\'s, and here "$env" is a variable of the build',
+        ),
+        (
+            "ENV PATH=C:\\app;${path}",
+            "$PATH is empty, since the base image has none and Windows keeps its own in the registry",
+        ),
+        ("ENV A=b PATH=C:\\app", '"C:\\app" is without the folders of Windows'),
+    ],
+)
+def test_a_path_that_loses_that_of_windows_is_told(found, line, said):
+    told = windows(found, f"# escape=`\nFROM scratch\n{line}\n", rule=WINDOWS_PATH_VARIABLE)
+    assert told == [f"{said}; {INSTEAD} (line 3)"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ENV PATH=C:\\app;C:\\WINDOWS\\System32",
+        "ENV PATH=C:\\Windows\\system32\nENV PATH=C:\\app;$Path",
+        "ENV PATHS=%PATH% OTHER=C:\\app",
+        "ARG D=C:\\Windows\\system32\nENV PATH=$D",
+    ],
+)
+def test_a_path_with_the_folders_of_windows_is_left_alone(found, lines):
+    told = windows(found, f"# escape=`\nFROM scratch\n{lines}\n", rule=WINDOWS_PATH_VARIABLE)
+    assert told == []
+
+
+def test_the_path_of_a_base_image_is_taken_over(found):
+    base = {"base": ContainerConfig(env=("Path=C:\\Windows\\system32",))}
+    text = "# escape=`\nFROM base\nENV PATH=C:\\app;$PATH\n"
+    options = {"images": base}
+    assert windows(found, text, rule=WINDOWS_PATH_VARIABLE, **options) == []
+
+
+def test_a_base_that_is_not_known_may_have_a_path(checked):
+    result = checked("FROM nowhere\nENV PATH=C:/app;$PATH\n", platform="windows/amd64")
+    assert WINDOWS_PATH_VARIABLE not in [each.rule for each in result.warnings]
+
+
+def test_linux_has_a_path_of_its_own(found):
+    assert found("FROM scratch\nENV PATH=/app:%PATH%\n") == []
+
+
+# -- WindowsMixedForms
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('ENTRYPOINT ["a"]\nCMD b', "CMD is in the shell form and ENTRYPOINT in the other"),
+        ('ENTRYPOINT a\nCMD ["b"]', "CMD is in the exec form and ENTRYPOINT in the other"),
+        ('CMD b\nENTRYPOINT ["a"]', "ENTRYPOINT is in the exec form and CMD in the other"),
+        ('CMD ["b"]\nENTRYPOINT a', "ENTRYPOINT is in the shell form and CMD in the other"),
+    ],
+)
+def test_forms_that_do_not_go_together_are_told(found, lines, said):
+    (told,) = windows(found, f"FROM scratch\n{lines}\n", rule=WINDOWS_MIXED_FORMS)
+    assert told.startswith(f"{said}; ")
+    assert told.endswith("(line 3)")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ['ENTRYPOINT ["a"]\nCMD ["b"]', "ENTRYPOINT a\nCMD b", "CMD b", 'CMD b\nCMD ["c"]'],
+)
+def test_forms_that_go_together_are_left_alone(found, lines):
+    assert windows(found, f"FROM scratch\n{lines}\n", rule=WINDOWS_MIXED_FORMS) == []
+
+
+def test_a_command_of_the_base_counts_only_if_it_stays(found):
+    bases = {
+        "one": ContainerConfig(entrypoint=("cmd /S /C a",), args_escaped=True),
+        "two": ContainerConfig(cmd=("cmd /S /C b",), args_escaped=True),
+    }
+    options = {"rule": WINDOWS_MIXED_FORMS, "images": bases}
+    assert len(windows(found, 'FROM one\nCMD ["b"]\n', **options)) == 1
+    # ENTRYPOINT drops what the base has as CMD.
+    assert windows(found, 'FROM two\nENTRYPOINT ["a"]\n', **options) == []
+
+
+def test_linux_takes_any_two_forms(found):
+    assert not [
+        each for each in found('FROM scratch\nENTRYPOINT ["a"]\nCMD b\n') if "Mixed" in each
     ]

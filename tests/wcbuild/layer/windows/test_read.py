@@ -1,5 +1,6 @@
 """Layers as others write them."""
 
+import base64
 import io
 import tarfile
 
@@ -12,7 +13,7 @@ from wcbuild.layer.changes import STREAM
 from wcbuild.layer.scan import scan
 from wcbuild.layer.windows import records
 from wcbuild.layer.windows.read import read_as_linux, read_files
-from wcbuild.layer.windows.sddl import SecurityDescriptorError, format_descriptor
+from wcbuild.layer.windows.sddl import format_descriptor
 
 
 def read(*parts):
@@ -20,6 +21,7 @@ def read(*parts):
 
 
 FILES = entry("Files", kind=DIRECTORY)
+SYSTEMS = records.from_sddl("O:SY").decode()
 
 
 def test_only_the_drive_is_read_and_the_rest_is_passed_over():
@@ -62,13 +64,25 @@ def test_descriptors_in_text_become_bytes():
     ((name, value),) = found.meta.xattrs
     assert name == records.DESCRIPTOR
     assert value == records.from_sddl("O:BAG:SYD:(A;;FA;;;BA)")
-    (both,) = read(pax(**{"MSWINDOWS.sd": "nonsense", "MSWINDOWS.rawsd": "AAAA"}), entry("Files/a"))
-    assert both.meta.xattrs == ((records.DESCRIPTOR, b"AAAA"),)
+    raw = records.from_sddl("O:BA").decode()
+    (both,) = read(pax(**{"MSWINDOWS.sd": "nonsense", "MSWINDOWS.rawsd": raw}), entry("Files/a"))
+    assert both.meta.xattrs == ((records.DESCRIPTOR, raw.encode()),)
 
 
-def test_a_descriptor_that_cannot_be_read_is_told():
-    with pytest.raises(SecurityDescriptorError, match='"O:nobody"'):
-        read(pax(**{"MSWINDOWS.sd": "O:nobody"}), entry("Files/a"))
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("sd", "O:nobody", '"O:nobody": has "nobody", which is no account'),
+        ("rawsd", "words!", '"words!": is not base64'),
+        ("rawsd", "AAAA", '"000000": is truncated'),
+        ("rawsd", base64.b64encode(bytes(20)).decode(), "is not self-relative"),
+    ],
+)
+def test_a_descriptor_that_is_none_is_told_with_its_file(key, value, reason):
+    with pytest.raises(LayerError) as caught:
+        read(pax(**{f"MSWINDOWS.{key}": value}), entry("Files/a"))
+    assert str(caught.value).startswith('"Files/a": security descriptor "')
+    assert reason in str(caught.value)
 
 
 def test_streams_are_told_from_files():
@@ -85,7 +99,7 @@ def test_opaque_markers_hide_nothing():
 
 
 def test_a_layer_of_linux_is_refused():
-    with pytest.raises(LayerError, match=r'it has "etc" where all should lie in "Files/"'):
+    with pytest.raises(LayerError, match=r'"etc": no layer of a Windows image has that'):
         read(entry("etc", kind=DIRECTORY), entry("etc/passwd", b"root"))
     assert read() == []
     assert read(entry("Hives", kind=DIRECTORY)) == []
@@ -101,7 +115,7 @@ def test_unpacked_on_linux_it_is_what_its_files_are(tmp_path):
         entry("Hives", kind=DIRECTORY),
         FILES,
         entry("Files/Windows", kind=DIRECTORY, mode=0o40000),
-        pax(**{"MSWINDOWS.fileattr": "33", "MSWINDOWS.rawsd": "AAAA"}),
+        pax(**{"MSWINDOWS.fileattr": "33", "MSWINDOWS.rawsd": SYSTEMS}),
         entry("Files/Windows/a.dll", b"MZ", mode=0o100000),
         entry("Files/Windows/a.dll:s", b"stream"),
         entry("Files/link", kind=SYMLINK, link="C:/Windows"),

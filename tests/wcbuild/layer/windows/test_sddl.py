@@ -16,6 +16,7 @@ from wcbuild.layer.windows.sddl import (
     Descriptor,
     Entry,
     SecurityDescriptorError,
+    check,
     decode,
     encode,
     format_descriptor,
@@ -32,12 +33,18 @@ FILE = (
     "AAAAABQA/wEfAAEBAAAAAAAFEgAAAAAAGACpABIAAQIAAAAAAAUgAAAAIQIAAA=="
 )
 USERS = "AQAAgBQAAAAkAAAAAAAAAAAAAAABAgAAAAAABSAAAAAhAgAAAQIAAAAAAAUgAAAAIQIAAA=="
+ADMINISTRATORS = "AQAAgBQAAAAkAAAAAAAAAAAAAAABAgAAAAAABSAAAAAgAgAAAQIAAAAAAAUgAAAAIAIAAA=="
 
 
 @pytest.mark.parametrize(
     ("text", "binary"),
-    [(DIRECTORY_SDDL, DIRECTORY), (FILE_SDDL, FILE), ("O:BUG:BU", USERS)],
-    ids=["directory", "file", "users"],
+    [
+        (DIRECTORY_SDDL, DIRECTORY),
+        (FILE_SDDL, FILE),
+        ("O:BUG:BU", USERS),
+        ("O:BAG:BA", ADMINISTRATORS),
+    ],
+    ids=["directory", "file", "users", "administrators"],
 )
 def test_writes_and_reads_what_other_builders_write(text, binary):
     data = base64.b64decode(binary)
@@ -106,6 +113,8 @@ def test_refuses_bad_text_and_says_why(text, reason):
 def test_refuses_truncated_bytes(size):
     with pytest.raises(SecurityDescriptorError):
         decode(base64.b64decode(FILE)[:size])
+    with pytest.raises(SecurityDescriptorError):
+        check(base64.b64decode(FILE)[:size])
 
 
 @given(st.binary(max_size=300))
@@ -136,6 +145,8 @@ def test_refuses_entries_it_does_not_know():
     data[place] = 9  # a callback: with a condition behind
     with pytest.raises(SecurityDescriptorError, match="unknown type 9"):
         decode(bytes(data))
+    # It is one all the same, and may be handed on.
+    check(bytes(data))
 
 
 SIDS = st.builds(

@@ -1,6 +1,7 @@
 """What a layer's tar holds, as Python's `tarfile` reads it."""
 
 import base64
+import hashlib
 import io
 
 import pytest
@@ -65,6 +66,35 @@ def test_the_bytes_of_a_small_layer():
     )
 
 
+def test_the_bytes_of_a_layer_with_everything():
+    own = {
+        "LIBARCHIVE.creationtime": b"1619524800.000005",
+        "MSWINDOWS.fileattr": b"22",
+        "MSWINDOWS.rawsd": records.from_sddl("O:SYG:SYD:PAI(A;OICI;FA;;;SY)"),
+        "MSWINDOWS.xattr.$EA": b"AAA=",
+        "mtime": f"{NOW}.5".encode(),
+    }
+    junction = (("MSWINDOWS.fileattr", b"1040"), ("MSWINDOWS.mountpoint", b"1"))
+    changes = [
+        folder("Windows", own),
+        Change("Windows/gone.dll", None),
+        file("Windows/a.dll", b"MZ", own),
+        Change("Windows/a.dll:s", Meta(STREAM, 0, size=1), Inline(b"s")),
+        Change("b.dll", Meta(HARDLINK, 0o644, link="Windows/a.dll")),
+        Change("j", Meta(SYMLINK, 0o777, mtime=NOW, link="/Windows", xattrs=junction)),
+        Change("l", Meta(SYMLINK, 0o777, mtime=NOW, link="Windows/a.dll")),
+    ]
+    data, _ = packed(changes, NOW + 1)
+    assert list(members(data)) == [
+        *("Hives", "Files", "Files/Windows", "Files/Windows/.wh.gone.dll", "Files/Windows/a.dll"),
+        *("Files/Windows/a.dll:s", "Files/b.dll", "Files/j", "Files/l"),
+    ]
+    assert hashlib.sha256(data).hexdigest() == (
+        "661541422d5c8d11c79a1004ecafdc074835fbbf8593840dc07017ee7bca9c67"
+    )
+    assert packed(reversed(changes), NOW + 1)[0] == data
+
+
 def test_an_empty_layer_is_one_too():
     data, _ = packed([])
     assert list(members(data)) == ["Hives", "Files"]
@@ -80,14 +110,15 @@ def test_links_lead_where_windows_looks_for_them():
                 Change("c", Meta(SYMLINK, 0o777, link="a.txt")),
                 Change("d", Meta(SYMLINK, 0o777, link="../up/a.txt")),
                 Change("e", Meta(SYMLINK, 0o777, link="/ProgramData/x")),
+                Change("f", Meta(SYMLINK, 0o777, link="D:/other/drive")),
             ]
         )[0]
     )
     assert found["Files/b.txt"].linkname == "Files/a.txt"
     assert found["Files/b.txt"].pax_headers == {}
     assert found["Files/b.txt"].mode == 0o644
-    targets = [found[f"Files/{name}"].linkname for name in "cde"]
-    assert targets == ["a.txt", "../up/a.txt", "C:/ProgramData/x"]
+    targets = [found[f"Files/{name}"].linkname for name in "cdef"]
+    assert targets == ["a.txt", "../up/a.txt", "C:/ProgramData/x", "D:/other/drive"]
     assert found["Files/c"].pax_headers["MSWINDOWS.fileattr"] == str(0x420)
     assert found["Files/c"].mode == 0o120777
 
@@ -120,7 +151,7 @@ def test_what_was_read_is_written_again():
         "LIBARCHIVE.creationtime": b"1619524800.000005",
         "MSWINDOWS.fileattr": b"6",
         "MSWINDOWS.mountpoint": b"1",
-        "MSWINDOWS.rawsd": b"AAAA",
+        "MSWINDOWS.rawsd": records.from_sddl("O:S-1-5-80"),
         "MSWINDOWS.xattr.$KERNEL.X": b"AAA=",
         "atime": b"1700000001.5",
         "ctime": b"1700000002",
@@ -174,7 +205,7 @@ def test_attributes_and_owners_of_linux_stay_behind():
         ([folder("D"), file("D/x"), file("d/X")], "d/X", 'from "D/x"'),
         ([Change("null", Meta(CHARACTER, 0o666, major=1, minor=3))], "null", "device or pipe"),
         ([Change("d", Meta(DIRECTORY, 0o755), opaque=True)], "d", "hides what is below"),
-        ([Change("l", Meta(SYMLINK, 0o777, link="a/b|c"))], "l", '"b|c"'),
+        ([Change("l", Meta(SYMLINK, 0o777, link="a/b|c"))], "l", 'in its target, "b|c"'),
         ([Change("gone?", None)], "gone?", "?"),
     ],
 )
@@ -203,7 +234,7 @@ RECORDS = st.fixed_dictionaries(
     {},
     optional={
         "MSWINDOWS.fileattr": st.integers(0, 0xFFFF).map(lambda bits: b"%d" % bits),
-        "MSWINDOWS.rawsd": st.binary(max_size=40).map(base64.b64encode),
+        "MSWINDOWS.rawsd": st.integers(0, 9).map(lambda n: records.from_sddl(f"O:S-1-5-{n}")),
         "MSWINDOWS.xattr.A": st.binary(max_size=40).map(base64.b64encode),
         "LIBARCHIVE.creationtime": st.sampled_from([b"1.5", b"12", b"-3", b"x", b"1700000000.0"]),
         "mtime": st.sampled_from([b"1700000000.25", b"1.5", b"2", b""]),
@@ -256,4 +287,4 @@ def test_what_is_packed_is_what_is_read(changes, epoch):
 
 
 def test_every_record_that_is_kept_is_known_to_the_format():
-    assert records.keep({b"SCHILY.xattr.user.a": b"1", b"comment": b"2", b"path": b"p"}) == ()
+    assert records.keep({b"SCHILY.xattr.user.a": b"1", b"comment": b"2", b"path": b"p"}, "f") == ()
