@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from registry.files import read_limited
 from registry.oci.descriptor import Descriptor
 from registry.reference import Reference
+from registry.store import Source
 from wcbuild.access import open_client
 from wcbuild.cli.main import Invocation
 from wcbuild.errors import UsageError
@@ -124,10 +125,17 @@ def password_source(
 
 
 def find_image(invocation: Invocation) -> tuple[RemoteRepository, Descriptor, Reference]:
-    """Return the image of a registry that REF names now: what is signed is a digest."""
+    """Return the image of a registry that REF names now, to be signed: what is signed is a digest."""
     reference = Reference.parse(invocation.args.name).with_default_tag()
     repository = open_client(invocation.registries).repository(reference)
     return repository, repository.resolve(str(reference.digest or reference.tag)), reference
+
+
+def find_signed(invocation: Invocation) -> tuple[Source, Descriptor, Reference]:
+    """Return the image of a registry that REF names now, to be verified: mirrors are asked as in a pull."""
+    reference = Reference.parse(invocation.args.name).with_default_tag()
+    source = open_client(invocation.registries).source(reference)
+    return source, source.resolve(str(reference.digest or reference.tag)), reference
 
 
 def read_annotations(texts: Sequence[str]) -> dict[str, str]:
