@@ -168,8 +168,8 @@ class RemoteRepository:
             raise self._api.error(response, str(descriptor.digest))
         response.discard()
         length = response.headers.get("Content-Length", "")
-        # A login page is there whatever was asked for.
-        other = length.isdigit() and int(length) != descriptor.size
+        # A login page is there whatever was asked for. Some registries say no length, or 0.
+        other = length.isdigit() and int(length) not in (0, descriptor.size)
         return response.status == _OK and not other and _media_type(response) != "text/html"
 
     def find_blob(self, digest: Digest) -> Descriptor:
@@ -205,7 +205,7 @@ class RemoteRepository:
             if len(raw) > MAX_MANIFEST_BYTES:
                 raise TooLargeError(what, MAX_MANIFEST_BYTES)
             _check(raw, expected, what)
-            document = manifests.parse(raw, expected.media_type, what)
+            document = manifests.parse(raw, expected.media_type, what, expected.digest.algorithm)
             answer = self._put_manifest(raw, expected.media_type, expected.digest)
             self._keep(expected.digest, raw)
             # A registry that lists it says so; for others the list is the client's to keep.
