@@ -177,7 +177,9 @@ class Credentials:
                 if credential.identity_token is not None:
                     entry["identitytoken"] = credential.identity_token.reveal()
             _drop(config, registry)
-            _object(config, "auths", self._docker)[_docker_key(registry)] = entry
+            auths = _object(config, "auths", self._docker)
+            # In docker's order, so that it and we leave the same bytes.
+            config["auths"] = dict(sorted((auths | {_docker_key(registry): entry}).items()))
 
     def erase(self, registry: str) -> bool:
         """Forget docker's credential for ``registry``; False if there was none.

@@ -94,6 +94,51 @@ def test_a_configured_mirror_is_pulled_from(machine, name, simulator, new_simula
     assert f"{mirror.host}/team/app" in machine.images()
 
 
+def test_when_no_mirror_has_it_each_that_was_asked_is_told(machine, simulator, new_simulator):
+    gone = new_simulator()
+    gone.stop()
+    machine.write(
+        ".config/wcbuild/config.toml",
+        f'[registry."{simulator.host}"]\nmirrors = ["{gone.host}/cache"]\n',
+    )
+    machine.write("context/Dockerfile", f"FROM {simulator.host}/team/none:1\n")
+    for words in (
+        ("pull", f"{simulator.host}/team/none:1"),
+        ("build", str(machine.home / "context")),
+    ):
+        done = machine(*words)
+        assert done.returncode == 1
+        told = done.stderr.splitlines()
+        assert f"{simulator.host}/team/none:1: not found in {simulator.host}" in told[0]
+        assert told[-1].startswith(f"  asked too: {gone.host}: connection refused (HEAD ")
+
+
+def test_a_signature_is_verified_at_a_mirror_where_the_registry_is_gone(
+    machine, name, simulator, new_simulator
+):
+    gone = new_simulator()
+    gone.stop()
+    machine.write(
+        ".config/wcbuild/config.toml",
+        f'[registry."{gone.host}"]\nmirrors = ["{simulator.host}"]\n',
+    )
+    key = str(machine.home / "test")
+    assert machine("keygen", "--output-key-prefix", key, COSIGN_PASSWORD="x").returncode == 0
+    words = ("sign", "--key", f"{key}.key", "--sign-container-identity", f"{gone.host}/team/app")
+    assert machine(*words, name, COSIGN_PASSWORD="x").returncode == 0
+    done = machine("verify", "--key", f"{key}.pub", f"{gone.host}/team/app:1")
+    assert done.returncode == 0, done.stderr
+    assert "1 good signature" in done.stderr
+
+
+def test_what_a_registry_warns_of_is_seen_once(machine, name, simulator):
+    simulator.say_too("*", {"Warning": '299 - "This registry closes on Friday."'}, times=99)
+    done = machine("pull", name)
+    assert done.returncode == 0
+    warned = [line for line in done.stderr.splitlines() if "Friday" in line]
+    assert warned == [f"{simulator.host} warns: This registry closes on Friday."]
+
+
 def test_a_registries_conf_is_followed(machine, name, simulator):
     machine.write(
         ".config/containers/registries.conf",

@@ -1,12 +1,19 @@
 """HTTP itself: redirects, netrc, proxies, plain HTTP, error texts and logs."""
 
+import gzip
 import io
 import logging
 import threading
 
 import pytest
 
-from registry.errors import NotFoundError, ProtocolError, RegistryError, UnreachableError
+from registry.errors import (
+    NotFoundError,
+    ProtocolError,
+    RegistryError,
+    SizeMismatchError,
+    UnreachableError,
+)
 from registry.reference import Reference
 from registry.remote.client import Settings
 from registry.remote.errors import error_codes, printable, redact
@@ -397,6 +404,21 @@ def test_v85_attack_secrets_are_not_in_debug_logs(
     tokens = [r.authorization.partition(" ")[2] for r in simulator.requests if r.authorization]
     for secret in ("topsecret", "open sesame", *tokens):
         assert secret not in text
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br, gzip"])
+def test_attack_bodies_are_never_decompressed(repository, simulator, describe, encoding):
+    """It would change the bytes that digests are of, and a bomb would fill the memory."""
+    packed = gzip.compress(bytes(1_000_000))
+    simulator.add_blob("team/app", packed)
+    simulator.say_too("GET", {"Content-Encoding": encoding}, times=9)
+    assert repository.open(describe(packed)).read() == packed
+    unpacked = describe(bytes(1_000_000))
+    simulator.repositories["team/app"].blobs[unpacked.digest] = packed
+    with pytest.raises(SizeMismatchError):
+        repository.open(unpacked)
+    asked = {request.headers["Accept-Encoding"] for request in simulator.requests}
+    assert asked == {"identity"}
 
 
 def test_connections_are_used_again(repository, simulator, blob, describe):
