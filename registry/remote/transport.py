@@ -316,10 +316,9 @@ class Transport:
 
 
 def after_tries(error: UnreachableError, tries: int) -> UnreachableError:
-    """Return ``error`` with the number of tries in its words, if there were several."""
-    if tries == 1:
-        return error
-    return UnreachableError(error.host, f"{error.reason}, {tries} tries", transient=False)
+    """Return what ``error`` is at the end, with the number of tries in its words, if there were several."""
+    reason = f"{error.reason}, {tries} tries" if tries > 1 else error.reason
+    return UnreachableError(error.host, reason, transient=False)
 
 
 def origin(parts: SplitResult) -> str:

@@ -130,7 +130,9 @@ def describe(
 def _notes(error: BaseException | None) -> list[str]:
     """Return what ``error`` and its causes tell besides: who else was asked, what else failed."""
     notes: list[str] = []
-    while error is not None:
+    seen: list[BaseException] = []  # nothing keeps an error from being its own cause
+    while error is not None and error not in seen:
+        seen.append(error)
         notes += getattr(error, "__notes__", ())
         error = error.__cause__
     return notes

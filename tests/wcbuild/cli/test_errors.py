@@ -57,6 +57,7 @@ def test_what_else_was_tried_stands_below():
         cause.add_note(f"asked too: mirror{number}.example: \x1b[2Jconnection refused")
     error = UsageError("no base")
     error.__cause__ = cause
+    cause.__cause__ = cause
     for each in (cause, error):
         first, *rest = describe(each).splitlines()
         assert first == f"ERROR: {each}"
