@@ -2,11 +2,13 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 
 from registry.oci import mediatypes
 from registry.oci.digest import sha256
@@ -129,6 +131,24 @@ def test_a_signature_is_verified_at_a_mirror_where_the_registry_is_gone(
     done = machine("verify", "--key", f"{key}.pub", f"{gone.host}/team/app:1")
     assert done.returncode == 0, done.stderr
     assert "1 good signature" in done.stderr
+
+
+def test_certificates_for_registries_are_not_for_what_add_fetches(machine, new_simulator, tmp_path):
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    simulator = new_simulator(tls=context)
+    simulator.storage["file"] = b"content"
+    add_image(simulator, b"{}")
+    trusted = authority.file.read_text()
+    machine.write(f".config/containers/certs.d/{simulator.host}/ca.crt", trusted)
+    machine.write("context/Dockerfile", f"FROM scratch\nADD {simulator.url}/storage/file /\n")
+    assert machine("manifest", "get", f"{simulator.host}/team/app:1").returncode == 0
+    done = machine("build", str(machine.home / "context"))
+    assert done.returncode == 1
+    assert "its certificate is not trusted" in done.stderr
+    done = machine("build", str(machine.home / "context"), SSL_CERT_FILE=str(authority.file))
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_a_registry_warns_of_is_seen_once(machine, name, simulator):
