@@ -181,6 +181,16 @@ def test_logging_in_and_out(machine, name, simulator):
     assert "wcbuild login" in machine.refused("pull", name)
 
 
+def test_logging_out_names_what_another_tool_has_left(machine, simulator):
+    theirs = json.dumps({"auths": {simulator.host: {"auth": "YWxpOm9wZW4gc2VzYW1l"}}})
+    path = machine.write(".config/containers/auth.json", theirs)
+    done = machine("logout", f"https://{simulator.host}/v2/")
+    assert done.returncode == 0
+    assert done.stdout == f"Not logged in to https://{simulator.host}/v2/\n"
+    assert done.stderr == f"others are in {path}, and are used; not ours to remove\n"
+    assert path.read_text() == theirs
+
+
 def test_login_says_that_a_password_in_the_arguments_is_seen(machine, simulator):
     simulator.require_basic("ali", "open sesame")
     done = machine("login", simulator.host, "-u", "ali", "-p", "open sesame")
