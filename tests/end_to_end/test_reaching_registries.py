@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from certificates import Authority
+from certificates import DAY, NOW, Authority
+from simulator import RegistrySimulator
 
 from registry.oci import mediatypes
 from registry.oci.digest import sha256
@@ -133,21 +134,62 @@ def test_a_signature_is_verified_at_a_mirror_where_the_registry_is_gone(
     assert "1 good signature" in done.stderr
 
 
-def test_certificates_for_registries_are_not_for_what_add_fetches(machine, new_simulator, tmp_path):
-    authority = Authority(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("127.0.0.1"))
-    simulator = new_simulator(tls=context)
+@pytest.fixture
+def secure(new_simulator, tmp_path, machine):
+    """Start a registry whose authority is known here, by the user's `certs.d`."""
+
+    def start(**options) -> RegistrySimulator:
+        authority = Authority(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue("127.0.0.1", **options))
+        simulator = new_simulator(tls=context)
+        folder = f".config/containers/certs.d/{simulator.host}"
+        machine.write(f"{folder}/ca.crt", authority.file.read_text())
+        return simulator
+
+    return start
+
+
+def test_a_certificate_that_has_expired_is_told_and_nothing_is_pulled_or_pushed(
+    machine, name, secure
+):
+    assert machine("pull", name).returncode == 0
+    expired = secure(expires=NOW - DAY)
+    there = f"{expired.host}/team/app:1"
+    assert machine("tag", name, there).returncode == 0
+    for words in (("pull", there), ("push", there), ("login", expired.host, "-u", "a", "-p", "b")):
+        line = machine.refused(*words) if words[0] != "login" else machine(*words).stderr
+        assert "its certificate is not trusted: certificate has expired" in line
+    assert expired.requests == []
+    assert not (machine.home / ".docker").exists()
+
+
+def test_a_login_page_takes_no_push_and_no_password(machine, name, new_simulator):
+    page = new_simulator()
+    page.fail_next("*", 200, 99, {"Content-Type": "text/html"}, body=b"<html>Log in", at="/v2/")
+    there = f"{page.host}/team/app:1"
+    assert machine("pull", name).returncode == 0
+    assert machine("tag", name, there).returncode == 0
+    for words in (("push", there), ("login", page.host, "-u", "a", "-p", "b")):
+        done = machine(*words)
+        assert done.returncode == 1
+        assert "a web page came instead of an answer" in done.stderr
+        assert done.stdout == ""
+    assert not (machine.home / ".docker").exists()
+
+
+def test_certificates_for_registries_are_not_for_what_add_fetches(machine, secure, tmp_path):
+    simulator = secure()
     simulator.storage["file"] = b"content"
     add_image(simulator, b"{}")
-    trusted = authority.file.read_text()
-    machine.write(f".config/containers/certs.d/{simulator.host}/ca.crt", trusted)
     machine.write("context/Dockerfile", f"FROM scratch\nADD {simulator.url}/storage/file /\n")
     assert machine("manifest", "get", f"{simulator.host}/team/app:1").returncode == 0
     done = machine("build", str(machine.home / "context"))
     assert done.returncode == 1
     assert "its certificate is not trusted" in done.stderr
-    done = machine("build", str(machine.home / "context"), SSL_CERT_FILE=str(authority.file))
+    done = machine(
+        "build", str(machine.home / "context"), SSL_CERT_FILE=str(tmp_path / "authority.crt")
+    )
     assert done.returncode == 0, done.stderr
 
 
