@@ -273,7 +273,7 @@ class ArchiveTarget:
         if mediatypes.is_document(expected.media_type):
             raw = verifying(stream, expected).read(MAX_MANIFEST_BYTES)
             stream = io.BytesIO(raw)
-            document = parse(raw, expected.media_type)
+            document = parse(raw, expected.media_type, algorithm=expected.digest.algorithm)
             if isinstance(document, Manifest):
                 self._manifests[expected.digest] = raw
             if document.subject is not None and not self._docker:

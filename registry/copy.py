@@ -294,7 +294,7 @@ class _Work:
         pool.shutdown()
         if errors:
             for other in errors[1:]:
-                errors[0].add_note(str(other))
+                errors[0].add_note(f"failed too: {other}")
             raise errors[0]
         results = (future.result() for future in futures)
         return {

@@ -83,7 +83,8 @@ def read_document(source: BlobSource, descriptor: Descriptor) -> Manifest | Inde
         TooLargeError: before anything is read. InvalidDocumentError, and whatever ``source`` raises.
     """
     what = f"manifest {descriptor.digest}"
-    return parse(_read_small(source, descriptor, what), descriptor.media_type, what)
+    raw = _read_small(source, descriptor, what)
+    return parse(raw, descriptor.media_type, what, descriptor.digest.algorithm)
 
 
 def put_document(sink: BlobSink, document: Manifest | Index) -> Descriptor:

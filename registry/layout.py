@@ -93,8 +93,9 @@ class OciLayout:
             # What only another index lists is found by its digest.
             with contextlib.suppress(InvalidDigestError, FileNotFoundError):
                 what = f"manifest {tag_or_digest}"
-                path = self._blobs.path(Digest(tag_or_digest))
-                return parse(read_limited(path, MAX_MANIFEST_BYTES, what), what=what).descriptor
+                digest = Digest(tag_or_digest)
+                raw = read_limited(self._blobs.path(digest), MAX_MANIFEST_BYTES, what)
+                return parse(raw, what=what, algorithm=digest.algorithm).descriptor
             raise
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:

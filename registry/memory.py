@@ -45,7 +45,8 @@ class MemoryStore:
         if tag_or_digest in self._tags:
             return self._tags[tag_or_digest]
         try:
-            return parse(self._get(Digest(tag_or_digest))).descriptor
+            digest = Digest(tag_or_digest)
+            return parse(self._get(digest), algorithm=digest.algorithm).descriptor
         except InvalidDigestError:
             raise NotFoundError(f'tag "{tag_or_digest}"', "memory") from None
 

@@ -9,6 +9,7 @@ Spec: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#refe
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -21,11 +22,17 @@ from registry.oci.manifest import Index, Manifest
 from registry.store import BlobSource
 
 _MAX_ALGORITHM, _MAX_ENCODED = 32, 64
+_DERIVED_TAG = re.compile(r"[a-z0-9]+-[0-9a-f]{64}(?:\.[a-z]+)?", re.ASCII)
 
 
 def fallback_tag(subject: Digest) -> str:
     """Return the tag that lists the referrers of ``subject``: `sha256-<hex>`."""
     return f"{subject.algorithm[:_MAX_ALGORITHM]}-{subject.hex[:_MAX_ENCODED]}"
+
+
+def is_derived_tag(tag: str) -> bool:
+    """Say whether ``tag`` is a fallback tag, or one that cosign makes from a digest in the same way."""
+    return _DERIVED_TAG.fullmatch(tag) is not None
 
 
 def listed(document: Manifest | Index) -> Descriptor:

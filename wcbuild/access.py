@@ -63,7 +63,10 @@ def meant_by(access: RegistryAccess, reference: Reference) -> Reference:
 
 
 def open_transport(access: RegistryAccess) -> Transport:
-    """Return what fetches files of ADD and contexts; made only when there are any, as `open_client`."""
+    """Return what fetches files of ADD and contexts; made only when there are any, as `open_client`.
+
+    Certificates of `certs.d` are for registries: others see none of ours, and are believed as browsers do.
+    """
     from registry.remote.settings import Settings  # noqa: PLC0415 - see above
     from registry.remote.transport import Transport  # noqa: PLC0415 - see above
 

@@ -274,11 +274,13 @@ class LocalStore:
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read one image's manifest."""
-        return manifest.parse_manifest(read_all(self, descriptor), descriptor.media_type)
+        raw, algorithm = read_all(self, descriptor), descriptor.digest.algorithm
+        return manifest.parse_manifest(raw, descriptor.media_type, algorithm=algorithm)
 
     def index(self, descriptor: Descriptor) -> Index:
         """Read an index."""
-        return manifest.parse_index(read_all(self, descriptor), descriptor.media_type)
+        raw, algorithm = read_all(self, descriptor), descriptor.digest.algorithm
+        return manifest.parse_index(raw, descriptor.media_type, algorithm=algorithm)
 
     # -- layers
 

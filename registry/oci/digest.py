@@ -58,4 +58,9 @@ ChainId = NewType("ChainId", Digest)
 
 def sha256(data: bytes) -> Digest:
     """Return the sha256 digest of ``data``."""
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+    return digest_of(data, "sha256")
+
+
+def digest_of(data: bytes, algorithm: str) -> Digest:
+    """Return the digest of ``data`` by an algorithm that digests have."""
+    return Digest(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")

@@ -16,7 +16,7 @@ from typing import Any
 from registry.errors import InvalidDocumentError, TooLargeError
 from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor, string_map
-from registry.oci.digest import sha256
+from registry.oci.digest import digest_of
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """The size that the distribution specification asks registries to support; more is refused."""
@@ -36,11 +36,14 @@ class Manifest:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str = ""
     subject: Descriptor | None = None
+    algorithm: str = "sha256"
+    """Of the digest that names it: `sha512` if whoever gave it to us called it so."""
 
     @property
     def descriptor(self) -> Descriptor:
         """The pointer to this manifest."""
-        return Descriptor(media_type=self.media_type, digest=sha256(self.raw), size=len(self.raw))
+        digest = digest_of(self.raw, self.algorithm)
+        return Descriptor(media_type=self.media_type, digest=digest, size=len(self.raw))
 
     @classmethod
     def build(
@@ -76,11 +79,14 @@ class Index:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str = ""
     subject: Descriptor | None = None
+    algorithm: str = "sha256"
+    """Of the digest that names it: `sha512` if whoever gave it to us called it so."""
 
     @property
     def descriptor(self) -> Descriptor:
         """The pointer to this index."""
-        return Descriptor(media_type=self.media_type, digest=sha256(self.raw), size=len(self.raw))
+        digest = digest_of(self.raw, self.algorithm)
+        return Descriptor(media_type=self.media_type, digest=digest, size=len(self.raw))
 
     @classmethod
     def build(
@@ -124,11 +130,14 @@ def load_object(raw: bytes, what: str) -> dict[str, Any]:
     return data
 
 
-def parse(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest | Index:
+def parse(
+    raw: bytes, media_type: str = "", what: str = "manifest", algorithm: str = "sha256"
+) -> Manifest | Index:
     """Read a manifest or an index, told apart by their media type.
 
     ``media_type`` is what the carrier said (a Content-Type or a descriptor); empty is unknown. Bytes
-    that could be read as both kinds are refused (CVE-2021-41190).
+    that could be read as both kinds are refused (CVE-2021-41190). ``algorithm`` is that of the digest
+    under which it was asked for.
 
     Raises:
         InvalidDocumentError, TooLargeError
@@ -141,13 +150,15 @@ def parse(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest 
     if "manifests" in data and ("layers" in data or "config" in data):
         raise InvalidDocumentError(what, "is a manifest and an index at once")
     if mediatypes.is_index(kind) or (not kind and "manifests" in data):
-        return parse_index(raw, media_type, what)
+        return parse_index(raw, media_type, what, algorithm)
     if mediatypes.is_manifest(kind) or (not kind and "config" in data):
-        return parse_manifest(raw, media_type, what)
+        return parse_manifest(raw, media_type, what, algorithm)
     raise InvalidDocumentError(what, f'has the unsupported media type "{kind or "none"}"')
 
 
-def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest:
+def parse_manifest(
+    raw: bytes, media_type: str = "", what: str = "manifest", algorithm: str = "sha256"
+) -> Manifest:
     """Read one image's manifest. Raises as `parse`."""
     data = load_object(raw, what)
     _check_version(data, what)
@@ -159,10 +170,13 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
         annotations=string_map(data.get("annotations"), f"{what} annotations"),
         artifact_type=str(data.get("artifactType") or ""),
         subject=_subject(data, what),
+        algorithm=algorithm,
     )
 
 
-def parse_index(raw: bytes, media_type: str = "", what: str = "index") -> Index:
+def parse_index(
+    raw: bytes, media_type: str = "", what: str = "index", algorithm: str = "sha256"
+) -> Index:
     """Read an index. Raises as `parse`."""
     data = load_object(raw, what)
     _check_version(data, what)
@@ -173,6 +187,7 @@ def parse_index(raw: bytes, media_type: str = "", what: str = "index") -> Index:
         annotations=string_map(data.get("annotations"), f"{what} annotations"),
         artifact_type=str(data.get("artifactType") or ""),
         subject=_subject(data, what),
+        algorithm=algorithm,
     )
 
 

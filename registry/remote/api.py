@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -9,9 +11,11 @@ from urllib.parse import urlsplit
 from registry.errors import RegistryError, UnauthorizedError, UnreachableError
 from registry.remote.auth import Authorizer, Scope, format_scopes, repository_scope
 from registry.remote.credentials import Credential, Secret
-from registry.remote.errors import was_refused
+from registry.remote.errors import printable, was_refused
 from registry.remote.settings import is_loopback
 from registry.remote.transport import Body, Response, Transport, check_url, join, origin
+
+logger = logging.getLogger(__name__)
 
 PULL = ("pull",)
 PUSH = ("pull", "push")
@@ -19,6 +23,10 @@ DELETE = ("delete",)
 
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
 _BAD_REQUEST, _UNAUTHORIZED = 400, 401
+_WARNING = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
+_MAX_WARNING_CHARS = 4096
+_MAX_WARNINGS = 10
+"""Of one registry; who has more to say is not heard."""
 
 
 class Endpoint:
@@ -30,6 +38,7 @@ class Endpoint:
         self.transport = transport
         self._host = _API_HOSTS.get(registry, registry)
         self._base = ""
+        self._warnings: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -47,6 +56,19 @@ class Endpoint:
     def owns(self, url: str) -> bool:
         """Say whether ``url`` is at the origin that credentials are meant for."""
         return origin(urlsplit(url)) == origin(urlsplit(self.base))
+
+    def pass_on_warnings(self, response: Response) -> None:
+        """Log what the registry has to say to the user, each text once; nothing else depends on it.
+
+        Spec: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#warnings
+        """
+        for text in _WARNING.findall(response.headers.get("Warning", "")[:_MAX_WARNING_CHARS]):
+            words = printable(re.sub(r"\\(.)", r"\1", text))
+            with self._lock:
+                if words in self._warnings or len(self._warnings) == _MAX_WARNINGS:
+                    continue
+                self._warnings.add(words)
+            logger.warning("%s warns: %s", self.registry, words)
 
     def _find_scheme(self) -> str:
         settings = self.transport.settings
@@ -149,6 +171,8 @@ class Api:
                     response.discard()
                     wanted = " ".join(format_scopes(scopes)) or "the registry"
                     raise UnauthorizedError(self.registry, wanted, hint)
+            if self.owns(response.url):
+                self._endpoint.pass_on_warnings(response)
             if limit is not None and response.status == 200:  # noqa: PLR2004 - OK
                 response.load(limit, what)
             return response

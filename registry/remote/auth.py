@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from registry.errors import ProtocolError, RegistryError, UnauthorizedError
 from registry.remote.credentials import Credential, Secret
-from registry.remote.errors import printable
+from registry.remote.errors import WEB_PAGE, is_web_page, printable
 from registry.remote.settings import is_loopback
 from registry.remote.transport import Response, Transport, check_url
 
@@ -327,7 +327,8 @@ def _read_token(response: Response) -> tuple[str, float, Secret | None]:
     except (ValueError, TypeError, AttributeError, RecursionError):
         token, expires_in = None, _DEFAULT_EXPIRY_S
     if not isinstance(token, str) or not _TOKEN_TEXT.fullmatch(token):
-        raise ProtocolError(response.request, response.status, (), "there is no token in it")
+        said = WEB_PAGE if is_web_page(response.content) else "there is no token in it"
+        raise ProtocolError(response.request, response.status, (), said)
     identity = Secret(refresh) if isinstance(refresh, str) and refresh else None
     return token, expires_in, identity
 

@@ -10,6 +10,7 @@ from registry.errors import UnreachableError
 from registry.reference import Reference
 from registry.remote.api import PULL, Api, Endpoint
 from registry.remote.credentials import Credential, CredentialSource, Secret, registry_name
+from registry.remote.errors import MAX_ERROR_BYTES, is_web_page
 from registry.remote.mirrored import MirroredRepository, Place
 from registry.remote.repository import RemoteRepository
 from registry.remote.settings import Settings
@@ -90,10 +91,10 @@ class Client:
         with self._lock:
             endpoint = self._endpoint(registry_name(registry))
         api = Api(endpoint, "", lambda: credential, offline=True)
-        response = api.request("GET", api.url(""), actions=PULL)
-        if response.status != _OK:
-            raise api.error(response, "the registry")
-        response.discard()
+        what = "the registry"
+        response = api.request("GET", api.url(""), actions=PULL, limit=MAX_ERROR_BYTES, what=what)
+        if response.status != _OK or is_web_page(response.content):
+            raise api.error(response, what)
         if api.identity_token is None:
             return credential
         return Credential(username=username, identity_token=api.identity_token)

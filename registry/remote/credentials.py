@@ -135,17 +135,27 @@ class Credentials:
         Raises:
             CredentialsError: a file or helper is broken.
         """
+        return next((found for _, found in self._found(registry, repository)), None)
+
+    def find_place(self, registry: str) -> str:
+        """Return the file or variable that `find` takes the credential for ``registry`` from, or nothing.
+
+        Raises: as `find`.
+        """
+        return next((str(path) for path, _ in self._found(registry_name(registry), "")), "")
+
+    def _found(self, registry: str, repository: str) -> Iterator[tuple[Path, Credential]]:
+        """Yield every credential for a repository and where it is, the first to be used first."""
         inline = _parse(self._inline.encode(), _INLINE)
         if found := _written(inline, registry, repository, Path(_INLINE)):
-            return found
+            yield Path(_INLINE), found
         for path in (self._docker, *self._others):
             config = _read(path)
             helper = _helper_for(config, registry, path)
             if helper and (found := self._ask_helper(helper, registry)):
-                return found
+                yield path, found
             if found := _written(config, registry, repository, path):
-                return found
-        return None
+                yield path, found
 
     def save(self, registry: str, credential: Credential) -> None:
         """Remember ``credential`` where docker would: with its helper if one is set, else in its file.
@@ -177,7 +187,9 @@ class Credentials:
                 if credential.identity_token is not None:
                     entry["identitytoken"] = credential.identity_token.reveal()
             _drop(config, registry)
-            _object(config, "auths", self._docker)[_docker_key(registry)] = entry
+            auths = _object(config, "auths", self._docker)
+            # In docker's order, so that it and we leave the same bytes.
+            config["auths"] = dict(sorted((auths | {_docker_key(registry): entry}).items()))
 
     def erase(self, registry: str) -> bool:
         """Forget docker's credential for ``registry``; False if there was none.

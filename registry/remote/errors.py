@@ -30,6 +30,8 @@ from registry.errors import (
 MAX_ERROR_BYTES = 64 * 1024
 """Read of an error's body; more is never needed to say what is wrong."""
 
+WEB_PAGE = "a web page came instead of an answer, perhaps from a proxy or a login page"
+
 _TUNNEL_FAILED = "Tunnel connection failed: "  # `http.client`'s words
 _MAX_DETAIL = 300
 _SHOWN_QUERY = frozenset(
@@ -65,14 +67,20 @@ def printable(text: str, *, limit: int = _MAX_DETAIL) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def is_web_page(body: bytes) -> bool:
+    """Say whether ``body`` is made for browsers: whatever it says is not a registry's answer."""
+    return body.lstrip().startswith(b"<")
+
+
 def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
     """Return the codes and the words of an error body, whatever it is made of."""
+    if is_web_page(body):
+        return (), WEB_PAGE
     try:
         listed = json.loads(body)["errors"]
         entries: list[Mapping[str, Any]] = [entry for entry in listed if isinstance(entry, Mapping)]
     except (ValueError, KeyError, TypeError, RecursionError):
-        text = body.decode(errors="replace")
-        return (), "" if text.lstrip().startswith("<") else printable(text)
+        return (), printable(body.decode(errors="replace"))
     codes = tuple(printable(str(entry.get("code", "")), limit=64) for entry in entries[:5])
     words = "; ".join(str(entry["message"]) for entry in entries[:5] if entry.get("message"))
     return codes, printable(words)
@@ -91,14 +99,16 @@ def refusal(
         return UnauthorizedError(host, what, said or f"the registry answered {status}")
     if status == requests.codes.not_found:
         return NotFoundError(what, host)
-    if status == requests.codes.request_entity_too_large and not words:
+    if status == requests.codes.request_entity_too_large and words in ("", WEB_PAGE):
         words = "it does not take anything as large as this"
     return ProtocolError(request, status, codes, words, tries=tries)
 
 
 @contextlib.contextmanager
-def map_errors(host: str, request: str) -> Iterator[None]:
+def map_errors(host: str, request: str, proxy: str = "") -> Iterator[None]:
     """Translate what HTTP libraries and sockets raise into an UnreachableError.
+
+    ``proxy`` is the URL of the one on the way, which may be what failed.
 
     Raises:
         UnreachableError: saying why, and during which ``request``.
@@ -107,8 +117,13 @@ def map_errors(host: str, request: str) -> Iterator[None]:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         reason, transient = _reason(error)
+        if proxy and any(isinstance(cause, _PROXY_ERRORS) for cause in _causes(error)):
+            reason = f"the proxy {redact(proxy)}: {reason}"
         # Without its cause: libraries put whole URLs, signatures and all, into their words.
         raise UnreachableError(host, f"{reason} ({request})", transient=transient) from None
+
+
+_PROXY_ERRORS = (urllib3.exceptions.ProxyError, requests.exceptions.ProxyError)
 
 
 def was_refused(error: UnreachableError) -> bool:
@@ -135,11 +150,9 @@ def _reason(error: BaseException) -> tuple[str, bool]:
         match cause:
             case OSError(args=(str(text),)) if text.startswith(_TUNNEL_FAILED):
                 status = printable(text.removeprefix(_TUNNEL_FAILED))
-                return f"the proxy refused with {status}", status.startswith("5")
+                return f"answered {status}", status.startswith("5")
             case requests.exceptions.InvalidURL() | requests.exceptions.InvalidHeader():
                 return "is not something that can be asked", False
-            case urllib3.exceptions.ProxyError():
-                return "the proxy does not answer", True
             case urllib3.exceptions.TimeoutError() | requests.Timeout() | TimeoutError():
                 return "no answer in time", True
             case urllib3.exceptions.IncompleteRead() | urllib3.exceptions.ProtocolError():

@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeVar
 
 from registry.errors import (
     DigestMismatchError,
+    NotFoundError,
     RegistryError,
     SizeMismatchError,
     UnreachableError,
@@ -19,6 +20,7 @@ from registry.errors import (
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.mediatypes import INDEXES, MANIFESTS
+from registry.referrers import is_derived_tag
 from registry.remote.download import Continued
 from registry.remote.errors import printable
 from registry.remote.repository import RemoteRepository
@@ -68,14 +70,17 @@ class MirroredRepository:
 
     def resolve(self, tag_or_digest: str) -> Descriptor:
         """Return the descriptor of a manifest or index. Raises as `RemoteRepository.resolve`."""
-        by_digest = ":" in tag_or_digest
+        # Signatures lie under tags made from digests. They are where the image is, and most images
+        # have none: a registry that cannot be reached must not be in the way of those that can.
+        derived = is_derived_tag(tag_or_digest)
+        by_digest = derived or ":" in tag_or_digest
 
         def resolve(repository: RemoteRepository) -> Descriptor:
             found = repository.resolve(tag_or_digest)
             self.resolved_by = repository.name
             return found
 
-        return self._first(resolve, by_digest=by_digest)
+        return self._first(resolve, by_digest=by_digest, may_be_missing=derived)
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         """Return a verified stream. Raises as `RemoteRepository.open`."""
@@ -99,17 +104,22 @@ class MirroredRepository:
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
         """Yield what refers to ``subject`` at any place: a mirror need not have been given all of it.
 
-        Raises as `RemoteRepository.referrers`, if nobody knows of anything and not all could say so.
+        Who cannot be reached knows of nothing, if another could be: that is how images are read, too.
+
+        Raises as `RemoteRepository.referrers`, if nobody knows of anything and one refused to say so.
         """
         entries: dict[Digest, Descriptor] = {}
         failures: list[RegistryError] = []
+        answered = False
         for repository in self._candidates(by_digest=True):
             try:
                 for entry in repository.referrers(subject, artifact_type):
                     entries.setdefault(entry.digest, entry)
+                answered = True
             except RegistryError as error:
                 failures.append(error)
-        if failures and not entries:
+        unreachable = all(isinstance(failure, UnreachableError) for failure in failures)
+        if failures and not entries and not (answered and unreachable):
             raise _told(failures)
         return iter(entries.values())
 
@@ -153,7 +163,13 @@ class MirroredRepository:
 
         return _Chain(bodies(), failures, offset)
 
-    def _first(self, ask: Callable[[RemoteRepository], _Result], *, by_digest: bool) -> _Result:
+    def _first(
+        self,
+        ask: Callable[[RemoteRepository], _Result],
+        *,
+        by_digest: bool,
+        may_be_missing: bool = False,
+    ) -> _Result:
         """Return the first answer; if there is none raise the last error, the others as its notes."""
         failures: list[RegistryError] = []
         for repository in self._candidates(by_digest=by_digest):
@@ -164,7 +180,7 @@ class MirroredRepository:
                 if isinstance(error, DigestMismatchError | SizeMismatchError | UnreachableError):
                     self._distrust([repository])
             logger.debug("mirror.failed %s: %s", repository.name, printable(str(failures[-1])))
-        raise _told(failures)
+        raise _told(failures, may_be_missing=may_be_missing)
 
 
 class _Chain(Rewindable):
@@ -239,9 +255,15 @@ class _Judging(Layered):
         return size
 
 
-def _told(failures: list[RegistryError]) -> RegistryError:
-    """Return the last failure, the registry's own, with those of the mirrors as its notes."""
-    last = failures[-1]
-    for failure in failures[:-1]:
-        last.add_note(f"before that: {failure}")
-    return last
+def _told(failures: list[RegistryError], *, may_be_missing: bool = False) -> RegistryError:
+    """Return the last failure, the registry's own, with the others as its notes.
+
+    With ``may_be_missing`` what one does not have is not there, whoever else cannot be reached.
+    """
+    told = failures[-1]
+    if may_be_missing and isinstance(told, UnreachableError):
+        told = next((each for each in failures if isinstance(each, NotFoundError)), told)
+    for failure in failures:
+        if failure is not told:
+            told.add_note(f"asked too: {failure}")
+    return told

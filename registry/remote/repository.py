@@ -43,7 +43,7 @@ from registry.referrers import fallback_tag, listed, of_type, with_listed, witho
 from registry.remote.api import DELETE, PULL, PUSH, Api
 from registry.remote.auth import repository_scope
 from registry.remote.download import BlobBody, Continued, ForeignUrl
-from registry.remote.errors import printable, redact
+from registry.remote.errors import WEB_PAGE, is_web_page, printable, redact
 from registry.remote.schema1 import convert, is_schema1, signed_payload
 from registry.remote.transport import Response
 from registry.remote.upload import put_blob, put_new_blob
@@ -148,7 +148,7 @@ class RemoteRepository:
                         ForeignUrl(self._api.transport, there, url), descriptor, there, offset
                     )
                 except RegistryError as failed:
-                    error.add_note(str(failed))
+                    error.add_note(f"asked too: {failed}")
             raise
 
     def has(self, descriptor: Descriptor) -> bool:
@@ -167,7 +167,10 @@ class RemoteRepository:
         if response.status >= _SERVER_ERROR:
             raise self._api.error(response, str(descriptor.digest))
         response.discard()
-        return response.status == _OK
+        length = response.headers.get("Content-Length", "")
+        # A login page is there whatever was asked for. Some registries say no length, or 0.
+        other = length.isdigit() and int(length) not in (0, descriptor.size)
+        return response.status == _OK and not other and _media_type(response) != "text/html"
 
     def find_blob(self, digest: Digest) -> Descriptor:
         """Describe a blob of which only the digest is known.
@@ -202,7 +205,7 @@ class RemoteRepository:
             if len(raw) > MAX_MANIFEST_BYTES:
                 raise TooLargeError(what, MAX_MANIFEST_BYTES)
             _check(raw, expected, what)
-            document = manifests.parse(raw, expected.media_type, what)
+            document = manifests.parse(raw, expected.media_type, what, expected.digest.algorithm)
             answer = self._put_manifest(raw, expected.media_type, expected.digest)
             self._keep(expected.digest, raw)
             # A registry that lists it says so; for others the list is the client's to keep.
@@ -412,9 +415,8 @@ class RemoteRepository:
         if response.status != _OK:
             raise self._api.error(response, what)
         raw = response.content
-        if raw.lstrip().startswith(b"<"):
-            said = "a web page came instead of a manifest, perhaps from a proxy or a login page"
-            raise ProtocolError(response.request, response.status, (), said, what=what)
+        if is_web_page(raw):
+            raise ProtocolError(response.request, response.status, (), WEB_PAGE, what=what)
         stated = _stated_digest(response)
         if is_schema1(raw):
             payload = signed_payload(raw, what)
@@ -544,6 +546,7 @@ def _tag_names(response: Response) -> list[str]:
     except (ValueError, AttributeError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ProtocolError(response.request, response.status, (), "it is not a list of tags")
+        said = WEB_PAGE if is_web_page(response.content) else "it is not a list of tags"
+        raise ProtocolError(response.request, response.status, (), said)
     # A name that is no tag is not one we could ask for; it may be meant for the terminal.
     return [name for name in names if _TAG.fullmatch(name)]

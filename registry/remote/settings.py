@@ -8,7 +8,9 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from registry.errors import ConfigurationError
 from registry.remote.mirrors import Mirrors
 
 
@@ -62,12 +64,26 @@ class Settings:
             return paths.openssl_capath
         return ""
 
-    def proxies(self, scheme: str, host: str) -> dict[str, str]:
-        """Return the proxy for ``host`` as `requests` wants it; empty for none."""
-        proxy = self._variable(f"{scheme}_proxy")
+    def proxy(self, scheme: str, host: str) -> str:
+        """Return the URL of the proxy that leads to ``host``; empty for none.
+
+        Raises:
+            ConfigurationError: what is set there is no proxy.
+        """
+        name = f"{scheme}_proxy"
+        proxy = self._variable(name)
         if not proxy or is_loopback(host) or bypasses_proxy(host, self._variable("no_proxy")):
-            return {}
-        return {scheme: proxy if "://" in proxy else f"http://{proxy}"}
+            return ""
+        url = proxy if "://" in proxy else f"http://{proxy}"
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            # Not what it says: there may be a password in it.
+            raise ConfigurationError(name, "is not the URL of an HTTP proxy: http://HOST:PORT")
+        return url
 
     def _variable(self, name: str) -> str:
         # A CGI program's HTTP_PROXY comes from a request's `Proxy:` header.

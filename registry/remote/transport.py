@@ -139,7 +139,8 @@ class Response:
 
     def refusal(self, host: str, what: str) -> RegistryError:
         """Return the error that this answer to a request for ``what`` at ``host`` amounts to."""
-        self.discard()
+        if not self.content:
+            self.discard()
         return refusal(host, self.request, self.status, self.content, what=what, tries=self.tries)
 
 
@@ -185,7 +186,8 @@ class _Line:
 
     adapter: Adapter
     verify: bool
-    proxies: dict[str, str]
+    proxy: str
+    """The URL of the one that leads there, with its user and password; or empty."""
 
 
 class Transport:
@@ -286,13 +288,14 @@ class Transport:
         logger.debug("request.started %s", shown)
         with map_errors(parts.netloc, shown):
             line = self._line(parts)
+        with map_errors(parts.netloc, shown, line.proxy):
             prepared = requests.Request(method, url, {**_HEADERS, **headers}, data=data).prepare()
             answer = line.adapter.send(
                 prepared,
                 stream=True,
                 timeout=timeouts,
                 verify=line.verify,
-                proxies=line.proxies,
+                proxies={parts.scheme: line.proxy} if line.proxy else {},
             )
         logger.debug("request.answered %s status=%d", shown, answer.status_code)
         return Response(answer, shown, self.settings)
@@ -307,16 +310,15 @@ class Transport:
                     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 tls = parts.scheme == "https"
                 context = tls_context(self.settings, host) if tls else None
-                proxies = self.settings.proxies(parts.scheme, host)
-                self._lines[key] = _Line(Adapter(context), verify, proxies)
+                proxy = self.settings.proxy(parts.scheme, host)
+                self._lines[key] = _Line(Adapter(context), verify, proxy)
             return self._lines[key]
 
 
 def after_tries(error: UnreachableError, tries: int) -> UnreachableError:
-    """Return ``error`` with the number of tries in its words, if there were several."""
-    if tries == 1:
-        return error
-    return UnreachableError(error.host, f"{error.reason}, {tries} tries", transient=False)
+    """Return what ``error`` is at the end, with the number of tries in its words, if there were several."""
+    reason = f"{error.reason}, {tries} tries" if tries > 1 else error.reason
+    return UnreachableError(error.host, reason, transient=False)
 
 
 def origin(parts: SplitResult) -> str:

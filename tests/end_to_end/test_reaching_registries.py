@@ -2,11 +2,14 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from certificates import DAY, NOW, Authority
+from simulator import RegistrySimulator
 
 from registry.oci import mediatypes
 from registry.oci.digest import sha256
@@ -94,6 +97,110 @@ def test_a_configured_mirror_is_pulled_from(machine, name, simulator, new_simula
     assert f"{mirror.host}/team/app" in machine.images()
 
 
+def test_when_no_mirror_has_it_each_that_was_asked_is_told(machine, simulator, new_simulator):
+    gone = new_simulator()
+    gone.stop()
+    machine.write(
+        ".config/wcbuild/config.toml",
+        f'[registry."{simulator.host}"]\nmirrors = ["{gone.host}/cache"]\n',
+    )
+    machine.write("context/Dockerfile", f"FROM {simulator.host}/team/none:1\n")
+    for words in (
+        ("pull", f"{simulator.host}/team/none:1"),
+        ("build", str(machine.home / "context")),
+    ):
+        done = machine(*words)
+        assert done.returncode == 1
+        told = done.stderr.splitlines()
+        assert f"{simulator.host}/team/none:1: not found in {simulator.host}" in told[0]
+        assert told[-1].startswith(f"  asked too: {gone.host}: connection refused (HEAD ")
+
+
+def test_a_signature_is_verified_at_a_mirror_where_the_registry_is_gone(
+    machine, name, simulator, new_simulator
+):
+    gone = new_simulator()
+    gone.stop()
+    machine.write(
+        ".config/wcbuild/config.toml",
+        f'[registry."{gone.host}"]\nmirrors = ["{simulator.host}"]\n',
+    )
+    key = str(machine.home / "test")
+    assert machine("keygen", "--output-key-prefix", key, COSIGN_PASSWORD="x").returncode == 0
+    words = ("sign", "--key", f"{key}.key", "--sign-container-identity", f"{gone.host}/team/app")
+    assert machine(*words, name, COSIGN_PASSWORD="x").returncode == 0
+    done = machine("verify", "--key", f"{key}.pub", f"{gone.host}/team/app:1")
+    assert done.returncode == 0, done.stderr
+    assert "1 good signature" in done.stderr
+
+
+@pytest.fixture
+def secure(new_simulator, tmp_path, machine):
+    """Start a registry whose authority is known here, by the user's `certs.d`."""
+
+    def start(**options) -> RegistrySimulator:
+        authority = Authority(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue("127.0.0.1", **options))
+        simulator = new_simulator(tls=context)
+        folder = f".config/containers/certs.d/{simulator.host}"
+        machine.write(f"{folder}/ca.crt", authority.file.read_text())
+        return simulator
+
+    return start
+
+
+def test_a_certificate_that_has_expired_is_told_and_nothing_is_pulled_or_pushed(
+    machine, name, secure
+):
+    assert machine("pull", name).returncode == 0
+    expired = secure(expires=NOW - DAY)
+    there = f"{expired.host}/team/app:1"
+    assert machine("tag", name, there).returncode == 0
+    for words in (("pull", there), ("push", there), ("login", expired.host, "-u", "a", "-p", "b")):
+        line = machine.refused(*words) if words[0] != "login" else machine(*words).stderr
+        assert "its certificate is not trusted: certificate has expired" in line
+    assert expired.requests == []
+    assert not (machine.home / ".docker").exists()
+
+
+def test_a_login_page_takes_no_push_and_no_password(machine, name, new_simulator):
+    page = new_simulator()
+    page.fail_next("*", 200, 99, {"Content-Type": "text/html"}, body=b"<html>Log in", at="/v2/")
+    there = f"{page.host}/team/app:1"
+    assert machine("pull", name).returncode == 0
+    assert machine("tag", name, there).returncode == 0
+    for words in (("push", there), ("login", page.host, "-u", "a", "-p", "b")):
+        done = machine(*words)
+        assert done.returncode == 1
+        assert "a web page came instead of an answer" in done.stderr
+        assert done.stdout == ""
+    assert not (machine.home / ".docker").exists()
+
+
+def test_certificates_for_registries_are_not_for_what_add_fetches(machine, secure, tmp_path):
+    simulator = secure()
+    simulator.storage["file"] = b"content"
+    add_image(simulator, b"{}")
+    machine.write("context/Dockerfile", f"FROM scratch\nADD {simulator.url}/storage/file /\n")
+    assert machine("manifest", "get", f"{simulator.host}/team/app:1").returncode == 0
+    done = machine("build", str(machine.home / "context"))
+    assert done.returncode == 1
+    assert "its certificate is not trusted" in done.stderr
+    done = machine(
+        "build", str(machine.home / "context"), SSL_CERT_FILE=str(tmp_path / "authority.crt")
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_registry_warns_of_is_seen_once(machine, name, simulator):
+    simulator.say_too("*", {"Warning": '299 - "This registry closes on Friday."'}, times=99)
+    done = machine("pull", name)
+    assert done.returncode == 0
+    warned = [line for line in done.stderr.splitlines() if "Friday" in line]
+    assert warned == [f"{simulator.host} warns: This registry closes on Friday."]
+
+
 def test_a_registries_conf_is_followed(machine, name, simulator):
     machine.write(
         ".config/containers/registries.conf",
@@ -114,6 +221,16 @@ def test_logging_in_and_out(machine, name, simulator):
     assert machine("pull", name).returncode == 0
     assert machine("logout", simulator.host).returncode == 0
     assert "wcbuild login" in machine.refused("pull", name)
+
+
+def test_logging_out_names_what_another_tool_has_left(machine, simulator):
+    theirs = json.dumps({"auths": {simulator.host: {"auth": "YWxpOm9wZW4gc2VzYW1l"}}})
+    path = machine.write(".config/containers/auth.json", theirs)
+    done = machine("logout", f"https://{simulator.host}/v2/")
+    assert done.returncode == 0
+    assert done.stdout == f"Not logged in to https://{simulator.host}/v2/\n"
+    assert done.stderr == f"others are in {path}, and are used; not ours to remove\n"
+    assert path.read_text() == theirs
 
 
 def test_login_says_that_a_password_in_the_arguments_is_seen(machine, simulator):

@@ -10,11 +10,14 @@ import peers
 import pytest
 from talk import RegistryProcess
 
+from registry.oci import mediatypes
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
+from registry.oci.manifest import Manifest
 from registry.reference import Reference
 from registry.remote.client import Client, Settings
 from registry.remote.credentials import Credential, Secret
+from wcbuild.store import open_store
 
 # crypt's $2b$04$ hash of "open sesame"; the registry takes bcrypt only.
 HTPASSWD = "ali:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n"
@@ -66,6 +69,29 @@ def repository(simulator, new_client):
 def at(simulator):
     """Make a reference on the simulator."""
     return lambda name: Reference.parse(f"{simulator.host}/{name}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A local store, to pull into."""
+    store = open_store(tmp_path / "store")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def serve_image(simulator, describe):
+    """Give the simulator an image of one layer, `team/app:1`; return its manifest."""
+
+    def serve(layer: bytes) -> Manifest:
+        config = describe(b"{}", mediatypes.OCI_CONFIG)
+        manifest = Manifest.build(config=config, layers=[describe(layer, mediatypes.OCI_LAYER)])
+        for raw in (b"{}", layer):
+            simulator.add_blob("team/app", raw)
+        simulator.add_manifest("team/app", manifest.raw, manifest.media_type, "1")
+        return manifest
+
+    return serve
 
 
 @pytest.fixture

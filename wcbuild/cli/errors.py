@@ -22,6 +22,8 @@ from wcbuild.errors import SourceError, StepFailedError, WcbuildError
 FAILED, INTERNAL, INTERRUPTED = 1, 125, 130
 MAX_EXCERPT = 10
 """Lines of one place of a Dockerfile that are shown."""
+MAX_NOTES = 10
+"""Other failures that are told with one."""
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
 """A longer file is not read again to show a line of it."""
 
@@ -121,7 +123,19 @@ def describe(
         case _:
             what = clean(f"{type(error).__name__}: {error}")
             lines = [f"{prefix} internal error: {what} (--debug shows where)"]
+    lines += [f"  {clean(note)}" for note in _notes(error)[:MAX_NOTES]]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _notes(error: BaseException | None) -> list[str]:
+    """Return what ``error`` and its causes tell besides: who else was asked, what else failed."""
+    notes: list[str] = []
+    seen: list[BaseException] = []  # nothing keeps an error from being its own cause
+    while error is not None and error not in seen:
+        seen.append(error)
+        notes += getattr(error, "__notes__", ())
+        error = error.__cause__
+    return notes
 
 
 def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceReader) -> list[str]:

@@ -16,8 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(invocation: Invocation) -> int:
     """Forget a registry's credentials."""
     host = invocation.args.host
-    if Credentials.from_environment(invocation.environment).erase(host):
+    credentials = Credentials.from_environment(invocation.environment)
+    if credentials.erase(host):
         invocation.stdout.write(f"Removing login credentials for {host}\n")
     else:
         invocation.stdout.write(f"Not logged in to {host}\n")
+    if place := credentials.find_place(host):
+        invocation.stderr.write(f"others are in {place}, and are used; not ours to remove\n")
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from registry.files import read_limited
 from registry.oci.descriptor import Descriptor
 from registry.reference import Reference
+from registry.store import Source
 from wcbuild.access import open_client
 from wcbuild.cli.main import Invocation
 from wcbuild.errors import UsageError
@@ -124,19 +125,33 @@ def password_source(
 
 
 def find_image(invocation: Invocation) -> tuple[RemoteRepository, Descriptor, Reference]:
-    """Return the image of a registry that REF names now: what is signed is a digest.
+    """Return the image of a registry that REF names now, to be signed: what is signed is a digest.
 
     Raises:
         UsageError: it is in another kind of place. And whatever the registry raises.
     """
-    from wcbuild.places import DOCKER, Place  # noqa: PLC0415 - every build reads this module
-
-    place = Place.parse(invocation.args.name)
-    if place.kind != DOCKER:
-        raise UsageError(f'"{place}": images are signed and verified in registries; copy it to one')
-    reference = Reference.parse(str(place)).with_default_tag()
+    reference = _reference(invocation.args.name)
     repository = open_client(invocation.registries).repository(reference)
     return repository, repository.resolve(str(reference.digest or reference.tag)), reference
+
+
+def find_signed(invocation: Invocation) -> tuple[Source, Descriptor, Reference]:
+    """Return the image of a registry that REF names now, to be verified: mirrors are asked as in a pull.
+
+    Raises as `find_image`.
+    """
+    reference = _reference(invocation.args.name)
+    source = open_client(invocation.registries).source(reference)
+    return source, source.resolve(str(reference.digest or reference.tag)), reference
+
+
+def _reference(name: str) -> Reference:
+    from wcbuild.places import DOCKER, Place  # noqa: PLC0415 - every build reads this module
+
+    place = Place.parse(name)
+    if place.kind != DOCKER:
+        raise UsageError(f'"{place}": images are signed and verified in registries; copy it to one')
+    return Reference.parse(str(place)).with_default_tag()
 
 
 def read_annotations(texts: Sequence[str]) -> dict[str, str]:

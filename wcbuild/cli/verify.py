@@ -11,7 +11,7 @@ from wcbuild.cli.main import Invocation
 from wcbuild.cli.signing import (
     add_annotations_argument,
     add_verifying_arguments,
-    find_image,
+    find_signed,
     read_annotations,
     verifying_keys,
 )
@@ -37,8 +37,8 @@ def run(invocation: Invocation) -> int:
     keys = verifying_keys(args.key, invocation.environment)
     wanted = read_annotations(args.annotations)
     identity = _identity(args.signed_identity) if args.signed_identity else None
-    repository, image, reference = find_image(invocation)
-    payloads = verify(repository, image, reference, keys, annotations=wanted, identity=identity)
+    source, image, reference = find_signed(invocation)
+    payloads = verify(source, image, reference, keys, annotations=wanted, identity=identity)
     invocation.stderr.write(
         f"verified {reference.name}@{image.digest}: {len(payloads)} good "
         f"signature{'s' if len(payloads) > 1 else ''}\n"

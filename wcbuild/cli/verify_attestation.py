@@ -7,7 +7,7 @@ import json
 
 from registry.sign import PREDICATE_TYPES, verify_attestation
 from wcbuild.cli.main import Invocation
-from wcbuild.cli.signing import add_verifying_arguments, find_image, verifying_keys
+from wcbuild.cli.signing import add_verifying_arguments, find_signed, verifying_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,9 @@ def run(invocation: Invocation) -> int:
     """Verify, and print the good attestations as cosign does: one envelope a line."""
     args = invocation.args
     keys = verifying_keys(args.key, invocation.environment)
-    repository, image, reference = find_image(invocation)
+    source, image, reference = find_signed(invocation)
     found = verify_attestation(
-        repository,
+        source,
         image,
         reference,
         keys,

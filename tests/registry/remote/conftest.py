@@ -9,4 +9,6 @@ from clients import (  # noqa: F401 - fixtures
     new_docker_registry,
     own_registry,
     repository,
+    serve_image,
+    store,
 )

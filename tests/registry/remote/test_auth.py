@@ -280,7 +280,6 @@ def test_forbidden_is_told_in_the_registrys_words(repository, simulator, blob):
 @pytest.mark.parametrize(
     "body",
     [
-        b"<html>",
         b"[]",
         b"{}",
         b'{"token": ""}',
@@ -456,6 +455,20 @@ def test_a_server_that_knows_oauth2_alone_gets_the_password_posted(
     (posted,) = simulator.sent("POST", "/token")
     assert b"grant_type=password" in posted.body
     assert posted.authorization == ""
+
+
+def test_login_at_a_web_page_fails(new_client, simulator):
+    """A guest network's login page answers every request with 200."""
+    simulator.fail_next("GET", 200, 9, body=b"\n<!DOCTYPE html><p>Log in", at="/v2/")
+    with pytest.raises(ProtocolError, match="a web page came instead of an answer"):
+        new_client().login(simulator.host, "ali", Secret("open sesame"))
+
+
+def test_a_web_page_in_the_place_of_a_token_is_said_to_be_one(new_client, at, simulator, ali, blob):
+    simulator.require_token("ali", "open sesame")
+    simulator.fail_next("GET", 200, 9, body=b"<html>", at="/token")
+    with pytest.raises(ProtocolError, match="a web page came instead of an answer"):
+        new_client({simulator.host: ali}).repository(at("team/app")).has(blob)
 
 
 def test_login_at_something_that_is_no_registry_fails(new_client, simulator):

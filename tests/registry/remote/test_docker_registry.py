@@ -1,11 +1,8 @@
 """The client against the registry of Debian's package, an old one: 2.8."""
 
-import contextlib
 import hashlib
 import io
 import random
-import socket
-import threading
 
 import pytest
 
@@ -25,64 +22,6 @@ BLOB = random.Random(4).randbytes(6_000_000)
 @pytest.fixture
 def host(new_docker_registry):
     return new_docker_registry()
-
-
-class CuttingProxy:
-    """A TCP relay that ends a connection after so many bytes from one side."""
-
-    def __init__(self, target: str) -> None:
-        self.cuts: list[tuple[str, int]] = []
-        self.carried = {"up": 0, "down": 0}
-        self._sockets: list[socket.socket] = []
-        address, port = target.split(":")
-        self._target = (address, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        for end in self._sockets:
-            end.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)
-                self._sockets += [client, server]
-                cut = self.cuts.pop(0) if self.cuts else ("", 0)
-                for source, sink, side in ((client, server, "up"), (server, client, "down")):
-                    limit = cut[1] if cut[0] == side else None
-                    threading.Thread(
-                        target=self._relay, args=(source, sink, side, limit), daemon=True
-                    ).start()
-
-    def _relay(
-        self, source: socket.socket, sink: socket.socket, side: str, limit: int | None
-    ) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if limit is not None and len(data) >= limit:
-                    sink.sendall(data[:limit])
-                    break
-                limit = None if limit is None else limit - len(data)
-                sink.sendall(data)
-                self.carried[side] += len(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def proxy(host):
-    proxy = CuttingProxy(host)
-    yield proxy
-    proxy.close()
 
 
 def test_an_image_goes_up_and_comes_down(new_client, host, describe):
@@ -141,29 +80,6 @@ def test_manifest_without_its_blobs_is_refused_with_its_code(new_client, host, d
     with pytest.raises(ProtocolError) as caught:
         repository.put(io.BytesIO(manifest.raw), manifest.descriptor)
     assert caught.value.codes == ("MANIFEST_BLOB_UNKNOWN",)
-
-
-@pytest.mark.parametrize("size", [500, 1000, 3_000_000, 5_999_999])
-def test_f26_upload_survives_a_broken_connection(new_client, proxy, describe, size):
-    """This registry forgets an upload that broke off, so that all is sent again."""
-    repository = new_client(retry_wait_s=0.1).repository(Reference.parse(f"{proxy.host}/team/app"))
-    assert not repository.has(describe(b"x"))
-    repository._api.transport.close()
-    proxy.cuts = [("up", size)]
-    repository.put(io.BytesIO(BLOB), describe(BLOB))
-    assert repository.open(describe(BLOB)).read() == BLOB
-
-
-@pytest.mark.parametrize("size", [0, 400, 3_000_000, 5_999_999])
-def test_f21_download_goes_on_after_a_broken_connection(new_client, proxy, host, describe, size):
-    direct = new_client().repository(Reference.parse(f"{host}/team/app"))
-    direct.put(io.BytesIO(BLOB), describe(BLOB))
-    repository = new_client().repository(Reference.parse(f"{proxy.host}/team/app"))
-    assert repository.has(describe(BLOB))
-    repository._api.transport.close()
-    proxy.cuts = [("down", size)]
-    assert repository.open(describe(BLOB)).read() == BLOB
-    assert proxy.carried["down"] < len(BLOB) + 200_000, "what had come was not fetched again"
 
 
 def test_f34_push_survives_a_killed_registry(new_client, new_docker_registry, describe):

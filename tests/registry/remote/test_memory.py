@@ -34,6 +34,9 @@ if verb == "push":
     recompress = Recompress(codec=codec) if codec != "none" else None
     root = source.resolve("1")
     copy(source, client.repository(reference), root, tags=("1",), recompress=recompress)
+elif verb == "copy":
+    source, target = client.source(reference), client.repository(Reference.parse(folder))
+    copy(source, target, source.resolve("1"), tags=("1",))
 else:
     store = open_store(Path(folder))
     source = client.source(reference)
@@ -90,6 +93,12 @@ def measure(tmp_path):
 def test_memory_stays_small_while_pushing(measure, layout, new_docker_registry, codec):
     name = f"{new_docker_registry()}/team/app:1"
     assert measure("push", layout, name, codec) < LIMIT_MIB
+
+
+def test_memory_stays_small_between_registries(measure, layout, new_docker_registry):
+    name, other = (f"{new_docker_registry()}/team/app:1" for _ in range(2))
+    measure("push", layout, name, "none")
+    assert measure("copy", other, name, "none") < LIMIT_MIB
 
 
 def test_memory_stays_small_while_pulling(measure, layout, new_docker_registry, tmp_path):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from registry.copy import copy
-from registry.errors import DigestMismatchError, NotFoundError, UnreachableError
+from registry.errors import DigestMismatchError, NotFoundError, RegistryError, UnreachableError
 from registry.memory import MemoryStore
 from registry.oci import mediatypes
 from registry.oci.manifest import Manifest
@@ -261,6 +261,25 @@ def test_what_refers_to_an_image_is_listed_wherever_it_is(
     assert notes() == ["here", "there"]
     origin.stop()
     assert notes() == ["here"]
+    assert list(source(mirror).referrers(image.config.digest)) == []
+    mirror.fail_next("GET", 403, at="/referrers/")
+    with pytest.raises(RegistryError):
+        list(source(mirror).referrers(image.config.digest))
     mirror.stop()
     with pytest.raises(UnreachableError):
         notes()
+
+
+def test_tags_made_from_digests_are_where_the_image_is(source, origin, mirror, holding, image):
+    """Signatures lie there. A mirror for digests is asked for them, and an image may have none."""
+    tag = f"sha256-{image.descriptor.digest.hex}.sig"
+    mirror.add_manifest("team/app", image.raw, image.media_type, tag)
+    read = source(Mirror(location=mirror.host, tags=False))
+    assert read.resolve(tag) == image.descriptor
+    origin.stop()
+    assert read.resolve(tag) == image.descriptor
+    with pytest.raises(NotFoundError) as caught:
+        read.resolve(tag.replace(".sig", ".att"))
+    assert "connection refused" in caught.value.__notes__[0]
+    with pytest.raises(UnreachableError):
+        read.resolve("latest")

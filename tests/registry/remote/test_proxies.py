@@ -1,6 +1,7 @@
 """Registries behind a proxy: HTTPS goes through a tunnel, with the registry's own certificates."""
 
 import contextlib
+import re
 import shutil
 import socket
 import ssl
@@ -9,7 +10,7 @@ import threading
 import pytest
 from certificates import Authority
 
-from registry.errors import UnreachableError
+from registry.errors import ConfigurationError, UnreachableError
 from registry.reference import Reference
 
 HOST = "registry.example.com"
@@ -129,10 +130,41 @@ def test_v87_attack_each_secret_goes_to_whom_it_is_for(repository, tunnel, regis
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required"])
 def test_a_proxy_that_refuses_is_told_without_its_secret(repository, tunnel, describe, status):
     tunnel.status = status
-    with pytest.raises(UnreachableError, match=f"the proxy refused with {status}") as caught:
+    told = f"the proxy http://{tunnel.host}: answered {status}"
+    with pytest.raises(UnreachableError, match=re.escape(told)) as caught:
         repository.open(describe(b"content"))
     assert "proxy-secret" not in str(caught.value)
     assert HOST in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_gone_is_named_and_not_the_registry_blamed(
+    new_client, new_simulator, describe, scheme
+):
+    gone = new_simulator()
+    gone.stop()
+    client = new_client(
+        environment={f"{scheme}_proxy": f"http://ali:secret@{gone.host}"},
+        insecure=frozenset({HOST} if scheme == "http" else ()),
+    )
+    repository = client.repository(Reference.parse(f"{HOST}/team/app"))
+    with pytest.raises(UnreachableError) as caught:
+        repository._api.transport.exchange("GET", f"{scheme}://{HOST}/v2/", headers={})
+    assert str(caught.value) == (
+        f"{HOST}: the proxy http://{gone.host}: connection refused (GET {scheme}://{HOST}/v2/)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["socks5://ali:secret@p:1", "http://", "http://p:port", "http://["]
+)
+def test_what_is_no_proxy_is_named_by_its_variable(new_client, describe, text):
+    client = new_client(environment={"HTTPS_PROXY": text})
+    with pytest.raises(
+        ConfigurationError, match="https_proxy: is not the URL of an HTTP"
+    ) as caught:
+        client.repository(Reference.parse(f"{HOST}/team/app")).has(describe(b"x"))
+    assert "secret" not in str(caught.value)
 
 
 def test_uploads_go_through_the_tunnel(repository, registry, describe):

@@ -281,7 +281,7 @@ def test_attack_names_that_are_no_tags_are_left_out(repository, simulator):
     assert list(repository.tags()) == ["good"]
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"tags": 3}', b'{"tags": [1]}', b"[" * 99999])
+@pytest.mark.parametrize("body", [b"[]", b'{"tags": 3}', b'{"tags": [1]}', b"[" * 99999])
 def test_attack_tag_list_that_is_none_is_refused(repository, simulator, body):
     simulator.fail_next("GET", 200, body=body, at="tags")
     with pytest.raises(ProtocolError, match="not a list of tags"):
@@ -335,7 +335,7 @@ def test_web_page_of_a_proxy_is_said_to_be_one(repository, simulator, content_ty
     page = b"\n<!doctype html><title>Please log in</title>"
     simulator.fail_next("HEAD", 200, 1, {"Content-Type": "text/html"}, at="/manifests/")
     simulator.fail_next("GET", 200, 1, kind, body=page, at="/manifests/")
-    with pytest.raises(ProtocolError, match="a web page came instead of a manifest") as caught:
+    with pytest.raises(ProtocolError, match="a web page came instead of an answer") as caught:
         repository.resolve("1")
     assert "Please log in" not in str(caught.value)
 

@@ -15,7 +15,6 @@ from registry.copy import Foreign, copy
 from registry.errors import DigestMismatchError, UnreachableError
 from registry.oci import mediatypes
 from registry.oci.manifest import Manifest
-from wcbuild.store import open_store
 
 BLOB = random.Random(9).randbytes(6_000_000)
 
@@ -33,20 +32,8 @@ Exporter(store, lambda event: None, lambda: client, lambda: None).pull(Reference
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = open_store(tmp_path / "store")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def image(simulator, describe):
-    config, layer = describe(b"{}", mediatypes.OCI_CONFIG), describe(BLOB, mediatypes.OCI_LAYER)
-    manifest = Manifest.build(config=config, layers=[layer])
-    simulator.add_blob("team/app", b"{}")
-    simulator.add_blob("team/app", BLOB)
-    simulator.add_manifest("team/app", manifest.raw, manifest.media_type, "1")
-    return manifest
+def image(serve_image):
+    return serve_image(BLOB)
 
 
 @pytest.fixture

@@ -1,12 +1,19 @@
 """HTTP itself: redirects, netrc, proxies, plain HTTP, error texts and logs."""
 
+import gzip
 import io
 import logging
 import threading
 
 import pytest
 
-from registry.errors import NotFoundError, ProtocolError, RegistryError, UnreachableError
+from registry.errors import (
+    NotFoundError,
+    ProtocolError,
+    RegistryError,
+    SizeMismatchError,
+    UnreachableError,
+)
 from registry.reference import Reference
 from registry.remote.client import Settings
 from registry.remote.errors import error_codes, printable, redact
@@ -210,12 +217,12 @@ def test_proxy_variables_are_read_as_other_programs_do():
     both = Settings(
         environment={"https_proxy": "p:1", "HTTP_PROXY": "q:2", "NO_PROXY": "no.example"}
     )
-    assert both.proxies("https", "a.example") == {"https": "http://p:1"}
-    assert both.proxies("http", "a.example") == {"http": "http://q:2"}
-    assert both.proxies("https", "no.example") == {}
-    assert both.proxies("http", "127.0.0.1:5000") == {}
+    assert both.proxy("https", "a.example") == "http://p:1"
+    assert both.proxy("http", "a.example") == "http://q:2"
+    assert both.proxy("https", "no.example") == ""
+    assert both.proxy("http", "127.0.0.1:5000") == ""
     request = Settings(environment={"HTTP_PROXY": "http://evil", "REQUEST_METHOD": "GET"})
-    assert request.proxies("http", "a.example") == {}, "a request's Proxy header set it"
+    assert request.proxy("http", "a.example") == "", "a request's Proxy header set it"
 
 
 def test_certificates_come_from_the_settings():
@@ -289,11 +296,59 @@ def test_v84_attack_endless_error_body_is_cut(repository, simulator, blob):
     assert len(str(caught.value)) < 1000
 
 
-def test_html_of_a_proxy_is_not_repeated(repository, simulator, blob):
+def test_html_of_a_proxy_is_called_that_and_not_repeated(repository, simulator, blob):
     simulator.fail_next("GET", 418, body=b"<html><h1>Hello</h1></html>", at="/blobs/")
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(ProtocolError, match="answered 418: a web page came instead") as caught:
         repository.open(blob)
-    assert str(caught.value).endswith("the registry answered 418")
+    assert "Hello" not in str(caught.value)
+
+
+def test_a_web_page_is_no_blob_and_no_list_of_tags(repository, simulator, blob):
+    page = b"<html>Please log in</html>"
+    html = {"Content-Type": "text/html"}
+    simulator.fail_next("HEAD", 200, headers=html, at="/blobs/")
+    assert not repository.has(blob)
+    simulator.fail_next("HEAD", 200, headers={"Content-Length": str(len(page))}, at="/blobs/")
+    assert not repository.has(blob)
+    simulator.fail_next("POST", 200, headers=html, body=page, at="/blobs/")
+    with pytest.raises(ProtocolError, match="a web page came instead of an answer"):
+        repository.put(io.BytesIO(b"x"), blob)
+    simulator.fail_next("GET", 200, headers=html, body=page, at="/tags/")
+    with pytest.raises(ProtocolError, match="a web page came instead of an answer"):
+        list(repository.tags())
+
+
+def test_what_a_registry_warns_of_is_passed_on_once(repository, simulator, blob, caplog):
+    """The specification's own example, and one that would move the terminal."""
+    token = '299 - "Your auth token will expire in 30 seconds."'
+    evil = '299 - "a \\"quoted\\" \x1b[2Jword"'
+    other = '110 - "Response is stale"'
+    for _ in range(2):
+        simulator.say_too("HEAD", {"Warning": f"{other}, {token}, {evil}"})
+        assert repository.has(blob)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        f"{simulator.host} warns: Your auth token will expire in 30 seconds.",
+        f'{simulator.host} warns: a "quoted" [2Jword',
+    ]
+
+
+def test_attack_warnings_without_end_are_not_passed_on(repository, simulator, blob, caplog):
+    for number in range(30):
+        simulator.say_too("HEAD", {"Warning": f'299 - "{number}"'})
+        assert repository.has(blob)
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 10
+
+
+def test_a_storage_hosts_warnings_are_not_the_registrys(
+    repository, simulator, new_simulator, blob, caplog
+):
+    storage = new_simulator()
+    storage.storage["x"] = b"content"
+    simulator.redirect_blobs(f"{storage.url}/storage/x")
+    storage.say_too("GET", {"Warning": '299 - "hello"'})
+    repository.open(blob)
+    assert "hello" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -349,6 +404,21 @@ def test_v85_attack_secrets_are_not_in_debug_logs(
     tokens = [r.authorization.partition(" ")[2] for r in simulator.requests if r.authorization]
     for secret in ("topsecret", "open sesame", *tokens):
         assert secret not in text
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br, gzip"])
+def test_attack_bodies_are_never_decompressed(repository, simulator, describe, encoding):
+    """It would change the bytes that digests are of, and a bomb would fill the memory."""
+    packed = gzip.compress(bytes(1_000_000))
+    simulator.add_blob("team/app", packed)
+    simulator.say_too("GET", {"Content-Encoding": encoding}, times=9)
+    assert repository.open(describe(packed)).read() == packed
+    unpacked = describe(bytes(1_000_000))
+    simulator.repositories["team/app"].blobs[unpacked.digest] = packed
+    with pytest.raises(SizeMismatchError):
+        repository.open(unpacked)
+    asked = {request.headers["Accept-Encoding"] for request in simulator.requests}
+    assert asked == {"identity"}
 
 
 def test_connections_are_used_again(repository, simulator, blob, describe):

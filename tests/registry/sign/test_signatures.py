@@ -120,6 +120,24 @@ def test_a_signature_is_found_when_a_mirror_is_asked_first(
         assert verify(source, image, reference, [key.public])
 
 
+@FORMS
+def test_a_mirrors_signature_is_enough_where_the_registry_cannot_be_reached(
+    simulator, pushed, builder, new_simulator, key, form
+):
+    _, image, reference = pushed()
+    mirror = new_simulator()
+    rule = Rule(prefix=reference.registry, mirrors=(Mirror(location=mirror.host),))
+    with Client(Settings(mirrors=Mirrors(rules=(rule,)), attempts=1), NoCredentials()) as client:
+        at_mirror = client.repository(replace(reference, registry=mirror.host))
+        copy(builder.store, at_mirror, image, tags=("1",))
+        simulator.stop()
+        source = client.source(reference)
+        with pytest.raises(NotSignedError):
+            verify(source, image, reference, [key.public])
+        sign(at_mirror, image, reference, key, form=form)
+        assert verify(source, image, reference, [key.public])
+
+
 def test_lies_under_the_tag_that_cosign_looks_for(store, image, reference, key):
     sign(store, image, reference, key)
     assert attachment_tag(image.digest, SIGNATURES) == f"sha256-{image.digest.hex}.sig"

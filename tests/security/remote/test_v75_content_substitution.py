@@ -9,26 +9,13 @@ from registry.copy import copy
 from registry.errors import DigestMismatchError, RegistryError, SizeMismatchError
 from registry.oci import mediatypes
 from registry.oci.manifest import Manifest
-from wcbuild.store import open_store
 
 BLOB = random.Random(75).randbytes(1_500_000)
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = open_store(tmp_path / "store")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def image(simulator, describe):
-    config, layer = describe(b"{}", mediatypes.OCI_CONFIG), describe(BLOB, mediatypes.OCI_LAYER)
-    manifest = Manifest.build(config=config, layers=[layer])
-    simulator.add_blob("team/app", b"{}")
-    simulator.add_blob("team/app", BLOB)
-    simulator.add_manifest("team/app", manifest.raw, manifest.media_type, "1")
-    return manifest
+def image(serve_image):
+    return serve_image(BLOB)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+import subprocess
 import warnings
 
 import pytest
@@ -37,6 +38,42 @@ def secure(new_simulator, authority):
 
 
 @pytest.fixture
+def made_by_openssl(new_simulator, authority, tmp_path):
+    """A registry whose certificate is made with openssl: no library of ours signs so weakly."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+
+    def openssl(*words: object) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    def start(kind: str):
+        key, ours, leaf = (tmp_path / name for name in ("leaf.key", "own.crt", "leaf.crt"))
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+        openssl("req", "-x509", *curve, "-keyout", key, "-out", ours, *names)
+        if kind != "self-signed":
+            root = tmp_path / "root.key"
+            openssl(
+                *("req", "-x509", *curve, "-keyout", root, "-out", authority.file),
+                *("-subj", "/CN=root"),
+            )
+            names = tmp_path / "names"
+            names.write_text("subjectAltName=IP:127.0.0.1")
+            openssl(
+                *("x509", "-in", ours, "-CA", authority.file, "-CAkey", root, f"-{kind}"),
+                *("-set_serial", 1, "-out", leaf, "-days", 9, "-clrext", "-extfile", names),
+            )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.load_cert_chain(ours if kind == "self-signed" else leaf, key)
+        simulator = new_simulator(tls=context)
+        simulator.add_blob("team/app", b"content")
+        return simulator
+
+    return start
+
+
+@pytest.fixture
 def ask(new_client, describe, tmp_path, authority):
     """Ask for a blob, trusting the authority unless ``strangers``."""
 
@@ -62,6 +99,21 @@ def test_attack_strangers_certificate_is_refused_and_nothing_sent(secure, ask):
         ask(simulator, strangers=True)
     assert simulator.requests == []
     assert "tries" not in str(caught.value), "another try would not help"
+
+
+def test_attack_self_signed_certificate_is_refused(made_by_openssl, ask):
+    simulator = made_by_openssl("self-signed")
+    with pytest.raises(UnreachableError, match=r"certificate is not trusted: self.signed"):
+        ask(simulator, strangers=True)
+    assert simulator.requests == []
+
+
+def test_attack_certificate_signed_with_sha1_is_refused(made_by_openssl, ask):
+    assert ask(made_by_openssl("sha256"))
+    simulator = made_by_openssl("sha1")
+    with pytest.raises(UnreachableError, match=r"certificate is not trusted: .*too weak"):
+        ask(simulator)
+    assert simulator.requests == []
 
 
 def test_attack_certificate_of_another_host_is_refused(secure, ask):

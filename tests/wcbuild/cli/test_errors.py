@@ -51,6 +51,20 @@ def test_underlines_the_word_and_says_what_may_help():
     )
 
 
+def test_what_else_was_tried_stands_below():
+    cause = NotFoundError("app:1", "registry.example")
+    for number in range(12):
+        cause.add_note(f"asked too: mirror{number}.example: \x1b[2Jconnection refused")
+    error = UsageError("no base")
+    error.__cause__ = cause
+    cause.__cause__ = cause
+    for each in (cause, error):
+        first, *rest = describe(each).splitlines()
+        assert first == f"ERROR: {each}"
+        assert rest[0] == "  asked too: mirror0.example: \\x1b[2Jconnection refused"
+        assert len(rest) == 10
+
+
 def test_a_hint_without_a_word_stands_below_the_lines():
     error = DockerfileSyntaxError("unknown thing", at(2, 3), hint="write it otherwise")
     assert describe(error, read_source=source) == (
