@@ -86,6 +86,13 @@ class Sandboxes:
         _chown_tree(path, self.uid)
         return path
 
+    def folder(self) -> Path:
+        """Return an empty folder that commands can be given."""
+        self._serial += 1
+        path = self.directory / f"folder{self._serial}"
+        path.mkdir()
+        return self.own(path)
+
     def root(self, *, plain: bool = False, base: Path | None = None) -> dict:
         """Return a fresh writable root: an overlay on the base, or a copy of it."""
         self._serial += 1
