@@ -308,11 +308,14 @@ def _kinds() -> list:
         return [pytest.param(own, marks=pytest.mark.userns)]
     return [
         pytest.param("root", marks=pytest.mark.root),
-        pytest.param("userns", marks=pytest.mark.root),
-        pytest.param("range", marks=pytest.mark.userns),
-        pytest.param("single", marks=pytest.mark.userns),
+        pytest.param("userns", marks=[pytest.mark.root, pytest.mark.slow]),
+        pytest.param("range", marks=[pytest.mark.userns, pytest.mark.slow]),
+        pytest.param("single", marks=[pytest.mark.userns, pytest.mark.slow]),
     ]
 
 
 KINDS = _kinds()
-"""Real root, real root in a user namespace, a user with a range of ids, a user with one id."""
+"""Real root, real root in a user namespace, a user with a range of ids, a user with one id.
+
+Whoever runs the tests is one of them; root's other identities are slow for their number.
+"""
