@@ -200,12 +200,12 @@ def test_f24_nonsense_in_retry_after_is_ignored(repository, simulator, blob, ret
 def test_f24_attack_retry_after_beyond_the_budget_is_not_waited_for(
     simulator, new_client, at, blob
 ):
-    repository = new_client(retry_budget_s=2).repository(at("team/app"))
+    repository = new_client(retry_budget_s=20).repository(at("team/app"))
     simulator.fail_next("HEAD", 503, headers={"Retry-After": "999999999999999"}, times=9)
     begin = time.monotonic()
     with pytest.raises(ProtocolError, match="503"):
         repository.has(blob)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 10
 
 
 # F25: tokens that end too soon
