@@ -18,7 +18,7 @@ from registry.oci.manifest import Manifest
 from registry.oci.platform import Platform
 from registry.reference import Reference
 
-pytestmark = [pytest.mark.peers, pytest.mark.slow]
+pytestmark = pytest.mark.peers
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 
