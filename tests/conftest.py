@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 import sandboxes
 
 
 def pytest_configure() -> None:
+    # Tests start hundreds of interpreters, and each would compile our modules anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # What is started in the background ignores Ctrl-C, and so would all that tests start and interrupt.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -28,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what golden tests find as expected"
     )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return 0  # a few files are done sooner than workers have started
+    return len(os.sched_getaffinity(0)) + 1  # as tests do not only compute, but also wait
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

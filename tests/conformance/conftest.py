@@ -10,18 +10,15 @@ from pathlib import Path
 
 import pytest
 
-_LINES = pytest.StashKey()
 _MAX_SHOWN = 30
 
 
-def pytest_configure(config):
-    config.stash[_LINES] = []
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if config.stash[_LINES]:
+def pytest_terminal_summary(terminalreporter):
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    properties = [each for report in reports for each in report.user_properties]
+    if lines := [line for name, line in properties if name == "conformance"]:
         terminalreporter.section("conformance")
-        for line in config.stash[_LINES]:
+        for line in lines:
             terminalreporter.write_line(line)
 
 
@@ -43,7 +40,7 @@ def tables():
 
 
 @pytest.fixture
-def measure(request):
+def measure(request, record_property):
     """Return a function that compares every record and asserts how many agree.
 
     ``check(record)`` returns None, or what differs.
@@ -52,12 +49,13 @@ def measure(request):
     def run(name, records, check, *, floor):
         differences = [difference for record in records if (difference := check(record))]
         passed = len(records) - len(differences)
-        lines = request.config.stash[_LINES]
-        lines.append(f"{name}: {passed} / {len(records)}")
+        lines = [f"{name}: {passed} / {len(records)}"]
         if request.config.option.verbose > 0:
             lines += [f"    {difference}" for difference in differences[:_MAX_SHOWN]]
             if len(differences) > _MAX_SHOWN:
                 lines.append(f"    ({len(differences) - _MAX_SHOWN} more)")
+        for line in lines:
+            record_property("conformance", line)
         assert passed >= floor, f"{name}: {passed} agree, {floor} did before"
 
     return run

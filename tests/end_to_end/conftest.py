@@ -274,14 +274,22 @@ def machine_base(tmp_path_factory) -> Path:
     return layout
 
 
-@pytest.fixture
-def wcbuild(tmp_path, machine_base) -> Iterator[Wcbuild]:
-    yield Wcbuild(tmp_path / "store", machine_base)
-    # What is in the store may belong to ids of a user namespace, where only wcbuild can delete it.
+@pytest.fixture(scope="session")
+def stores() -> Iterator[list[Path]]:
+    """Delete stores in the end; pytest cannot if files belong to other ids of a user namespace."""
+    made: list[Path] = []
+    yield made
     if os.geteuid():
         script = "import shutil, sys; from wcbuild.machine import Machine\n"
-        script += "with Machine.start(): shutil.rmtree(sys.argv[1], ignore_errors=True)"
-        call(sys.executable, "-c", script, tmp_path / "store", check=False)
+        script += "with Machine.start():\n"
+        script += "    for store in sys.argv[1:]: shutil.rmtree(store, ignore_errors=True)"
+        call(sys.executable, "-c", script, *made, check=False)
+
+
+@pytest.fixture
+def wcbuild(tmp_path, machine_base, stores) -> Wcbuild:
+    stores.append(tmp_path / "store")
+    return Wcbuild(stores[-1], machine_base)
 
 
 @pytest.fixture

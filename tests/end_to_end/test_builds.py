@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import until
 
 from .conftest import ROOT, Wcbuild
 
@@ -223,15 +224,12 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
         assert children
         started = time.monotonic()
         build.send_signal(number)
-        build.wait(timeout=10)
+        build.wait(timeout=60)
         build.stderr.read()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     if number is signal.SIGINT:
         assert build.returncode == 130
-    end = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     assert str(wcbuild.root) not in Path("/proc/mounts").read_text()
     # The next build sweeps what a killed one could not.
     wcbuild.build(context("FROM base\nRUN true\n"))

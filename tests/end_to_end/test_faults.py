@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.usefixtures("userns")]
 
 
 @pytest.fixture

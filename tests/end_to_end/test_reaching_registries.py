@@ -14,6 +14,8 @@ from simulator import RegistrySimulator
 from registry.oci import mediatypes
 from registry.oci.digest import sha256
 
+pytestmark = pytest.mark.slow
+
 
 class Machine:
     """A user's home, and the commands run in it."""

@@ -20,7 +20,7 @@ from web import COMMIT_TIME
 
 from wcbuild import BuildRequest, Output, build
 
-pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.usefixtures("userns")]
 
 DATE, MOMENT = "Sun, 02 Feb 2020 02:02:02 GMT", 1580608922
 COMPRESSIONS = {

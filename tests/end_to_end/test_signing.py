@@ -15,7 +15,7 @@ from wcbuild.errors import WcbuildError
 
 from .conftest import Wcbuild, call
 
-pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
+pytestmark = [pytest.mark.userns, pytest.mark.slow, pytest.mark.usefixtures("userns")]
 
 PASSWORD = {"COSIGN_PASSWORD": "secret"}
 

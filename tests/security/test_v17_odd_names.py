@@ -79,6 +79,7 @@ def test_many_entries_of_one_name_are_unpacked_one_after_another(root, unpack):
     assert (root / "f").read_bytes() == b"999"
 
 
+@pytest.mark.slow
 def test_many_entries_need_no_memory():
     import resource
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["directory", "file"])
 def test_mount_point_in_a_shared_directory(sandbox, kind):
     """One command mounts at /shared/point/x while another swaps /shared/point."""
@@ -44,6 +45,7 @@ def test_mount_point_in_a_shared_directory(sandbox, kind):
     canary.check()
 
 
+@pytest.mark.slow
 def test_swapping_while_mount_points_are_removed(sandbox, tmp_path):
     canary = sandbox.canary()
     shared = sandbox.directory / "shared-removed"

@@ -51,7 +51,7 @@ def never_asked() -> bytes:
     ],
 )
 def test_work_beyond_the_limit_is_refused_before_it_begins(params):
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(KeyFileError, match="asks for more work"):
         SigningKey.read(key_file(**params), never_asked, "big.key")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1

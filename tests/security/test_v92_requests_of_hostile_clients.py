@@ -199,6 +199,7 @@ def test_attack_huge_manifests(talk):
         assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 def test_attack_many_large_manifests_at_once(tmp_path):
     """JSON that grows thirty times in memory, from as many clients as there are threads."""
     process = RegistryProcess(tmp_path / "registry", "-q")

@@ -84,6 +84,7 @@ def test_a_chain_of_hard_links_ends(tmp_path):
     assert tree(tmp_path, *chain).find("f0") is None
 
 
+@pytest.mark.slow
 def test_a_descriptor_of_a_megabyte_is_refused_and_costs_little():
     text = "D:" + "(A;;FA;;;BA)" * 80_000
     started = time.process_time()

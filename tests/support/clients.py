@@ -1,4 +1,4 @@
-"""Clients for tests, impatient ones, and registries, other people's and our own: fixtures for conftest files."""
+"""Clients for tests, and registries, other people's and our own: fixtures for conftest files."""
 
 from __future__ import annotations
 
@@ -35,14 +35,11 @@ class KnownCredentials:
         return self.credentials.get(registry)
 
 
-IMPATIENT = Settings(
-    attempts=4,
-    retry_wait_s=0.01,
-    retry_budget_s=20,
-    connect_timeout_s=2,
-    stall_timeout_s=0.5,
-    commit_timeout_s=5,
-)
+QUICK = Settings(attempts=4, retry_wait_s=0.01, retry_budget_s=20, connect_timeout_s=5)
+"""Tries again at once, but knows that a registry in this process may be kept from answering."""
+
+IMPATIENT = {"stall_timeout_s": 0.5}
+"""For registries that say nothing."""
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ def new_client():
     made = []
 
     def make(credentials: dict[str, Credential] | None = None, **settings) -> Client:
-        client = Client(replace(IMPATIENT, **settings), KnownCredentials(credentials or {}))
+        client = Client(replace(QUICK, **settings), KnownCredentials(credentials or {}))
         made.append(client)
         return client
 

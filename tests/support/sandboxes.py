@@ -86,6 +86,13 @@ class Sandboxes:
         _chown_tree(path, self.uid)
         return path
 
+    def folder(self) -> Path:
+        """Return an empty folder that commands can be given."""
+        self._serial += 1
+        path = self.directory / f"folder{self._serial}"
+        path.mkdir()
+        return self.own(path)
+
     def root(self, *, plain: bool = False, base: Path | None = None) -> dict:
         """Return a fresh writable root: an overlay on the base, or a copy of it."""
         self._serial += 1
@@ -301,11 +308,14 @@ def _kinds() -> list:
         return [pytest.param(own, marks=pytest.mark.userns)]
     return [
         pytest.param("root", marks=pytest.mark.root),
-        pytest.param("userns", marks=pytest.mark.root),
-        pytest.param("range", marks=pytest.mark.userns),
-        pytest.param("single", marks=pytest.mark.userns),
+        pytest.param("userns", marks=[pytest.mark.root, pytest.mark.slow]),
+        pytest.param("range", marks=[pytest.mark.userns, pytest.mark.slow]),
+        pytest.param("single", marks=[pytest.mark.userns, pytest.mark.slow]),
     ]
 
 
 KINDS = _kinds()
-"""Real root, real root in a user namespace, a user with a range of ids, a user with one id."""
+"""Real root, real root in a user namespace, a user with a range of ids, a user with one id.
+
+Whoever runs the tests is one of them; root's other identities are slow for their number.
+"""

@@ -79,10 +79,10 @@ def test_reads_any_header_without_failing(header):
 
 
 def test_attack_huge_challenge_is_read_quickly():
-    begin = time.monotonic()
+    begin = time.process_time()
     for text in ('Bearer realm="' + "\\" * 10_000_000, "a" * 10_000_000, " ,=" * 3_000_000):
         parse_challenges(text)
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ import io
 import random
 import socket
 import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
+from clients import IMPATIENT
 
 from registry.copy import copy
 from registry.errors import (
@@ -208,7 +207,7 @@ def test_f24_waits_as_long_as_it_is_asked_to(repository, simulator, blob, how):
 
 @pytest.mark.parametrize(
     "retry_after",
-    ["soon", "-5", "0", "\u0665", format_datetime(datetime.now(UTC) - timedelta(days=900))],
+    ["soon", "-5", "0", "\u0665", "Fri, 01 Mar 2024 12:00:00 GMT"],
 )
 def test_f24_nonsense_in_retry_after_is_ignored(repository, simulator, blob, retry_after):
     value = retry_after.encode().decode("latin-1")
@@ -219,12 +218,12 @@ def test_f24_nonsense_in_retry_after_is_ignored(repository, simulator, blob, ret
 def test_f24_attack_retry_after_beyond_the_budget_is_not_waited_for(
     simulator, new_client, at, blob
 ):
-    repository = new_client(retry_budget_s=2).repository(at("team/app"))
+    repository = new_client(retry_budget_s=20).repository(at("team/app"))
     simulator.fail_next("HEAD", 503, headers={"Retry-After": "999999999999999"}, times=9)
     begin = time.monotonic()
     with pytest.raises(ProtocolError, match="503"):
         repository.has(blob)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 10
 
 
 # F25: tokens that end too soon
@@ -493,26 +492,31 @@ def test_f31_tls_handshake_that_does_not_come_ends(new_client, monkeypatch):
     assert str(caught.value) == f"{host}: no answer in time (HEAD {url}), 2 tries"
 
 
-def test_f32_stall_in_the_middle_is_a_broken_connection(repository, simulator, blob):
+@pytest.fixture
+def impatient(new_client, at):
+    return new_client(**IMPATIENT).repository(at("team/app"))
+
+
+def test_f32_stall_in_the_middle_is_a_broken_connection(impatient, simulator, blob):
     simulator.stall(1.5, after=1_000_000)
-    assert repository.open(blob).read() == BLOB
+    assert impatient.open(blob).read() == BLOB
     assert len(simulator.sent("GET", "/blobs/")) == 2
 
 
-def test_f32_silence_before_the_answer_ends(repository, simulator, blob):
+def test_f32_silence_before_the_answer_ends(impatient, simulator, blob):
     simulator.stall(1.5, times=9)
     with pytest.raises(UnreachableError, match="no answer in time"):
-        repository.open(blob).read()
+        impatient.open(blob).read()
 
 
-def test_v79_attack_trickle_is_cut_off(repository, simulator, describe):
+def test_v79_attack_trickle_is_cut_off(impatient, simulator, describe):
     """A byte now and then keeps every single wait short, and would never end."""
     raw = b"slowly" * 1000
     simulator.add_blob("team/app", raw)
     simulator.trickle(0.2, times=9)
     begin = time.monotonic()
     with pytest.raises(UnreachableError, match=r"only [1-9] bytes in"):
-        repository.open(describe(raw)).read()
+        impatient.open(describe(raw)).read()
     assert time.monotonic() - begin < 6
 
 

@@ -24,6 +24,7 @@ def attempt(action):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "point",
     ["blobs.before_rename", "blobs.after_rename", "server.before_referrer", "server.before_tag"],
@@ -130,6 +131,7 @@ def push_steadily(process, number: int, stop: threading.Event, acknowledged: lis
         acknowledged.append((name, tag))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_f44_killed_again_and_again_it_keeps_every_acknowledged_image(
     new_process, tmp_path, rounds

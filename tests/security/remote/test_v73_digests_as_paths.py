@@ -31,10 +31,10 @@ EVIL = (
 
 @pytest.mark.parametrize("text", EVIL)
 def test_attack_text_that_is_no_digest_becomes_none(text):
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(InvalidDigestError) as caught:
         Digest(text)
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert len(str(caught.value)) < 300
 
 

@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from clients import IMPATIENT
 
 from registry.copy import copy
 from registry.errors import DigestMismatchError, RegistryError, SizeMismatchError
@@ -63,13 +64,13 @@ def test_attack_manifest_with_spaces_added_is_refused(repository, simulator, ima
 
 
 def test_attack_answer_that_stops_with_the_connection_open_is_not_taken_for_whole(
-    repository, simulator, store, image, nothing_is_kept
+    new_client, at, simulator, store, image
 ):
     """The length says one thing, and then nothing comes: not the end, but a broken connection."""
     simulator.ranges = False
     simulator.stall(1, times=9, after=700_000, at=image.layers[0].digest)
     with pytest.raises(RegistryError, match="no answer in time"):
-        copy(repository, store, image.descriptor)
+        copy(new_client(**IMPATIENT).repository(at("team/app")), store, image.descriptor)
     assert not store.has(image.layers[0])
 
 

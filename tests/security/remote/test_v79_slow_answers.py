@@ -4,6 +4,7 @@ import contextlib
 import time
 
 import pytest
+from clients import IMPATIENT
 from rawserver import RawServer
 
 from registry.errors import RegistryError, UnreachableError
@@ -31,7 +32,7 @@ def read(new_client, describe, monkeypatch):
     """Read the blob `content`; return how long it took to fail."""
 
     def do(server) -> tuple[float, RegistryError]:
-        client = new_client(attempts=2)
+        client = new_client(**IMPATIENT, attempts=2)
         # The question who is there would get the same answer.
         monkeypatch.setattr("registry.remote.api.Endpoint._find_scheme", lambda _: "http")
         repository = client.repository(Reference.parse(f"{server.host}/team/app"))
@@ -86,7 +87,7 @@ def test_attack_chunks_without_end_do_not_hold_us(serve, new_client, describe, m
     server = serve(
         head, *rest[:-1], *(rest[-1:] * 2000 if isinstance(rest[-1], bytes) else (b"x", 0.02) * 400)
     )
-    client = new_client(attempts=2)
+    client = new_client(**IMPATIENT, attempts=2)
     monkeypatch.setattr("registry.remote.api.Endpoint._find_scheme", lambda _: "http")
     repository = client.repository(Reference.parse(f"{server.host}/team/app"))
     begin = time.monotonic()

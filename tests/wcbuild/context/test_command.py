@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from processes import until
 
 from wcbuild.context import command
 from wcbuild.context.command import CommandError, run
@@ -48,33 +49,32 @@ def test_a_command_that_says_too_much_is_ended(tmp_path, monkeypatch):
         sh("yes", tmp_path)
 
 
-def is_running(pid):
-    """Say whether a process runs even some time after it was killed; a zombie runs no more."""
-    for _ in range(100):
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] in "ZX":
-                    return False
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        time.sleep(0.02)
-    return True
+def has_ended(pid):
+    """Say whether a process, which may have been killed a moment ago, runs no more, as a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_cancelling_ends_a_command_and_all_it_started(tmp_path):
     cancel = threading.Event()
-    threading.Timer(0.5, cancel.set).start()
+    begun = tmp_path / "begun"
+    threading.Thread(target=lambda: until(begun.exists) and cancel.set()).start()
     started = time.monotonic()
     with pytest.raises(CancelledError):
-        sh("sleep 60 & echo $! > child; echo $$ > own; wait", tmp_path, cancel=cancel)
-    assert time.monotonic() - started < 5
+        sh("sleep 60 & echo $! > child; echo $$ > own; > begun; wait", tmp_path, cancel=cancel)
+    assert time.monotonic() - started < 30
     for name in ("child", "own"):
-        assert not is_running(int((tmp_path / name).read_text()))
+        pid = int((tmp_path / name).read_text())
+        assert until(lambda pid=pid: has_ended(pid))
 
 
 def test_what_a_command_leaves_behind_is_ended_too(tmp_path):
     sh("sleep 60 >/dev/null 2>&1 & echo $! > child", tmp_path)
-    assert not is_running(int((tmp_path / "child").read_text()))
+    pid = int((tmp_path / "child").read_text())
+    assert until(lambda: has_ended(pid))
 
 
 def test_no_file_of_ours_is_open_in_a_command(tmp_path):

@@ -128,16 +128,15 @@ def test_root_of_a_container_without_rights_still_gets_a_namespace():
 
 
 @pytest.mark.root
-def test_helper_that_fails_leaves_one_id(tmp_path):
+def test_helper_that_fails_leaves_one_id():
     skip_unless("range")
-    broken = tmp_path / "newuidmap"
-    broken.write_text("#!/bin/sh\necho no such luck >&2\nexit 1\n")
-    broken.chmod(0o755)
-    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        place.chmod(0o755)
+    # In their directory, which that user can enter.
     with sandboxes.open_sandboxes("range") as ranged:
-        uid = ranged.uid
-    found = look(f"os.environ['PATH'] = {str(tmp_path)!r}\nshow(become_root())", uid=uid)
+        broken = ranged.directory / "newuidmap"
+        broken.write_text("#!/bin/sh\necho no such luck >&2\nexit 1\n")
+        broken.chmod(0o755)
+        path = str(ranged.directory)
+        found = look(f"os.environ['PATH'] = {path!r}\nshow(become_root())", uid=ranged.uid)
     assert found["kind"] == "single"
     assert found["reason"] == "newuidmap failed: no such luck"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from processes import until
 
 pytestmark = [pytest.mark.userns]
 
@@ -12,8 +13,12 @@ libc = ctypes.CDLL(None, use_errno=True)
 EXCLUSIVELY = os.O_CREAT | os.O_EXCL | os.O_RDWR
 os.makedirs("/tmp", exist_ok=True)
 {make}
-time.sleep(2)
+open("/meeting/{number}", "x").close()
+end = time.monotonic() + 20
+while len(os.listdir("/meeting")) < 2 and time.monotonic() < end:
+    time.sleep(0.01)
 """
+"""What is made stays until both commands have made it."""
 
 OBJECTS = """
 for name, made in (
@@ -41,33 +46,44 @@ except OSError:
 """
 
 
-def start(sandbox, make: str, **options) -> int:
-    usr = {"target": "/usr", "source": "/usr", "read_only": True}
+def run_two(sandbox, make: str, **options) -> list[str]:
+    """Return what two commands print that are under way at the same time."""
     sandbox.python("pass")  # makes the base
     base = sandbox.directory / "python-base"
-    root = {**sandbox.root(), "lower": [str(base)]}
-    words = ("/usr/bin/python3", "-c", HOLD.format(make=make))
-    return sandbox.start(*words, root=root, mounts=(usr,), **options)
+    mounts = (
+        {"target": "/usr", "source": "/usr", "read_only": True},
+        {"target": "/meeting", "source": str(sandbox.folder())},
+    )
+    numbers = [
+        sandbox.start(
+            *("/usr/bin/python3", "-c", HOLD.format(make=make, number=number)),
+            root={**sandbox.root(), "lower": [str(base)]},
+            mounts=mounts,
+            **options,
+        )
+        for number in range(2)
+    ]
+    return [sandbox.wait(number).out for number in numbers]
 
 
 def test_named_objects_of_two_commands_do_not_meet(sandbox):
-    numbers = [start(sandbox, OBJECTS) for _ in range(2)]
-    for number in numbers:
-        ended = sandbox.wait(number)
-        assert ended.out.count(" made\n") == 6, ended
+    for out in run_two(sandbox, OBJECTS):
+        assert out.count(" made\n") == 6, out
 
 
 def test_abstract_sockets_meet_only_on_the_machines_network(sandbox):
-    numbers = [start(sandbox, ABSTRACT, network="none") for _ in range(2)]
-    assert [sandbox.wait(number).out for number in numbers] == ["made\n"] * 2
-    numbers = [start(sandbox, ABSTRACT) for _ in range(2)]
-    assert sorted(sandbox.wait(number).out for number in numbers) == ["made\n", "met\n"]
+    assert run_two(sandbox, ABSTRACT, network="none") == ["made\n"] * 2
+    assert sorted(run_two(sandbox, ABSTRACT)) == ["made\n", "met\n"]
 
 
 def test_processes_of_two_commands_do_not_see_each_other(sandbox):
-    number = sandbox.start("sleep", "3")
+    meeting = sandbox.folder()
+    mounts = ({"target": "/meeting", "source": str(meeting)},)
+    number = sandbox.start("sh", "-c", "touch /meeting/begun; exec sleep 60", mounts=mounts)
+    assert until((meeting / "begun").exists)
     assert "sleep" not in sandbox.sh("for p in /proc/[0-9]*; do cat $p/cmdline; done").out
-    sandbox.wait(number)
+    sandbox.cancel(number)
+    assert sandbox.wait(number).signal == 9
 
 
 def test_deleting_everything_harms_neither_the_base_nor_the_next_command(sandbox):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 import sandboxes
+from processes import processes_with, until
 
 from wcbuild.sandbox.base import RunSpec
 from wcbuild.sandbox.limits import Limits
@@ -28,8 +31,13 @@ def limited():
         yield opened
 
 
-def groups() -> list[Path]:
-    return [path for path in Path("/sys/fs/cgroup").rglob("wcbuild-*") if path.is_dir()]
+def groups_of(marker: str) -> set[Path]:
+    """Return the groups of ours that the processes with a marker are in."""
+    names = set()
+    for pid in processes_with(marker):
+        lines = Path(f"/proc/{pid}/cgroup").read_text()
+        names |= set(re.findall(r"/(wcbuild-\d+)$", lines, re.MULTILINE))
+    return {path for name in names for path in Path("/sys/fs/cgroup").rglob(name)}
 
 
 @pytest.mark.root
@@ -56,8 +64,12 @@ def test_cpu_time_is_rationed(limited):
 
 @pytest.mark.root
 def test_groups_are_gone_afterwards(limited):
-    limited.sh("true", memory=32 * MiB, pids=10, cpus=1.0)
-    assert groups() == []
+    marker = f"2.{os.getpid()}{time.monotonic_ns()}"
+    number = limited.start("sleep", marker, memory=32 * MiB, pids=10, cpus=1.0)
+    assert until(lambda: groups_of(marker))
+    groups = groups_of(marker)
+    limited.wait(number)
+    assert not any(group.exists() for group in groups)
 
 
 @pytest.mark.root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -39,6 +40,7 @@ def run_in_namespaces(kind: str, code: str, *arguments: str) -> subprocess.Compl
     )
 
 
+@functools.cache
 def reason_against(kind: str) -> str:
     if kind == "root" and os.geteuid() != 0:
         return "needs real root"

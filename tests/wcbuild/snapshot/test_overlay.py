@@ -20,6 +20,7 @@ def test_overlay(name, kind, suite_results):
     assert failure is None, failure
 
 
+@pytest.mark.slow
 @pytest.mark.userns
 @pytest.mark.parametrize("name", sorted(suite.PRIVILEGED))
 def test_copying_in_a_user_namespace(name, suite_results):
@@ -51,6 +52,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IDENTITIES)
 def test_both_snapshotters_give_the_same_bytes(kind, in_namespaces, tmp_path):
     """Where overlays cannot be mounted, a copying snapshotter gives the same image."""
@@ -75,6 +77,7 @@ for seed in range(int(sys.argv[5])):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IDENTITIES)
 def test_parent_and_changes_make_the_child_whatever_was_done(kind, in_namespaces, tmp_path):
     in_namespaces(kind, RANDOM, str(tmp_path), "30")
