@@ -30,6 +30,7 @@ LIARS = (
     *("cacls.exe", "powershell.exe", "schtasks.exe", "sdbinst.exe", "secedit.exe", "setx.exe"),
     *("shutdown.exe", "where.exe", "wscript.exe", "wusa.exe", "mshta.exe", "netsh.exe"),
     *("wevtutil.exe", "winmgmt.exe", "lodctr.exe", "unlodctr.exe", "tasklist.exe", "regini.exe"),
+    *("arp.exe", "fc.exe", "subst.exe", "systeminfo.exe"),
 )
 """Programs of Wine's that do nothing, or nothing of what they are asked, and report success."""
 

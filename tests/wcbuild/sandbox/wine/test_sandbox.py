@@ -167,7 +167,10 @@ def test_no_drive_leads_to_the_machine(sandbox):
 
 @pytest.mark.parametrize(
     "name",
-    ["powershell", "setx", "icacls", "findstr", "where", "certutil", "cscript", "schtasks", "dism"],
+    [
+        *("powershell", "setx", "icacls", "findstr", "where", "certutil", "cscript", "schtasks"),
+        *("dism", "fc", "subst", "systeminfo"),
+    ],
 )
 def test_programs_that_lie_are_refused(sandbox, name):
     ended = sandbox.wine(f"{name} x")
