@@ -68,6 +68,14 @@ def test_limits_hold_or_are_refused_before_anything_is_built(wcbuild, context):
         assert "limited" in done.stderr
 
 
+def test_a_command_that_is_out_of_memory_says_so(wcbuild, context):
+    folder = context("FROM base\nRUN dd if=/dev/zero of=/dev/null bs=400M count=1\n")
+    done = wcbuild.build(folder, "--memory", "50m", check=False)
+    assert done.returncode == 1
+    if "limit memory" not in done.stderr:
+        assert "exit code: 137 (it wanted more memory than --memory allows)" in done.stderr
+
+
 @pytest.fixture
 def with_device(wcbuild, context, tmp_path):
     """Give a function that runs a command with a device that gives zeros."""

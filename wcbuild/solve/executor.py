@@ -400,7 +400,12 @@ class StepExecutor:
         if status.code:
             self._discard(snapshot)
             raise StepFailedError(
-                step.label, " ".join(op.args), status.code, tail.text(), step.spans
+                step.label,
+                " ".join(op.args),
+                status.code,
+                tail.text(),
+                step.spans,
+                out_of_memory=status.out_of_memory,
             )
         packed = self._pack_later(step, snapshot, keys, parent, hives)
         return FileSystem(
