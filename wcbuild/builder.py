@@ -35,7 +35,7 @@ from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
 from wcbuild.export import Exporter, Output
 from wcbuild.graph.merge import merge
-from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp
+from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
@@ -58,6 +58,7 @@ from wcbuild.request import (
     read_epoch,
     read_platforms,
 )
+from wcbuild.sandbox.base import RunSpec
 from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import LocalCache, timestamp
@@ -233,6 +234,7 @@ class _Build:
         main = self._main_context()
         graph, plans, epoch = self._lower(main, self._parse(main.source))
         plans = self._with_wine(graph, plans, layers)
+        self._check_limits(graph)
         with self._executor(graph, main, epoch, layers) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
@@ -363,6 +365,25 @@ class _Build:
             overlay=layers.snapshotter.name == "overlay",
         )
         return [windowsruns.told(plan, graph, wine) for plan in plans]
+
+    def _check_limits(self, graph: Graph) -> None:
+        """Refuse limits that this machine cannot hold RUNs to.
+
+        Raises:
+            SandboxError: with the lines of the first RUN.
+        """
+        request = self._request
+        first = next((step for step in graph.steps if isinstance(step.op, RunOp)), None)
+        if first is None or not (request.memory or request.cpus or request.pids_limit):
+            return
+        from wcbuild.sandbox import limits  # noqa: PLC0415 - few builds have any
+
+        wanted = RunSpec(args=(), memory=request.memory, cpus=request.cpus, pids=request.pids_limit)
+        try:
+            limits.check(wanted)
+        except WcbuildError as error:
+            error.spans = first.spans
+            raise
 
     @property
     def wine_version(self) -> str:

@@ -130,13 +130,22 @@ class SandboxError(WcbuildError):
 class StepFailedError(WcbuildError):
     """A command ended with a status that is not 0.
 
-    ``tail`` is its last output, decoded; ``spans`` the Dockerfile's lines.
+    ``tail`` is its last output, decoded; ``spans`` the Dockerfile's lines; ``out_of_memory`` says that the
+    kernel killed something of it, as it wanted more than it was given.
     """
 
     def __init__(
-        self, label: str, command: str, status: int, tail: str, spans: tuple[Span, ...] = ()
+        self,
+        label: str,
+        command: str,
+        status: int,
+        tail: str,
+        spans: tuple[Span, ...] = (),
+        *,
+        out_of_memory: bool = False,
     ) -> None:
         super().__init__(label, command, status, tail, spans)
+        self.out_of_memory = out_of_memory
         self.label = label
         self.command = command
         self.status = status
@@ -145,9 +154,10 @@ class StepFailedError(WcbuildError):
 
     def __str__(self) -> str:
         place = f"{self.spans[0]}: " if self.spans else ""
+        why = " (it wanted more memory than --memory allows)" if self.out_of_memory else ""
         return (
             f'{place}process "{self.command}" did not complete successfully: '
-            f"exit code: {self.status}"
+            f"exit code: {self.status}{why}"
         )
 
 

@@ -57,6 +57,25 @@ def test_an_unknown_entitlement_is_named_with_what_was_meant(wcbuild, context):
     assert 'did you mean "network.host"' in done.stderr
 
 
+def test_limits_hold_or_are_refused_before_anything_is_built(wcbuild, context):
+    folder = context("FROM base\nRUN echo limited\n")
+    done = wcbuild.build(folder, "--memory", "200m", "--pids-limit", "50", check=False)
+    if done.returncode:
+        assert "Dockerfile:2: sandbox: limit memory: " in done.stderr
+        assert "delegated" in done.stderr
+        assert "#1" not in done.stderr
+    else:
+        assert "limited" in done.stderr
+
+
+def test_a_command_that_is_out_of_memory_says_so(wcbuild, context):
+    folder = context("FROM base\nRUN dd if=/dev/zero of=/dev/null bs=400M count=1\n")
+    done = wcbuild.build(folder, "--memory", "50m", check=False)
+    assert done.returncode == 1
+    if "limit memory" not in done.stderr:
+        assert "exit code: 137 (it wanted more memory than --memory allows)" in done.stderr
+
+
 @pytest.fixture
 def with_device(wcbuild, context, tmp_path):
     """Give a function that runs a command with a device that gives zeros."""

@@ -217,6 +217,31 @@ def test_installer_runs(build, tmp_path):
     ]
 
 
+def test_folders_of_the_base_are_renamed(build):
+    image = build(
+        "FROM base\nCOPY tool.exe C:\\old\\sub\\\n"
+        "RUN move C:\\old C:\\new && ren C:\\new\\sub bin && C:\\new\\bin\\tool.exe\n",
+        files={"tool.exe": program("moved", 0)},
+    )
+    assert files_of(image) == [
+        *("Files/.wh.old", "Files/new", "Files/new/bin", "Files/new/bin/tool.exe")
+    ]
+
+
+def test_what_no_layer_keeps_is_told(build):
+    done = build(
+        "FROM base\nRUN echo x> C:\\a.txt& echo y> C:\\a.txt:z& attrib +h C:\\a.txt\n", check=False
+    )
+    assert done.returncode == 0
+    told = "wcbuild: not kept: 1 data stream (a.txt:z); 1 hidden or system attribute (a.txt)"
+    assert told in done.stderr
+
+
+def test_names_that_windows_has_not_are_told_with_their_line(build):
+    done = build('FROM base\nRUN echo x> "\\\\?\\C:\\aux.txt"\nRUN ver\n', check=False)
+    assert 'Dockerfile:3: "aux.txt": Windows has no such file' in done.stderr
+
+
 def test_folders_of_windows_are_kept_if_named(build):
     image = build(
         "FROM base\nRUN mkdir C:\\Windows\\Fonts\\new & echo x> C:\\Windows\\lost.txt\n",

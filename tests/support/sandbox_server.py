@@ -117,6 +117,7 @@ def serve() -> None:
             root_of(request), spec_of(request), collect, keys=keys, cancel=cancel
         )
         fields["lost"] = outcome.lost
+        fields["streams"], fields["hidden"] = outcome.streams, outcome.hidden
         fields["lost_keys"] = outcome.registry.lost
         fields["keys"] = [
             (key.hive, key.path, [(name, kind, data.hex()) for name, kind, data in key.values])

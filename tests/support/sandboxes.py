@@ -47,6 +47,8 @@ class Ended:
     """Of the registry, where Wine ran the command: hive, path and values."""
     lost: list | tuple = ()
     lost_keys: list | tuple = ()
+    streams: list | tuple = ()
+    hidden: list | tuple = ()
 
 
 class Sandboxes:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+from wcbuild.errors import SandboxError
 from wcbuild.sandbox.base import RunSpec
 from wcbuild.sandbox.errors import SetupError
 
@@ -72,6 +73,20 @@ class Limits:
                 else:
                     break
         self._groups.clear()
+
+
+def check(spec: RunSpec) -> None:
+    """Say now what a command of these limits would say.
+
+    Raises:
+        SandboxError: a limit was asked for, and there is no place to set it.
+    """
+    limits = Limits(spec)
+    try:
+        limits.make()
+    except SetupError as error:
+        raise SandboxError(error.operation, error.reason, error.hint) from error
+    limits.remove()
 
 
 Setting = tuple[str, str, bool]

@@ -400,9 +400,14 @@ class StepExecutor:
         if status.code:
             self._discard(snapshot)
             raise StepFailedError(
-                step.label, " ".join(op.args), status.code, tail.text(), step.spans
+                step.label,
+                " ".join(op.args),
+                status.code,
+                tail.text(),
+                step.spans,
+                out_of_memory=status.out_of_memory,
             )
-        packed = self._pack_later(snapshot, keys, parent, hives)
+        packed = self._pack_later(step, snapshot, keys, parent, hives)
         return FileSystem(
             key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
         )
@@ -451,6 +456,7 @@ class StepExecutor:
 
     def _pack_later(
         self,
+        step: Step,
         snapshot: Snapshot,
         keys: tuple[CacheKey, ...],
         parent: FileSystem,
@@ -464,10 +470,11 @@ class StepExecutor:
                 # One thread: layers are packed in the order in which they were made, so a layer's
                 # parent always has its diff_id by then.
                 self._packer = ThreadPoolExecutor(1, "pack")
-            return self._packer.submit(self._pack_snapshot, snapshot, keys, parent, hives)
+            return self._packer.submit(self._pack_snapshot, step, snapshot, keys, parent, hives)
 
     def _pack_snapshot(
         self,
+        step: Step,
         snapshot: Snapshot,
         keys: tuple[CacheKey, ...],
         parent: FileSystem,
@@ -479,7 +486,9 @@ class StepExecutor:
 
             below = self._layers.tree(parent, for_os=WINDOWS)
             changes = windows.with_records(changes, below)
-        layer, _ = self._pack(changes, parent.os, hives)
+        # A name that no Windows has is a command's doing.
+        with _blaming(step):
+            layer, _ = self._pack(changes, parent.os, hives)
         chain_id = chain.extend(parent.chain_id(), layer.diff_id)
         self._snapshotter.commit(snapshot, chain_id)
         self._unnamed.discard(snapshot)

@@ -71,9 +71,13 @@ def earlier_keys(layers: Layers, files: FileSystem) -> tuple[Key, ...]:
 def what_is_lost(outcome: Outcome, *, registry_kept: bool) -> str:
     """Say what a step did that its layer does not have; empty if there is nothing."""
     told = []
-    if outcome.lost:
-        names = [path.replace("/", "\\") for path in outcome.lost]
-        told.append(_listed("file below C:\\Windows", "files below C:\\Windows", names))
+    for one, many, paths in (
+        ("file below C:\\Windows", "files below C:\\Windows", outcome.lost),
+        ("data stream", "data streams", outcome.streams),
+        ("hidden or system attribute", "hidden or system attributes", outcome.hidden),
+    ):
+        if paths:
+            told.append(_listed(one, many, [path.replace("/", "\\") for path in paths]))
     names = list(outcome.registry.lost)
     if not registry_kept:
         names += [f"{key.hive.removesuffix('_Delta')}\\{key.path}" for key in outcome.registry.keys]

@@ -63,7 +63,7 @@ def runtime_spec(
         processors: how many the host has, of which ``spec.cpus`` are a share; 0 is unknown.
     """
     process: dict[str, Any] = {
-        "commandLine": command_line(spec.args),
+        "commandLine": _line(spec),
         "cwd": on_drive(spec.cwd),
         "env": list(spec.env),
         "user": {"username": spec.user} if spec.user else {},
@@ -139,7 +139,7 @@ def hcs_document(
 def process_document(spec: RunSpec) -> dict[str, Any]:
     """Return the document of `HcsCreateProcess` for the command of a container."""
     return {
-        "CommandLine": command_line(spec.args),
+        "CommandLine": _line(spec),
         "WorkingDirectory": on_drive(spec.cwd),
         "User": spec.user,
         "Environment": dict(entry.partition("=")[::2] for entry in spec.env),
@@ -147,6 +147,10 @@ def process_document(spec: RunSpec) -> dict[str, Any]:
         "CreateStdOutPipe": True,
         "CreateStdErrPipe": True,
     }
+
+
+def _line(spec: RunSpec) -> str:
+    return " ".join(spec.args) if spec.verbatim else command_line(spec.args)
 
 
 def on_drive(path: str) -> str:

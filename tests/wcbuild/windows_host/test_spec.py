@@ -70,6 +70,13 @@ def test_the_runtime_spec_of_a_run():
     }
 
 
+def test_a_line_that_is_written_stays_as_it_is():
+    bare = RunSpec(args=("powershell", "-Command", 'echo "a  b"'), verbatim=True)
+    line = 'powershell -Command echo "a  b"'
+    assert runtime_spec(bare, LAYERS)["process"]["commandLine"] == line
+    assert process_document(bare)["CommandLine"] == line
+
+
 def test_isolation_by_a_virtual_machine_and_without_a_network():
     bare = RunSpec(args=("a",), network=Network.NONE)
     document = runtime_spec(bare, LAYERS, hyperv=True)

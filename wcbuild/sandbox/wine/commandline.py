@@ -342,7 +342,7 @@ class _Batch:
         if isinstance(each, _Script):
             yield from self._script(each)
             return
-        if each.word != "if":  # which may ask for it
+        if each.word != "if" and "ERRORLEVEL" not in each.text.upper():  # which ask for it
             yield f"set OS={_MARK}OS{_MARK}"
         yield each.text
 

@@ -1,7 +1,9 @@
-"""The first Windows program of a step, and what stands in for those that Wine only pretends to have.
+"""The programs of ours in a step.
 
-`launcher.exe` is what `scripts/wine-launcher` makes of `launcher.c`; a test compares the two where the
-compiler is installed, so that nobody needs a compiler to build images.
+The launcher is its first Windows program, and stands in for those that Wine only pretends to have; a
+library lets Wine's server rename folders of an image. `launcher.exe` and `renames.so` are what
+`scripts/wine-programs` makes of `launcher.c` and `renames.c`; a test compares them where the compilers
+are installed, so that nobody needs one to build images.
 """
 
 from __future__ import annotations
@@ -15,11 +17,17 @@ MAX_JOB_BYTES = 1 << 20
 PROGRAM = "/run/wcbuild/launcher.exe"
 JOB = "/run/wcbuild/job"
 STATUS = "/run/wcbuild/status"
+RENAMES = "/run/wcbuild/renames.so"
 
 
 def program() -> bytes:
     """Return the launcher."""
     return Path(__file__).with_name("launcher.exe").read_bytes()
+
+
+def renames() -> bytes:
+    """Return the library that Wine's server is started with."""
+    return Path(__file__).with_name("renames.so").read_bytes()
 
 
 def encode_job(cwd: str, line: str, environment: Mapping[str, str]) -> bytes:

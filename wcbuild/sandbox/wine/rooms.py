@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from wcbuild.sandbox.base import RunSpec, SandboxMount, SuppliedFile
+from wcbuild.sandbox.wine import launcher
 from wcbuild.sandbox.wine.install import Wine
 
 PREFIX = "/prefix"
@@ -16,6 +17,7 @@ _ENVIRONMENT = (
     "LC_ALL=C.UTF-8",
     f"WINEPREFIX={PREFIX}",
     "WINEDEBUG=-all",
+    f"LD_PRELOAD={launcher.RENAMES}",
 )
 # No .NET and HTML of Wine's, which would be fetched; no menus; no debugger that waits for a person.
 _OFF = "mscoree,mshtml,winemenubuilder.exe,winedbg.exe="
@@ -100,6 +102,7 @@ def spec(
             SuppliedFile("/etc/fonts/fonts.conf", _FONTS, 0o644),
             SuppliedFile("/etc/group", b"root:x:0:\n", 0o644),
             *_loader_cache(),
+            SuppliedFile(launcher.RENAMES, launcher.renames(), 0o755),
             *files,
         ),
     )

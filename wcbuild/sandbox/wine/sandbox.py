@@ -14,6 +14,7 @@ its objects (mutexes, pipes, the registry) are those of this step alone, and are
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -42,6 +43,8 @@ _MAX_REGISTRY_BYTES = 64 * 1024 * 1024
 _MAX_STATUS_BYTES = 10
 _NO_STATUS = 125
 _KILLED = 137
+_ATTRIBUTES = "user.DOSATTRIB"
+"""Where Wine keeps that a file is hidden, or of the system; so does Samba."""
 _USER = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 # What Wine and its installer write below C:\Windows in passing; lower case.
 _WRITTEN_IN_PASSING = (
@@ -63,6 +66,10 @@ class Outcome(NamedTuple):
     registry: RegistryChanges
     lost: tuple[str, ...]
     r"""Files below `C:\Windows` that it wrote, and that are not kept: paths from there."""
+    streams: tuple[str, ...]
+    """Data streams that it gave files, which are not kept: paths on the drive."""
+    hidden: tuple[str, ...]
+    """What it made hidden or part of the system, which is not kept: paths on the drive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +190,9 @@ class WineSandbox:
         Raises:
             SandboxError: the command did not run.
         """
+        upper = root.upper
+        if upper is None:
+            raise SandboxError("mount drive C:", "its tree cannot be written to")
         command = _read_command(spec, keys)
         made = self.prepare(cancel)
         with self._place() as place:
@@ -191,15 +201,16 @@ class WineSandbox:
             _make_prefix(place / "prefix", before)
             (place / "status").touch()
             with (
-                self._mounted(made, place, root) as drive,
+                self._mounted(made, place, root, upper) as drive,
                 _furnished(drive, command.user) as tree,
             ):
                 inner = self._inner_spec(command, place, drive, tree)
-                root = RootMount(lower=(made.root,))
-                ended = self._inner.run(root, inner, output, cancel=cancel)
+                base = RootMount(lower=(made.root,))
+                ended = self._inner.run(base, inner, output, cancel=cancel)
             status = replace(ended, code=_exit_code(ended, place / "status"))
             changed = _registry_changes(place / "prefix", before)
-            return Outcome(status, changed, tuple(self._lost(made, place)))
+            streams, hidden = _leave_out(upper)
+            return Outcome(status, changed, tuple(self._lost(made, place)), streams, hidden)
 
     def _inner_spec(self, command: _Command, place: Path, drive: Path, tree: _Tree) -> RunSpec:
         """Return how the launcher is run so that it runs the command."""
@@ -268,7 +279,7 @@ class WineSandbox:
             _remove(place)
 
     @contextlib.contextmanager
-    def _mounted(self, made: Template, place: Path, root: RootMount) -> Iterator[Path]:
+    def _mounted(self, made: Template, place: Path, root: RootMount, upper: Path) -> Iterator[Path]:
         r"""Make the image's tree and Wine's `C:\Windows` visible to this process."""
         with contextlib.ExitStack() as stack:
             windows = place / "windows"
@@ -285,10 +296,8 @@ class WineSandbox:
                 import shutil  # noqa: PLC0415 - rarely needed
 
                 shutil.copytree(made.windows, windows, symlinks=True)
-            if root.upper is None:
-                raise SandboxError("mount drive C:", "its tree cannot be written to")
             if not root.lower:
-                yield root.upper
+                yield upper
                 return
             drive = place / "drive"
             drive.mkdir()
@@ -447,6 +456,35 @@ def _exit_code(ended: ExitStatus, path: Path) -> int:
     code = int(text) & 0xFFFFFFFF if text.isdigit() else ended.code or _NO_STATUS
     # A program that the kernel killed has no code of its own, and 0 would be a lie.
     return _KILLED if ended.out_of_memory and code == 0 else code
+
+
+def _leave_out(upper: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Remove what layers do not keep of what a command wrote, lest only the next step see it.
+
+    Returns the paths of data streams, which to Wine are files, and of what was hidden or of the system.
+    """
+    streams, hidden = [], []
+    for folder, folders_here, names in os.walk(upper):
+        folders_here.sort()
+        for name in sorted((*folders_here, *names)):
+            path = os.path.join(folder, name)
+            if ":" in name and name in names:
+                os.unlink(path)
+                streams.append(os.path.relpath(path, upper))
+            elif _remove_attributes(path):
+                hidden.append(os.path.relpath(path, upper))
+    return tuple(streams), tuple(hidden)
+
+
+def _remove_attributes(path: str) -> bool:
+    try:
+        os.removexattr(path, _ATTRIBUTES, follow_symlinks=False)
+    except OSError as error:
+        # Links and what stands for deletions cannot have any.
+        if error.errno not in {errno.ENODATA, errno.ENOTSUP, errno.EPERM}:
+            raise
+        return False
+    return True
 
 
 def _registry_changes(prefix: Path, before: Mapping[str, str]) -> RegistryChanges:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ LIARS = (
     *("cacls.exe", "powershell.exe", "schtasks.exe", "sdbinst.exe", "secedit.exe", "setx.exe"),
     *("shutdown.exe", "where.exe", "wscript.exe", "wusa.exe", "mshta.exe", "netsh.exe"),
     *("wevtutil.exe", "winmgmt.exe", "lodctr.exe", "unlodctr.exe", "tasklist.exe", "regini.exe"),
+    *("arp.exe", "fc.exe", "subst.exe", "systeminfo.exe"),
 )
 """Programs of Wine's that do nothing, or nothing of what they are asked, and report success."""
 
@@ -39,7 +41,9 @@ _SERVICE = re.compile(
 
 _ALWAYS = ("MountMgr", "nsiproxy")
 
-FORMAT = "1"
+_PATIENCE_S = 0.1
+
+FORMAT = "2"
 """Changes when a template is made in another way."""
 
 Run = Callable[[RootMount, RunSpec, Callable[[int, bytes], None], Event | None], ExitStatus]
@@ -82,7 +86,8 @@ def find_or_make(directory: Path, wine: Wine, run: Run, cancel: Event | None) ->
 
     directory.mkdir(mode=0o700, exist_ok=True)
     lock = FileLock(directory / f".{path.name}.lock")
-    lock.acquire(shared=False, wait=True)
+    while not lock.acquire(shared=False, wait=False):
+        _pause(cancel)
     try:
         if not path.is_dir():
             new = directory / f".{path.name}.{os.urandom(4).hex()}"
@@ -94,6 +99,14 @@ def find_or_make(directory: Path, wine: Wine, run: Run, cancel: Event | None) ->
     finally:
         lock.release()
     return Template(path)
+
+
+def _pause(cancel: Event | None) -> None:
+    """Let some time go by while another process makes the template."""
+    if cancel is None:
+        time.sleep(_PATIENCE_S)
+    elif cancel.wait(_PATIENCE_S):
+        raise CancelledError
 
 
 def _make(path: Path, wine: Wine, run: Run, cancel: Event | None) -> None:

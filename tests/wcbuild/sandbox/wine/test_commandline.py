@@ -53,6 +53,13 @@ def test_leaves_lines_without_operators_alone(line):
     assert (planned.line, planned.batch) == (line, b"")
 
 
+def test_a_command_that_asks_for_the_status_finds_it():
+    lines = plan("cmd /V:ON /C a & echo !ErrorLevel!", ENVIRONMENT).batch.decode().split("\r\n")
+    assert lines == [
+        *("@echo off", "set OS=%OS%", "a", "echo !ErrorLevel!", "exit %ERRORLEVEL%", "")
+    ]
+
+
 def test_turns_operators_into_jumps():
     assert batch("a && b || c & d") == [
         "a",

@@ -1,4 +1,4 @@
-"""The launcher is what its source says."""
+"""The programs of Wine steps are what their sources say."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from wcbuild.sandbox.wine.environment import environment, folders
 ROOT = Path(__file__).parents[4]
 
 
-def test_committed_program_is_compiled_from_its_source(tmp_path):
-    if not shutil.which(COMPILER):
-        pytest.skip("needs gcc-mingw-w64-x86-64")
-    version = subprocess.run([COMPILER, "-dumpversion"], capture_output=True, text=True, check=True)
-    if not version.stdout.startswith("12"):
-        pytest.skip("other compilers give other bytes")
-    subprocess.run([ROOT / "scripts/wine-launcher", tmp_path / "made.exe"], check=True)
-    assert (tmp_path / "made.exe").read_bytes() == launcher.program()
+def test_committed_programs_are_compiled_from_their_sources(tmp_path):
+    for compiler in (COMPILER, "x86_64-linux-gnu-gcc"):
+        if not shutil.which(compiler):
+            pytest.skip("needs gcc-mingw-w64-x86-64 and gcc")
+        version = subprocess.run(
+            [compiler, "-dumpversion"], capture_output=True, text=True, check=True
+        )
+        if not version.stdout.startswith("12"):
+            pytest.skip("other compilers give other bytes")
+    subprocess.run([ROOT / "scripts/wine-programs", tmp_path], check=True)
+    assert (tmp_path / "launcher.exe").read_bytes() == launcher.program()
+    assert (tmp_path / "renames.so").read_bytes() == launcher.renames()
 
 
 def test_job_is_three_texts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -166,7 +167,10 @@ def test_no_drive_leads_to_the_machine(sandbox):
 
 @pytest.mark.parametrize(
     "name",
-    ["powershell", "setx", "icacls", "findstr", "where", "certutil", "cscript", "schtasks", "dism"],
+    [
+        *("powershell", "setx", "icacls", "findstr", "where", "certutil", "cscript", "schtasks"),
+        *("dism", "fc", "subst", "systeminfo"),
+    ],
 )
 def test_programs_that_lie_are_refused(sandbox, name):
     ended = sandbox.wine(f"{name} x")
@@ -209,6 +213,40 @@ def test_changes_are_in_the_upper_directory(sandbox):
     root = sandbox.drive({"old.txt": b"old", "Dir/keep.txt": b"x"})
     sandbox.wine("del C:\\OLD.TXT && mkdir C:\\new && echo x> C:\\dir\\y.txt", root=root)
     assert upper(root) == {"old.txt", "new", "Dir", "Dir/y.txt"}
+
+
+def test_folders_of_layers_below_are_renamed(sandbox):
+    root = sandbox.drive({"Old/sub/deep/x.txt": b"x", "Old/y.txt": b"y"})
+    line = "move C:\\old C:\\new && ren C:\\new\\sub bus && type C:\\new\\bus\\deep\\x.txt C:\\new\\y.txt"
+    ended = sandbox.wine(line, root=root)
+    assert (ended.code, "x" in ended.out, "y" in ended.out) == (0, True, True), ended
+    assert upper(root) == {
+        *("Old", "new", "new/y.txt", "new/bus", "new/bus/deep", "new/bus/deep/x.txt")
+    }
+    assert (Path(root["upper"]) / "Old").is_char_device()
+
+
+def test_folder_with_a_mount_in_it_stays_as_it_is(sandbox):
+    root = sandbox.drive({"Old/a/x.txt": b"x", "Old/m/own": b"", "Old/z.txt": b"z"})
+    ended = sandbox.wine(
+        "move C:\\Old C:\\new & type C:\\Old\\a\\x.txt & type C:\\Old\\z.txt & dir C:\\new",
+        root=root,
+        mounts=({"target": "/Old/m"},),
+    )
+    assert "xz" in "".join(ended.out.split())
+    assert ended.code == 1
+    assert "new" not in upper(root)
+
+
+def test_streams_and_hidden_attributes_are_told_and_not_kept(sandbox):
+    root = sandbox.drive()
+    ended = sandbox.wine(
+        "echo a> C:\\a.txt& echo s> C:\\a.txt:s& mkdir C:\\b& attrib +h C:\\b& attrib C:\\b",
+        root=root,
+    )
+    assert (ended.streams, ended.hidden) == (["a.txt:s"], ["b"])
+    assert upper(root) == {"a.txt", "b"}
+    assert os.listxattr(Path(root["upper"]) / "b") == []
 
 
 def test_what_is_written_to_windows_is_told_and_not_kept(sandbox):
