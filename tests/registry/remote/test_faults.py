@@ -5,6 +5,8 @@ import io
 import random
 import socket
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from clients import IMPATIENT
