@@ -330,7 +330,7 @@ def _default_of(word: str, dockerfile: Dockerfile) -> Mention | None:
     if not value:
         return None
     uses = re.compile(rf"\${{?{name}(?!\w)", re.ASCII)
-    texts = [value or "" for each in dockerfile.args for _, value in each.pairs]
+    texts = [text or "" for each in dockerfile.args for _, text in each.pairs]
     for stage in dockerfile.stages:
         texts.append(stage.from_.platform)
         if _variable(stage.from_.base) != name:

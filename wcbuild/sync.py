@@ -184,7 +184,8 @@ def _read_items(raw: bytes, file: str) -> Iterator[_Item]:
     except yaml.MarkedYAMLError as error:
         place = f"{file}:{error.problem_mark.line + 1}" if error.problem_mark else file
         raise InvalidDocumentError(place, f"is not YAML ({error.problem})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # Most of these are what PyYAML raises on `!!int ''`, `!!bool x` and `!!timestamp x`.
         reason = " ".join(str(error).split())
         raise InvalidDocumentError(file, f"is not YAML ({reason})") from error
     listed = data.get("sync") if isinstance(data, dict) and len(data) == 1 else None

@@ -77,9 +77,11 @@ def _row(shown: Shown, *, whole: bool) -> dict[str, str]:
 
 
 def since(created: str) -> str:
-    """Return how long ago an RFC 3339 moment was; `N/A` for none."""
+    """Return how long ago an RFC 3339 moment was; `N/A` for none, which Go writes as the year 1."""
     try:
         moment = datetime.fromisoformat(f"{created[:19]}+00:00")
     except ValueError:
+        return "N/A"
+    if moment.year == 1:
         return "N/A"
     return human_age(time.time() - moment.timestamp())

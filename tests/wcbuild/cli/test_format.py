@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wcbuild.cli.format import Template, documents, human_age, listing, table
+from wcbuild.cli.images import since
 from wcbuild.errors import UsageError
 from wcbuild.sizes import format_size
 
@@ -154,3 +155,9 @@ def test_ages_are_in_dockers_words(seconds, text):
 )
 def test_sizes_are_dockers(size, text):
     assert format_size(int(size)) == text
+
+
+@pytest.mark.parametrize("created", ["", "yesterday", "0001-01-01T00:00:00Z"])
+def test_an_image_without_a_date_has_no_age(created):
+    """Signatures have the last of these."""
+    assert since(created) == "N/A"
