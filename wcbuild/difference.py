@@ -15,6 +15,7 @@ from registry.image import Image, Layer, open_layer
 from registry.store import BlobSource
 from wcbuild.graph.ops import WINDOWS
 from wcbuild.layer.changes import DIRECTORY, TIMES, WITH_CONTENT
+from wcbuild.layer.windows.names import fold
 from wcbuild.store import LocalStore
 from wcbuild.tree import paths
 from wcbuild.tree.base import CaselessTree, FileTree, Node
@@ -81,16 +82,21 @@ def compare_files(old: FileTree, new: FileTree, *, times: bool = False) -> Itera
     Modification times count only with ``times``: whoever builds again makes new ones.
     """
     windows = isinstance(old, CaselessTree) or isinstance(new, CaselessTree)
+    # Between Windows images all spellings of a name are one; the new one is told.
+    key = fold if isinstance(old, CaselessTree) and isinstance(new, CaselessTree) else str
     todo = [("", old.find(""), new.find(""))]
     while todo:
         path, before, after = todo.pop()
         yield from _compare_nodes(path, before, after, times=times, windows=windows)
         if DIRECTORY in (_kind(before), _kind(after)):
-            ours, theirs = (dict(tree.children(path)) for tree in (old, new))
-            todo += [
-                (paths.join(path, name), ours.get(name), theirs.get(name))
-                for name in sorted(ours.keys() | theirs.keys(), reverse=True)
-            ]
+            ours, theirs = (
+                {key(name): (name, node) for name, node in tree.children(path)}
+                for tree in (old, new)
+            )
+            for each in sorted(ours.keys() | theirs.keys(), reverse=True):
+                _, before = ours.get(each, ("", None))
+                name, after = theirs.get(each) or (ours[each][0], None)
+                todo.append((paths.join(path, name), before, after))
 
 
 def image_tree(image: Image, source: BlobSource, store: LocalStore) -> FileTree:
@@ -167,11 +173,9 @@ def _compare_nodes(
 
 def _attributes(node: Node, *, times: bool, windows: bool) -> dict[str, str]:
     meta = node.meta
-    attributes = {
-        "kind": _KINDS.get(meta.kind, meta.kind),
-        "mode": f"{meta.mode:04o}",
-        "owner": f"{meta.uid}:{meta.gid}",
-    }
+    attributes = {"kind": _KINDS.get(meta.kind, meta.kind)}
+    if not windows:  # which looks at neither
+        attributes |= {"mode": f"{meta.mode:04o}", "owner": f"{meta.uid}:{meta.gid}"}
     if meta.kind in WITH_CONTENT:
         attributes |= {"size": str(meta.size), "content": getattr(node.identity, "digest", "")}
     if meta.link:
