@@ -4,6 +4,8 @@ WindowsTrailingBackslash is a path like `bin\Debug\`, read as every Dockerfile p
 at the end of a line joins the next one to it, and within a word it takes the next character's meaning
 away and is gone. Whoever writes for Windows means neither.
 
+WindowsJsonBackslash is `CMD ["C:\app.exe"]`, which is no JSON.
+
 WindowsPathVariable is `ENV PATH=C:\app;%PATH%`. Windows has PATH in its registry, no base image says it,
 and what an image says is neither added to that nor looked into.
 """
@@ -11,11 +13,15 @@ and what an image says is neither added to that nor looked into.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from wcbuild.dockerfile.parser import Node
+from wcbuild.dockerfile.parser import Node, json_list
 from wcbuild.dockerfile.reader import INSTRUCTION_NAMES
-from wcbuild.dockerfile.rules import WINDOWS_TRAILING_BACKSLASH, LintWarning
+from wcbuild.dockerfile.rules import (
+    WINDOWS_JSON_BACKSLASH,
+    WINDOWS_TRAILING_BACKSLASH,
+    LintWarning,
+)
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.words import SPACES, Expansion, WordError, expand
 
@@ -24,6 +30,11 @@ _DRIVE = re.compile(r"(?<!\w)[A-Za-z]:\\$")
 _SPACES = re.compile(f"[{SPACES}]+")
 _WINDOWS_NAMES = frozenset(("windows", "windowsservercore", "servercore", "nanoserver"))
 _SHOWN = 60
+_BRACKETS = re.compile(
+    r"\s*(?:add|cmd|copy|entrypoint|healthcheck|run|shell|volume)(?:\s+--\S+)*(?:\s+cmd)?"
+    r"\s+(?P<list>\[.*\\.*\])\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 _PERCENT = re.compile(r"%[\w()]+%")
 _POWERSHELL = re.compile(r"\$env:\w+", re.IGNORECASE)
 _PATH = "PATH"
@@ -49,6 +60,14 @@ def backslashes(nodes: Sequence[Node], lines: Sequence[str]) -> Iterator[LintWar
                     f' is read as "{_read(word)[:_SHOWN]}"'
                 )
                 yield WINDOWS_TRAILING_BACKSLASH.at(node.span, text)
+
+
+def json_lists(nodes: Iterable[Node]) -> Iterator[LintWarning]:
+    """Yield a warning for each of ``nodes`` that would be a JSON list if its backslashes were doubled."""
+    for node in nodes:
+        found = None if node.json else _BRACKETS.fullmatch(node.original)
+        if found is not None and json_list(found["list"].replace("\\", "\\\\")) is not None:
+            yield WINDOWS_JSON_BACKSLASH.at(node.span, found["list"][:_SHOWN])
 
 
 def path_variable(word: str, value: Expansion, *, complete: bool) -> str:
