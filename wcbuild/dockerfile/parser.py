@@ -352,12 +352,12 @@ def _blank_separated(text: str, _escape: str, _keyword: str) -> tuple[list[str],
 
 
 def _json_or_text(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
-    items = json_list(text)
+    items = _json_list(text)
     return _one_text(text, escape, keyword) if items is None else (items, True)
 
 
 def _json_or_blank_separated(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
-    items = json_list(text)
+    items = _json_list(text)
     return _blank_separated(text, escape, keyword) if items is None else (items, True)
 
 
@@ -420,7 +420,7 @@ _SHAPES: dict[str, Callable[[str, str, str], tuple[list[str], bool]]] = {
 }
 
 
-def json_list(text: str) -> list[str] | None:
+def _json_list(text: str) -> list[str] | None:
     """Return a JSON list of strings; None for text that is no JSON list, which is then for a shell."""
     if not text.startswith("["):
         return None

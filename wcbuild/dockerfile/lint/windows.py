@@ -12,10 +12,11 @@ and what an image says is neither added to that nor looked into.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from wcbuild.dockerfile.parser import Node, json_list
+from wcbuild.dockerfile.parser import Node
 from wcbuild.dockerfile.reader import INSTRUCTION_NAMES
 from wcbuild.dockerfile.rules import (
     WINDOWS_JSON_BACKSLASH,
@@ -66,8 +67,16 @@ def json_lists(nodes: Iterable[Node]) -> Iterator[LintWarning]:
     """Yield a warning for each of ``nodes`` that would be a JSON list if its backslashes were doubled."""
     for node in nodes:
         found = None if node.json else _BRACKETS.fullmatch(node.original)
-        if found is not None and json_list(found["list"].replace("\\", "\\\\")) is not None:
+        if found is not None and _is_list(found["list"].replace("\\", "\\\\")):
             yield WINDOWS_JSON_BACKSLASH.at(node.span, found["list"][:_SHOWN])
+
+
+def _is_list(text: str) -> bool:
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return all(isinstance(item, str) for item in items)
 
 
 def path_variable(word: str, value: Expansion, *, complete: bool) -> str:

@@ -406,6 +406,7 @@ def test_a_list_that_single_backslashes_make_text_is_told(found, line, shown):
         r"CMD [c:\x.exe]",
         r'CMD if exist [ "a\b" ]',
         r'LABEL a=["b\c"]',
+        r'CMD [1, "b\c"]',
         "CMD [x]",
     ],
 )
