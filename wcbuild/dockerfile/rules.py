@@ -212,8 +212,8 @@ WINDOWS_TRAILING_BACKSLASH = Rule(
 )
 WINDOWS_JSON_BACKSLASH = Rule(
     name="WindowsJsonBackslash",
-    description="In a JSON list a backslash is written twice; what is no JSON is read as text",
-    message="{} is read as text, brackets and all: in a JSON list every backslash is written twice",
+    description="In a JSON list a backslash is an escape character, whatever the file's is",
+    message="{}; in a JSON list every backslash is written twice",
 )
 WINDOWS_PATH_VARIABLE = Rule(
     name="WindowsPathVariable",

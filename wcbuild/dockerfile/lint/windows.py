@@ -64,11 +64,21 @@ def backslashes(nodes: Sequence[Node], lines: Sequence[str]) -> Iterator[LintWar
 
 
 def json_lists(nodes: Iterable[Node]) -> Iterator[LintWarning]:
-    """Yield a warning for each of ``nodes`` that would be a JSON list if its backslashes were doubled."""
+    r"""Yield a warning for each of ``nodes`` with a JSON list in which `\` does not stand for itself.
+
+    Either that makes it no list at all, or it is one by chance: `C:\new` has a line's end in it.
+    """
     for node in nodes:
-        found = None if node.json else _BRACKETS.fullmatch(node.original)
-        if found is not None and _is_list(found["list"].replace("\\", "\\\\")):
-            yield WINDOWS_JSON_BACKSLASH.at(node.span, found["list"][:_SHOWN])
+        found = _BRACKETS.fullmatch(node.original)
+        if found is None or not _is_list(found["list"].replace("\\", "\\\\")):
+            continue
+        shown = found["list"][:_SHOWN]
+        if not node.json:
+            yield WINDOWS_JSON_BACKSLASH.at(node.span, f"{shown} is read as text, brackets and all")
+        elif any(character < " " for character in node.args[0]):
+            yield WINDOWS_JSON_BACKSLASH.at(
+                node.span, f"{shown} is read with a control character in it"
+            )
 
 
 def _is_list(text: str) -> bool:

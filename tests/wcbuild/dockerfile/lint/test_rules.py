@@ -395,8 +395,14 @@ def test_a_file_that_cannot_be_read_for_a_lost_backslash_says_so(checked):
 )
 def test_a_list_that_single_backslashes_make_text_is_told(found, line, shown):
     (told,) = windows(found, f"# escape=`\nFROM scratch\n{line}\n", rule=WINDOWS_JSON_BACKSLASH)
-    said = "is read as text, brackets and all: in a JSON list every backslash is written twice"
+    said = "is read as text, brackets and all; in a JSON list every backslash is written twice"
     assert told == f"{shown} {said} (line 3)"
+
+
+def test_a_list_whose_backslashes_mean_something_else_is_told(found):
+    text = '# escape=`\nFROM scratch\nCMD ["c:\\new\\tool.exe"]\n'
+    (told,) = windows(found, text, rule=WINDOWS_JSON_BACKSLASH)
+    assert told.startswith('["c:\\new\\tool.exe"] is read with a control character in it; ')
 
 
 @pytest.mark.parametrize(
@@ -407,6 +413,7 @@ def test_a_list_that_single_backslashes_make_text_is_told(found, line, shown):
         r'CMD if exist [ "a\b" ]',
         r'LABEL a=["b\c"]',
         r'CMD [1, "b\c"]',
+        r'CMD ["cmd", "/c", "echo a\nb"]',
         "CMD [x]",
     ],
 )
