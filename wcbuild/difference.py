@@ -186,11 +186,9 @@ def _compare_nodes(
 
 def _attributes(node: Node, *, times: bool, windows: bool) -> dict[str, str]:
     meta = node.meta
-    attributes = {
-        "kind": _KINDS.get(meta.kind, meta.kind),
-        "mode": f"{meta.mode:04o}",
-        "owner": f"{meta.uid}:{meta.gid}",
-    }
+    attributes = {"kind": _KINDS.get(meta.kind, meta.kind)}
+    if not windows:  # which looks at neither
+        attributes |= {"mode": f"{meta.mode:04o}", "owner": f"{meta.uid}:{meta.gid}"}
     if meta.kind in WITH_CONTENT:
         attributes |= {"size": str(meta.size), "content": getattr(node.identity, "digest", "")}
     if meta.link:

@@ -12,6 +12,7 @@ from wcbuild.dockerfile.lint import check, check_unreadable, lower_and_check
 from wcbuild.dockerfile.lint.options import CheckOptionError, CheckOptions
 from wcbuild.dockerfile.outline import list_targets, outline
 from wcbuild.dockerfile.rules import (
+    WINDOWS_JSON_BACKSLASH,
     WINDOWS_MIXED_FORMS,
     WINDOWS_PATH_VARIABLE,
     WINDOWS_TRAILING_BACKSLASH,
@@ -37,7 +38,12 @@ def ignore_rules(text):
         return None  # which ends a build before anything is checked
 
 
-OURS = (WINDOWS_TRAILING_BACKSLASH, WINDOWS_PATH_VARIABLE, WINDOWS_MIXED_FORMS)
+OURS = (
+    WINDOWS_TRAILING_BACKSLASH,
+    WINDOWS_JSON_BACKSLASH,
+    WINDOWS_PATH_VARIABLE,
+    WINDOWS_MIXED_FORMS,
+)
 
 
 def checked(text, attrs=None, *, platform=BUILD_PLATFORM, ignore=None, images=None):

@@ -390,17 +390,22 @@ def test_inspect_history_and_outputs_understand_windows(wcbuild, servercore, tmp
 
 def test_diff_reads_records_and_finds_any_spelling(wcbuild, servercore, tmp_path):
     flags = ("--build-context", f"windowsservercore=oci-layout://{servercore}", *WINDOWS)
-    for name, copy in (("one", "COPY a C:/app/"), ("two", "COPY --chown=ContainerUser a C:/APP/")):
-        folder = write_context(
-            tmp_path / name, f"FROM windowsservercore\n{copy}\nCOPY a /windows/a\n", {"a": b"1"}
-        )
+    copies = {
+        "one": ("COPY a C:/app/", "COPY --chmod=600 a C:/windows/a"),
+        "two": ("COPY --chown=ContainerUser a C:/APP/", "COPY --chmod=644 a C:/WINDOWS/A"),
+    }
+    for name, lines in copies.items():
+        dockerfile = "\n".join(("FROM windowsservercore", *lines, ""))
+        folder = write_context(tmp_path / name, dockerfile, {"a": b"1"})
         wcbuild("build", *flags, "-t", name, folder)
     found = json.loads(
         wcbuild("diff", "--format", "json", "store:one", "store:two", check=False).stdout
     )
-    changed = {each["path"].lower(): each for each in found["files"]}
-    assert set(changed) == {"app", "app/a"}
-    assert "S-1-5-93-2-2" in json.dumps(changed["app/a"])
+    assert [(each["path"], each["state"]) for each in found["files"]] == [
+        ("APP", "changed"),
+        ("APP/a", "changed"),
+    ]
+    assert "S-1-5-93-2-2" in found["files"][1]["attributes"]["MSWINDOWS.sd"]["new"]
 
 
 # -- nothing is unpacked, and what nobody reads is not fetched

@@ -210,6 +210,11 @@ WINDOWS_TRAILING_BACKSLASH = Rule(
     ),
     message="{}; if it belongs to a Windows path, begin the file with the line # escape=`",
 )
+WINDOWS_JSON_BACKSLASH = Rule(
+    name="WindowsJsonBackslash",
+    description="In a JSON list a backslash is an escape character, whatever the file's is",
+    message="{}; in a JSON list every backslash is written twice",
+)
 WINDOWS_PATH_VARIABLE = Rule(
     name="WindowsPathVariable",
     description="PATH of a Windows image takes the place of that in its registry, as it stands",
@@ -252,6 +257,7 @@ RULES = (
     EXPOSE_INVALID_FORMAT,
     COPY_IGNORED_FILE,
     WINDOWS_TRAILING_BACKSLASH,
+    WINDOWS_JSON_BACKSLASH,
     WINDOWS_PATH_VARIABLE,
     WINDOWS_MIXED_FORMS,
 )

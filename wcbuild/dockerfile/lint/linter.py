@@ -173,10 +173,8 @@ class Linter(Observer):
         is_missing = any(error.spans == (stage.from_.span,) for error in self.missing)
         if is_missing:
             self._on_nothing.add(stage.index)
-        if (state.is_windows or is_missing) and _loses_backslashes(
-            self._dockerfile.directives, self._dockerfile.escape
-        ):
-            self._findings.add(*self._of_backslashes(stage))
+        if state.is_windows or is_missing:
+            self._findings.add(*self._of_windows(stage))
 
     def instruction(self, state: StageState, instruction: Instruction) -> None:
         self._states[instruction.span.first] = state
@@ -262,7 +260,7 @@ class Linter(Observer):
         if constant.os not in stage.name and constant.architecture not in stage.name:
             yield FROM_PLATFORM_FLAG_CONST_DISALLOWED.at(from_.span, quoted(platform.text))
 
-    def _of_backslashes(self, stage: Stage) -> Iterator[LintWarning]:
+    def _of_windows(self, stage: Stage) -> Iterator[LintWarning]:
         """Check a stage for Windows; one whose base is not known may be one, by its base's name."""
         # Most builds are for Linux, and a cached one counts milliseconds.
         from wcbuild.dockerfile.lint import windows  # noqa: PLC0415
@@ -273,7 +271,9 @@ class Linter(Observer):
             starts = [each.from_.span.first for each in self._dockerfile.stages]
             end = starts[stage.index + 1] if stage.index + 1 < len(starts) else sys.maxsize
             own = [node for node in nodes if starts[stage.index] <= node.span.first < end]
-            yield from windows.backslashes(own, _lines(self._source))
+            yield from windows.json_lists(own)
+            if _loses_backslashes(self._dockerfile.directives, self._dockerfile.escape):
+                yield from windows.backslashes(own, _lines(self._source))
 
     def _legacy(self, instruction: Env | Label) -> None:
         if instruction.legacy:
@@ -287,7 +287,7 @@ class Linter(Observer):
                 self._findings.add(SECRETS_USED_IN_ARG_OR_ENV.at(span, keyword, quoted(name)))
 
     def _path_variable(self, state: StageState, names: Sequence[str], instruction: Env) -> None:
-        from wcbuild.dockerfile.lint import windows  # noqa: PLC0415 - as in `_of_backslashes`
+        from wcbuild.dockerfile.lint import windows  # noqa: PLC0415 - as in `_of_windows`
 
         complete = state.stage.index not in self._on_nothing
         for name, (_, word) in zip(names, instruction.pairs, strict=True):

@@ -4,18 +4,25 @@ WindowsTrailingBackslash is a path like `bin\Debug\`, read as every Dockerfile p
 at the end of a line joins the next one to it, and within a word it takes the next character's meaning
 away and is gone. Whoever writes for Windows means neither.
 
+WindowsJsonBackslash is `CMD ["C:\app.exe"]`, which is no JSON.
+
 WindowsPathVariable is `ENV PATH=C:\app;%PATH%`. Windows has PATH in its registry, no base image says it,
 and what an image says is neither added to that nor looked into.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from wcbuild.dockerfile.parser import Node
 from wcbuild.dockerfile.reader import INSTRUCTION_NAMES
-from wcbuild.dockerfile.rules import WINDOWS_TRAILING_BACKSLASH, LintWarning
+from wcbuild.dockerfile.rules import (
+    WINDOWS_JSON_BACKSLASH,
+    WINDOWS_TRAILING_BACKSLASH,
+    LintWarning,
+)
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.words import SPACES, Expansion, WordError, expand
 
@@ -24,6 +31,11 @@ _DRIVE = re.compile(r"(?<!\w)[A-Za-z]:\\$")
 _SPACES = re.compile(f"[{SPACES}]+")
 _WINDOWS_NAMES = frozenset(("windows", "windowsservercore", "servercore", "nanoserver"))
 _SHOWN = 60
+_BRACKETS = re.compile(
+    r"\s*(?:add|cmd|copy|entrypoint|healthcheck|run|shell|volume)(?:\s+--\S+)*(?:\s+cmd)?"
+    r"\s+(?P<list>\[.*\\.*\])\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 _PERCENT = re.compile(r"%[\w()]+%")
 _POWERSHELL = re.compile(r"\$env:\w+", re.IGNORECASE)
 _PATH = "PATH"
@@ -49,6 +61,32 @@ def backslashes(nodes: Sequence[Node], lines: Sequence[str]) -> Iterator[LintWar
                     f' is read as "{_read(word)[:_SHOWN]}"'
                 )
                 yield WINDOWS_TRAILING_BACKSLASH.at(node.span, text)
+
+
+def json_lists(nodes: Iterable[Node]) -> Iterator[LintWarning]:
+    r"""Yield a warning for each of ``nodes`` with a JSON list in which `\` does not stand for itself.
+
+    Either that makes it no list at all, or it is one by chance: `C:\new` has a line's end in it.
+    """
+    for node in nodes:
+        found = _BRACKETS.fullmatch(node.original)
+        if found is None or not _is_list(found["list"].replace("\\", "\\\\")):
+            continue
+        shown = found["list"][:_SHOWN]
+        if not node.json:
+            yield WINDOWS_JSON_BACKSLASH.at(node.span, f"{shown} is read as text, brackets and all")
+        elif any(character < " " for character in node.args[0]):
+            yield WINDOWS_JSON_BACKSLASH.at(
+                node.span, f"{shown} is read with a control character in it"
+            )
+
+
+def _is_list(text: str) -> bool:
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return all(isinstance(item, str) for item in items)
 
 
 def path_variable(word: str, value: Expansion, *, complete: bool) -> str:

@@ -8,6 +8,7 @@ from registry.oci.config import ContainerConfig
 from registry.oci.platform import Platform
 from wcbuild.dockerfile.rules import (
     RULES,
+    WINDOWS_JSON_BACKSLASH,
     WINDOWS_MIXED_FORMS,
     WINDOWS_PATH_VARIABLE,
     WINDOWS_TRAILING_BACKSLASH,
@@ -16,7 +17,7 @@ from wcbuild.dockerfile.rules import (
 
 def test_names_are_unique_and_pages_are_named_after_the_rule():
     names = [rule.name for rule in RULES]
-    assert len(set(names)) == len(names) == 25
+    assert len(set(names)) == len(names) == 26
     for rule in RULES:
         if rule.url:
             words = rule.url.rstrip("/").rpartition("/")[2].split("-")
@@ -378,6 +379,47 @@ def test_a_file_that_cannot_be_read_for_a_lost_backslash_says_so(checked):
     assert [str(each) for each in result.warnings] == [
         f'WindowsTrailingBackslash: the "\\" at the end of the line is lost; {REMEDY} (line 2)'
     ]
+
+
+# -- WindowsJsonBackslash
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (r'CMD ["c:\app\x.exe"]', r'["c:\app\x.exe"]'),
+        (r'entrypoint [ "c:\app\", "x" ]', r'[ "c:\app\", "x" ]'),
+        (r'COPY --chown=ContainerUser ["a", "c:\d"]', r'["a", "c:\d"]'),
+        (r'HEALTHCHECK --timeout=3s CMD ["c:\x.exe"]', r'["c:\x.exe"]'),
+    ],
+)
+def test_a_list_that_single_backslashes_make_text_is_told(found, line, shown):
+    (told,) = windows(found, f"# escape=`\nFROM scratch\n{line}\n", rule=WINDOWS_JSON_BACKSLASH)
+    said = "is read as text, brackets and all; in a JSON list every backslash is written twice"
+    assert told == f"{shown} {said} (line 3)"
+
+
+def test_a_list_whose_backslashes_mean_something_else_is_told(found):
+    text = '# escape=`\nFROM scratch\nCMD ["c:\\new\\tool.exe"]\n'
+    (told,) = windows(found, text, rule=WINDOWS_JSON_BACKSLASH)
+    assert told.startswith('["c:\\new\\tool.exe"] is read with a control character in it; ')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'CMD ["c:\\x.exe"]',
+        r"CMD [c:\x.exe]",
+        r'CMD if exist [ "a\b" ]',
+        r'LABEL a=["b\c"]',
+        r'CMD [1, "b\c"]',
+        r'CMD ["cmd", "/c", "echo a\nb"]',
+        "CMD [x]",
+    ],
+)
+def test_what_is_a_list_or_hardly_meant_as_one_is_left_alone(found, line):
+    text = f"# escape=`\nFROM scratch\n{line}\n"
+    assert windows(found, text, rule=WINDOWS_JSON_BACKSLASH) == []
 
 
 # -- WindowsPathVariable
