@@ -22,7 +22,7 @@ from registry.oci.manifest import Index, Manifest
 from registry.store import BlobSource
 
 _MAX_ALGORITHM, _MAX_ENCODED = 32, 64
-_DERIVED_TAG = re.compile(r"[a-z0-9]+-[0-9a-f]{64}(?:\.[a-z]+)?", re.ASCII)
+_DERIVED_TAG = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?", re.ASCII)
 
 
 def fallback_tag(subject: Digest) -> str:

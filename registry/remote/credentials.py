@@ -116,7 +116,9 @@ class Credentials:
         self._inline = environment.get(_INLINE, "")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Credentials:
+    def from_environment(
+        cls, environment: Mapping[str, str], run: Path = Path("/run")
+    ) -> Credentials:
         """Find docker's file, then `$REGISTRY_AUTH_FILE`, then podman's; none need exist."""
         home = Path(environment.get("HOME") or os.path.expanduser("~"))
         docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
@@ -125,6 +127,9 @@ class Credentials:
             others.append(Path(named))
         if runtime := environment.get("XDG_RUNTIME_DIR"):
             others.append(Path(runtime, "containers", "auth.json"))
+        elif os.access(path := run / f"containers/{os.getuid()}/auth.json", os.R_OK):
+            # Where podman's family logs in without a session, as in most CI jobs.
+            others.append(path)
         config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
         others.append(config / "containers" / "auth.json")
         return cls(docker, tuple(others), environment)

@@ -69,7 +69,8 @@ def printable(text: str, *, limit: int = _MAX_DETAIL) -> str:
 
 def is_web_page(body: bytes) -> bool:
     """Say whether ``body`` is made for browsers: whatever it says is not a registry's answer."""
-    return body.lstrip().startswith(b"<")
+    # XML with its declaration is what storage hosts say.
+    return body.lstrip().startswith(b"<") and not body.lstrip().startswith(b"<?xml")
 
 
 def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
@@ -80,7 +81,8 @@ def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
         listed = json.loads(body)["errors"]
         entries: list[Mapping[str, Any]] = [entry for entry in listed if isinstance(entry, Mapping)]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return (), printable(body.decode(errors="replace"))
+        text = body.decode(errors="replace")
+        return (), "" if text.lstrip().startswith("<") else printable(text)
     codes = tuple(printable(str(entry.get("code", "")), limit=64) for entry in entries[:5])
     words = "; ".join(str(entry["message"]) for entry in entries[:5] if entry.get("message"))
     return codes, printable(words)

@@ -158,6 +158,19 @@ def test_files_are_asked_in_order(home, tmp_path):
     assert credentials.find("example.com") is None
 
 
+def test_podmans_file_of_a_user_without_a_session_is_read(home, tmp_path):
+    path = tmp_path / "run" / "containers" / str(os.getuid()) / "auth.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"auths": {"example.com": auth("ali:x")}}))
+
+    def found(**variables: str):
+        environment = {"HOME": str(home)} | variables
+        return Credentials.from_environment(environment, tmp_path / "run").find("example.com")
+
+    assert found() == password("ali", "x")
+    assert found(XDG_RUNTIME_DIR=str(tmp_path)) is None
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

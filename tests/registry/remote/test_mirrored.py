@@ -281,5 +281,6 @@ def test_tags_made_from_digests_are_where_the_image_is(source, origin, mirror, h
     with pytest.raises(NotFoundError) as caught:
         read.resolve(tag.replace(".sig", ".att"))
     assert "connection refused" in caught.value.__notes__[0]
-    with pytest.raises(UnreachableError):
-        read.resolve("latest")
+    for other in ("latest", f"build-{image.descriptor.digest.hex}"):
+        with pytest.raises(UnreachableError):
+            read.resolve(other)

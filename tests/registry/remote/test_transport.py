@@ -303,6 +303,16 @@ def test_html_of_a_proxy_is_called_that_and_not_repeated(repository, simulator, 
     assert "Hello" not in str(caught.value)
 
 
+def test_xml_of_a_storage_host_is_neither_repeated_nor_called_a_web_page(
+    repository, simulator, blob
+):
+    body = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'
+    simulator.fail_next("GET", 418, body=body, at="/blobs/")
+    with pytest.raises(ProtocolError) as caught:
+        repository.open(blob)
+    assert str(caught.value).endswith("the registry answered 418")
+
+
 def test_a_web_page_is_no_blob_and_no_list_of_tags(repository, simulator, blob):
     page = b"<html>Please log in</html>"
     html = {"Content-Type": "text/html"}
