@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from wcbuild.errors import SandboxError
 from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SandboxMount, SuppliedFile
 from wcbuild.sandbox.inside import Stub, make_mount_point
 from wcbuild.sandbox.wine import commandline, launcher, registry, rooms, template
-from wcbuild.sandbox.wine.environment import ADMINISTRATOR, environment, folders
+from wcbuild.sandbox.wine.environment import account, environment, folders
 from wcbuild.sandbox.wine.install import Wine
 from wcbuild.sandbox.wine.leftovers import RUNS
 from wcbuild.sandbox.wine.registry import Key, RegistryChanges
@@ -45,7 +44,6 @@ _NO_STATUS = 125
 _KILLED = 137
 _ATTRIBUTES = "user.DOSATTRIB"
 """Where Wine keeps that a file is hidden, or of the system; so does Samba."""
-_USER = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 # What Wine and its installer write below C:\Windows in passing; lower case.
 _WRITTEN_IN_PASSING = (
     "temp/",
@@ -95,9 +93,7 @@ class _Command:
 
 
 def _read_command(spec: RunSpec, keys: Sequence[Key]) -> _Command:
-    user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
-    if not _USER.fullmatch(user):
-        raise SandboxError(f'become user "{spec.user}"', "that is no name of a Windows account")
+    user = account(spec.user)
     machine = registry.machine_environment(keys)
     values = environment(user, spec.env, machine, host=spec.hostname)
     line = " ".join(spec.args) if spec.verbatim else commandline.quoted(spec.args)
