@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wcbuild.errors import SourceError, UsageError, WcbuildError
-from wcbuild.graph.ops import WINDOWS, Graph, RunOp, Step
+from wcbuild.graph.ops import WINDOWS, Graph, MountKind, RunOp, Step
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.sandbox.base import Sandbox
 
@@ -73,7 +73,10 @@ def open_wine(
 
 def _check(step: Step, op: RunOp) -> None:
     """Refuse a RUN of which is known beforehand that it does not work."""
-    from wcbuild.sandbox.wine import commandline  # noqa: PLC0415 - most images are Linux's
+    from wcbuild.sandbox.wine import (  # noqa: PLC0415 - most images are Linux's
+        commandline,
+        environment,
+    )
 
     line = " ".join(op.args) if op.verbatim else commandline.quoted(op.args)
     reason = ""
@@ -83,9 +86,12 @@ def _check(step: Step, op: RunOp) -> None:
         reason = "a command under Wine cannot have --security=insecure"
     elif op.devices:
         reason = "a command under Wine cannot have devices"
+    elif any(mount.kind is MountKind.SSH for mount in op.mounts):
+        reason = "a command under Wine cannot have an SSH agent, whose socket is one of Unix"
     if reason:
         raise SourceError(reason, step.spans, hint=_WAYS_OUT.partition(", ")[2])
     try:
+        environment.account(op.user)
         commandline.plan(line, {})
     except WcbuildError as error:
         error.spans = step.spans

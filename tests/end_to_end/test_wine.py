@@ -171,6 +171,8 @@ def test_without_wine_asked_for_nothing_is_built(build):
         ("RUN mklink a b", "mklink makes no link"),
         ('SHELL ["powershell", "-Command"]\nRUN Get-Date', "Wine has no PowerShell"),
         ("RUN if exist a b && c", 'cannot stand in or behind the body of "if"'),
+        ("RUN --mount=type=ssh ver", "cannot have an SSH agent"),
+        ("USER a|b\nRUN ver", 'become user "a|b": that is no name of a Windows account'),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_built(build, lines, said):

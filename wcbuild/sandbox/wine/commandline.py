@@ -17,7 +17,7 @@ variables are put in once, before anything runs, and those that do not exist sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wcbuild.errors import SandboxError
@@ -35,7 +35,16 @@ _DYNAMIC = frozenset(
 _MARK = "\x00"
 """Stands for the percent signs that cmd itself has to see."""
 _WORD = re.compile(r'[@\s]*([^\s"&|<>()=;,/\\:]+)')
+_PROGRAM = re.compile(r'[@\s]*(?:"([^"]+)"|([^\s"&|<>()=;,]+))')
 _LINK = re.compile(r"(?<![\w\\/.:-])mklink(?:\.exe)?(?![\w\\.:-])", re.IGNORECASE)
+_BUILTINS = frozenset(
+    """
+    assoc call cd chdir choice cls color copy date del dir echo endlocal erase exit for ftype goto help if
+    label md mkdir mklink more move path pause popd prompt pushd rd rem ren rename rmdir set setlocal shift
+    start time title type ver verify vol
+    """.split()  # noqa: SIM905
+)
+BATCH_FILES = (".bat", ".cmd")
 _SUBSTRING = re.compile(r"~(-?\d+)?(?:,(-?\d+)?)?\Z")
 
 _SPLIT_HINT = "write them as RUN instructions of their own"
@@ -64,12 +73,17 @@ class Planned:
     """The batch file that cmd runs instead of the line; empty if it reads the line itself."""
 
 
-def plan(line: str, environment: Mapping[str, str]) -> Planned:
+def plan(
+    line: str,
+    environment: Mapping[str, str],
+    is_batch_file: Callable[[str], bool] = lambda _name: False,
+) -> Planned:
     """Say how the command line is run so that it does what it would do on Windows.
 
     Args:
         line: exact.
         environment: of the command; names in capitals.
+        is_batch_file: whether cmd finds a batch file for a name without extension.
 
     Raises:
         SandboxError: it asks for something that Wine would pretend to do.
@@ -85,7 +99,7 @@ def plan(line: str, environment: Mapping[str, str]) -> Planned:
     if not script.operators:
         _refuse_links(text)
         return Planned(line)
-    source = "".join(f"{each}\r\n" for each in _Batch().lines(script))
+    source = "".join(f"{each}\r\n" for each in _Batch(is_batch_file).lines(script))
     try:
         return Planned(start, _for_batch(source).encode(BATCH_ENCODING))
     except UnicodeEncodeError as error:
@@ -312,8 +326,9 @@ def _refuse_links(text: str) -> None:
 class _Batch:
     """Writes batch files."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_batch_file: Callable[[str], bool]) -> None:
         self._labels = 0
+        self._is_batch_file = is_batch_file
 
     def lines(self, script: _Script) -> Iterator[str]:
         """Yield the lines of a batch file that does the same and ends with the same status."""
@@ -344,7 +359,18 @@ class _Batch:
             return
         if each.word != "if" and "ERRORLEVEL" not in each.text.upper():  # which ask for it
             yield f"set OS={_MARK}OS{_MARK}"
-        yield each.text
+        # A batch file that another one starts does not come back to it. All else would have its status
+        # made 1 by Wine's `call`.
+        yield f"call {each.text.lstrip('@ ')}" if self._starts_batch_file(each) else each.text
+
+    def _starts_batch_file(self, each: _Command) -> bool:
+        found = _PROGRAM.match(each.text)
+        if not found:
+            return False
+        name = found[1] or found[2]
+        if name.lower().endswith(BATCH_FILES):
+            return True
+        return each.word not in _BUILTINS and self._is_batch_file(name)
 
     def _label(self) -> str:
         self._labels += 1

@@ -5,12 +5,27 @@ Nothing of it comes from this machine or from Wine, so that the same step gives 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
+from wcbuild.errors import SandboxError
 from wcbuild.graph.ops import DEFAULT_HOSTNAME
 
 ADMINISTRATOR = "ContainerAdministrator"
+_ACCOUNT = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _OF_THE_BROWSER = ("History", "INetCache", "INetCookies")
+
+
+def account(user: str) -> str:
+    """Return the name of the account that a USER names; none is the administrator.
+
+    Raises:
+        SandboxError: no account can have this name.
+    """
+    name = user.rpartition("\\")[2] or ADMINISTRATOR
+    if not _ACCOUNT.fullmatch(name):
+        raise SandboxError(f'become user "{user}"', "that is no name of a Windows account")
+    return name
 
 
 def profile(user: str) -> str:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ntpath
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ from wcbuild.errors import SandboxError
 from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SandboxMount, SuppliedFile
 from wcbuild.sandbox.inside import Stub, make_mount_point
 from wcbuild.sandbox.wine import commandline, launcher, registry, rooms, template
-from wcbuild.sandbox.wine.environment import ADMINISTRATOR, environment, folders
+from wcbuild.sandbox.wine.environment import account, environment, folders
 from wcbuild.sandbox.wine.install import Wine
 from wcbuild.sandbox.wine.leftovers import RUNS
 from wcbuild.sandbox.wine.registry import Key, RegistryChanges
@@ -45,7 +45,6 @@ _NO_STATUS = 125
 _KILLED = 137
 _ATTRIBUTES = "user.DOSATTRIB"
 """Where Wine keeps that a file is hidden, or of the system; so does Samba."""
-_USER = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 # What Wine and its installer write below C:\Windows in passing; lower case.
 _WRITTEN_IN_PASSING = (
     "temp/",
@@ -91,20 +90,34 @@ class _Command:
     cwd: str
     """A Windows path."""
     environment: Mapping[str, str]
-    planned: commandline.Planned
+    line: str
 
 
 def _read_command(spec: RunSpec, keys: Sequence[Key]) -> _Command:
-    user = spec.user.rpartition("\\")[2] or ADMINISTRATOR
-    if not _USER.fullmatch(user):
-        raise SandboxError(f'become user "{spec.user}"', "that is no name of a Windows account")
+    user = account(spec.user)
     machine = registry.machine_environment(keys)
     values = environment(user, spec.env, machine, host=spec.hostname)
     line = " ".join(spec.args) if spec.verbatim else commandline.quoted(spec.args)
     cwd = "C:" + (spec.cwd.replace("/", "\\") or "\\")
-    capitals = {name.upper(): value for name, value in values.items()}
-    planned = commandline.plan(line, {**capitals, "CD": cwd})
-    return _Command(spec, user, cwd, values, planned)
+    return _Command(spec, user, cwd, values, line)
+
+
+def _plan(command: _Command, tree: _Tree) -> commandline.Planned:
+    """Say how the line is run, which depends on what cmd finds in the tree."""
+    variables = {name.upper(): value for name, value in command.environment.items()}
+
+    def is_batch_file(name: str) -> bool:
+        places = [command.cwd]
+        if not set(name) & set("\\/:"):
+            places += variables["PATH"].split(";")
+        for place in places:
+            path = ntpath.splitdrive(ntpath.normpath(ntpath.join(place, name)))[1]
+            for extension in (".com", ".exe", *commandline.BATCH_FILES):
+                if tree.has(path + extension):
+                    return extension in commandline.BATCH_FILES
+        return False
+
+    return commandline.plan(command.line, {**variables, "CD": command.cwd}, is_batch_file)
 
 
 class WineSandbox:
@@ -214,12 +227,13 @@ class WineSandbox:
 
     def _inner_spec(self, command: _Command, place: Path, drive: Path, tree: _Tree) -> RunSpec:
         """Return how the launcher is run so that it runs the command."""
-        spec, line = command.spec, command.planned.line
+        spec, planned = command.spec, _plan(command, tree)
+        line = planned.line
         kept = tuple(self._kept_folders(tree, drive, place / "windows"))
         files = [SuppliedFile(launcher.PROGRAM, launcher.program(), 0o755)]
-        if command.planned.batch:
+        if planned.batch:
             batch = f"{_WINDOWS}/{_BATCH_FOLDER}/{_BATCH}"
-            files.append(SuppliedFile(batch, command.planned.batch, 0o644))
+            files.append(SuppliedFile(batch, planned.batch, 0o644))
             line += f" C:\\windows\\{_BATCH_FOLDER}\\{_BATCH}"
         job = launcher.encode_job(command.cwd, line, command.environment)
         if len(job) > launcher.MAX_JOB_BYTES:

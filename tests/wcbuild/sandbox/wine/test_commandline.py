@@ -53,6 +53,13 @@ def test_leaves_lines_without_operators_alone(line):
     assert (planned.line, planned.batch) == (line, b"")
 
 
+def test_batch_files_come_back():
+    line = 'x.bat a && "C:\\b c\\y.CMD" && z.exe && @npm i && tool && copy'
+    found = plan(f"cmd /C {line}", ENVIRONMENT, lambda name: name in {"npm", "copy"})
+    called = [each for each in found.batch.decode().split("\r\n") if each[:5] == "call "]
+    assert called == ["call x.bat a", 'call "C:\\b c\\y.CMD"', "call npm i"]
+
+
 def test_a_command_that_asks_for_the_status_finds_it():
     lines = plan("cmd /V:ON /C a & echo !ErrorLevel!", ENVIRONMENT).batch.decode().split("\r\n")
     assert lines == [

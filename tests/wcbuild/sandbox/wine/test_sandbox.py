@@ -121,6 +121,14 @@ def test_operators_do_what_they_do_on_windows(sandbox, line, out, code):
     assert ended.code == code
 
 
+def test_batch_files_of_the_image_come_back(sandbox):
+    batch = b"@echo off\r\necho %1\r\nif %1==fail exit /b 9\r\n"
+    root = sandbox.drive({"my tools/go.cmd": batch})
+    line = "go one && go two & C:\\mytool\\x.bat || go fail || echo caught"
+    ended = sandbox.wine(line, root=root, env=("PATH=C:\\my tools",))
+    assert (ended.code, ended.out) == (0, "one\r\ntwo\r\nfail\r\ncaught\r\n")
+
+
 # -- what a command sees
 
 
