@@ -69,7 +69,6 @@ HEAVY = {
         "http",
         "isal",
         "jwt",
-        "requests",
         "shutil",
         "sqlite3",
         "ssl",
