@@ -69,6 +69,7 @@ HEAVY = {
         "http",
         "isal",
         "jwt",
+        "requests",
         "shutil",
         "sqlite3",
         "ssl",

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import requests.utils
 import urllib3.util.ssl_
 
 from registry.errors import ConfigurationError
@@ -35,7 +36,7 @@ def tls_context(settings: Settings, host: str) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     else:
         context.check_hostname = True
-        bundle = Path(settings.ca_bundle() or _certifi())
+        bundle = Path(settings.ca_bundle() or requests.utils.DEFAULT_CA_BUNDLE_PATH)
         if not bundle.exists():
             raise OSError(f"there is no CA certificate bundle {bundle}")
         if bundle.is_dir():
@@ -45,12 +46,6 @@ def tls_context(settings: Settings, host: str) -> ssl.SSLContext:
     if folder is not None:
         _load(context, folder)
     return context
-
-
-def _certifi() -> str:
-    import certifi  # noqa: PLC0415 - for machines that have no bundle of their own
-
-    return certifi.where()
 
 
 def find_folder(places: tuple[Path, ...], host: str) -> Path | None:

@@ -1,19 +1,19 @@
 """Connections to one origin: its own certificates, and heads of answers that have to end.
 
-`urllib3` does the talking; what it leaves open is closed here.
+`requests` and `urllib3` do the talking; what they leave open is closed here.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
 import os
 import socket
 import ssl
 import time
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+import requests
+import requests.adapters
 import urllib3
 from urllib3.util import wait_for_write
 
@@ -23,24 +23,26 @@ POOL = 16
 """Connections to one origin that are kept for the next request; more may be open."""
 
 
-def connections(context: ssl.SSLContext | None, proxy: str) -> urllib3.PoolManager:
-    """Return connections that trust, and show, what ``context`` says and nothing else.
+class Adapter(requests.adapters.HTTPAdapter):
+    """Sends requests over connections that trust, and show, what ``context`` says and nothing else."""
 
-    ``proxy`` is the URL of the proxy that they go through, perhaps with user and password; empty for none.
-    """
-    manager: urllib3.PoolManager
-    if proxy:
-        parts = urlsplit(proxy)
-        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        basic = f"Basic {base64.b64encode(user.encode()).decode()}"
-        headers = {"Proxy-Authorization": basic} if "@" in parts.netloc else None
-        manager = urllib3.ProxyManager(
-            proxy, 1, proxy_headers=headers, maxsize=POOL, ssl_context=context
-        )
-    else:
-        manager = urllib3.PoolManager(1, maxsize=POOL, ssl_context=context)
-    manager.pool_classes_by_scheme = _POOLS
-    return manager
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=POOL)
+
+    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
+        """Make the pool, as the base class asks."""
+        super().init_poolmanager(*args, ssl_context=self._context, **keywords)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
+        """Make the pool for a proxy, as the base class asks."""
+        manager = super().proxy_manager_for(*args, ssl_context=self._context, **keywords)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def cert_verify(self, *_: object) -> None:
+        """Change nothing: the context has been told already, and once for all connections."""
 
 
 class _Lines:
@@ -114,12 +116,12 @@ class _Answer(http.client.HTTPResponse):
         return size
 
 
-def read_body_into(raw: urllib3.BaseHTTPResponse, buffer: memoryview) -> int:
+def read_body_into(raw: urllib3.HTTPResponse, buffer: memoryview) -> int:
     """Read what comes next of a body, as it was sent, into ``buffer``; return the number of bytes.
 
     `urllib3` makes new memory for every block, which for large blobs costs more than all the rest.
     """
-    answer = getattr(raw, "_fp", None)  # no public way leads there
+    answer = raw._fp  # noqa: SLF001 - no public way leads there
     if not isinstance(answer, _Answer) or answer.chunked:
         data = raw.read1(len(buffer), decode_content=False)
         buffer[: len(data)] = data

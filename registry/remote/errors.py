@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 import urllib3
 
 from registry.errors import (
@@ -30,7 +31,6 @@ MAX_ERROR_BYTES = 64 * 1024
 """Read of an error's body; more is never needed to say what is wrong."""
 
 _TUNNEL_FAILED = "Tunnel connection failed: "  # `http.client`'s words
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
 _MAX_DETAIL = 300
 _SHOWN_QUERY = frozenset(
     ("artifactType", "digest", "from", "last", "mount", "n", "scope", "service")
@@ -86,12 +86,12 @@ def refusal(
     ``what`` names the thing that was asked for, in the last of so many ``tries``.
     """
     codes, words = error_codes(body)
-    if status in (_UNAUTHORIZED, _FORBIDDEN):
+    if status in (requests.codes.unauthorized, requests.codes.forbidden):
         said = ", ".join(codes) + (f": {words}" if codes and words else words)
         return UnauthorizedError(host, what, said or f"the registry answered {status}")
-    if status == _NOT_FOUND:
+    if status == requests.codes.not_found:
         return NotFoundError(what, host)
-    if status == _TOO_LARGE and not words:
+    if status == requests.codes.request_entity_too_large and not words:
         words = "it does not take anything as large as this"
     return ProtocolError(request, status, codes, words, tries=tries)
 
@@ -105,7 +105,7 @@ def map_errors(host: str, request: str) -> Iterator[None]:
     """
     try:
         yield
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         reason, transient = _reason(error)
         # Without its cause: libraries put whole URLs, signatures and all, into their words.
         raise UnreachableError(host, f"{reason} ({request})", transient=transient) from None
@@ -136,11 +136,11 @@ def _reason(error: BaseException) -> tuple[str, bool]:
             case OSError(args=(str(text),)) if text.startswith(_TUNNEL_FAILED):
                 status = printable(text.removeprefix(_TUNNEL_FAILED))
                 return f"the proxy refused with {status}", status.startswith("5")
-            case ValueError() if not isinstance(cause, OSError):  # a URL or header that none can be
+            case requests.exceptions.InvalidURL() | requests.exceptions.InvalidHeader():
                 return "is not something that can be asked", False
             case urllib3.exceptions.ProxyError():
                 return "the proxy does not answer", True
-            case urllib3.exceptions.TimeoutError() | TimeoutError():
+            case urllib3.exceptions.TimeoutError() | requests.Timeout() | TimeoutError():
                 return "no answer in time", True
             case urllib3.exceptions.IncompleteRead() | urllib3.exceptions.ProtocolError():
                 return "the connection was closed before the answer was complete", True

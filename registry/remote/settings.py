@@ -50,7 +50,7 @@ class Settings:
         return self.plain or is_loopback(host) or self.is_insecure(host)
 
     def ca_bundle(self) -> str:
-        """Return the file or folder of trusted authorities; empty means the one of `certifi`."""
+        """Return the file or folder of trusted authorities; empty means the one `requests` brings."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
             if path := self.environment.get(name):
                 return path
@@ -62,12 +62,12 @@ class Settings:
             return paths.openssl_capath
         return ""
 
-    def proxy(self, scheme: str, host: str) -> str:
-        """Return the URL of the proxy for ``host``; empty for none."""
+    def proxies(self, scheme: str, host: str) -> dict[str, str]:
+        """Return the proxy for ``host`` as `requests` wants it; empty for none."""
         proxy = self._variable(f"{scheme}_proxy")
         if not proxy or is_loopback(host) or bypasses_proxy(host, self._variable("no_proxy")):
-            return ""
-        return proxy if "://" in proxy else f"http://{proxy}"
+            return {}
+        return {scheme: proxy if "://" in proxy else f"http://{proxy}"}
 
     def _variable(self, name: str) -> str:
         # A CGI program's HTTP_PROXY comes from a request's `Proxy:` header.

@@ -1,7 +1,7 @@
 """HTTP below the registry's words: one request and its redirects, tries and waits, bodies.
 
-`urllib3` does the talking. What libraries above it decide is decided here: nothing is read from the
-environment or netrc (which would replace a token), no cookies are kept, and redirects are followed.
+`requests` does the talking, by its adapters alone. Its sessions would decide too much: they read the
+environment and netrc (which replaces a token), keep cookies, and read the body of a redirect whole.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+import requests
 import urllib3
 
 from registry.errors import ProtocolError, RegistryError, TooLargeError, UnreachableError
 from registry.remote.certificates import tls_context
-from registry.remote.connections import connections, read_body_into
+from registry.remote.connections import Adapter, read_body_into
 from registry.remote.errors import MAX_ERROR_BYTES, map_errors, redact, refusal
 from registry.remote.settings import Settings, is_link_local, is_loopback
 from registry.streams import FileSlice
@@ -54,18 +56,16 @@ known, and is sent in chunks otherwise. A block need not last longer than until 
 class Response:
     """An answer: status and headers, and a body that is read at most once."""
 
-    def __init__(
-        self, response: urllib3.BaseHTTPResponse, url: str, request: str, settings: Settings
-    ) -> None:
+    def __init__(self, response: requests.Response, request: str, settings: Settings) -> None:
         self._response = response
         self._settings = settings
         self._since = time.monotonic()
         self._received = 0
         self.request = request
         """The method and the redacted URL, for messages."""
-        self.url = url
+        self.url: str = response.url
         """Where the answer came from, after all redirects."""
-        self.status: int = response.status
+        self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.content = b""
         """The whole body, after `load`."""
@@ -84,7 +84,7 @@ class Response:
             UnreachableError: the connection broke or stalled.
         """
         with map_errors(self.host, self.request):
-            data: bytes = self._response.read1(size, decode_content=False)
+            data: bytes = self._response.raw.read1(size, decode_content=False)
         self._count(len(data))
         return data
 
@@ -94,7 +94,7 @@ class Response:
         Raises: as `read1`.
         """
         with map_errors(self.host, self.request):
-            size = read_body_into(self._response, buffer)
+            size = read_body_into(self._response.raw, buffer)
         self._count(size)
         return size
 
@@ -129,7 +129,6 @@ class Response:
     def close(self) -> None:
         """Give the connection back if the body was read, else end it."""
         self._response.close()
-        self._response.release_conn()
 
     def discard(self) -> None:
         """Read the rest if it is short, so that the connection can be used again."""
@@ -180,6 +179,15 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The connections to one origin."""
+
+    adapter: Adapter
+    verify: bool
+    proxies: dict[str, str]
+
+
 class Transport:
     """Sends requests.
 
@@ -189,14 +197,14 @@ class Transport:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._lines: dict[str, urllib3.PoolManager] = {}
+        self._lines: dict[str, _Line] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close all idle connections."""
         with self._lock:
             for line in self._lines.values():
-                line.clear()
+                line.adapter.close()
             self._lines.clear()
 
     def backoff(self) -> Backoff:
@@ -274,41 +282,33 @@ class Transport:
         parts = urlsplit(url)
         shown = f"{method} {redact(url)}"
         data: Any = body() if callable(body) else body
-        headers = {**_HEADERS, **headers}
-        if hasattr(data, "__len__"):
-            headers["Content-Length"] = str(len(data))
-        timeout = urllib3.Timeout(
-            connect=self.settings.connect_timeout_s,
-            read=timeout_s or self.settings.stall_timeout_s,
-        )
+        timeouts = (self.settings.connect_timeout_s, timeout_s or self.settings.stall_timeout_s)
         logger.debug("request.started %s", shown)
         with map_errors(parts.netloc, shown):
-            answer = self._line(parts).urlopen(
-                method,
-                url,
-                body=data,
-                headers=headers,
-                timeout=timeout,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
+            line = self._line(parts)
+            prepared = requests.Request(method, url, {**_HEADERS, **headers}, data=data).prepare()
+            answer = line.adapter.send(
+                prepared,
+                stream=True,
+                timeout=timeouts,
+                verify=line.verify,
+                proxies=line.proxies,
             )
-        logger.debug("request.answered %s status=%d", shown, answer.status)
-        return Response(answer, url, shown, self.settings)
+        logger.debug("request.answered %s status=%d", shown, answer.status_code)
+        return Response(answer, shown, self.settings)
 
-    def _line(self, parts: SplitResult) -> urllib3.PoolManager:
-        """Return the connections to one origin."""
+    def _line(self, parts: SplitResult) -> _Line:
         key, host = origin(parts), parts.netloc
         with self._lock:
             if key not in self._lines:
-                if self.settings.is_insecure(host):
+                verify = not self.settings.is_insecure(host)
+                if not verify:
                     # The user has said so; a warning for each request would be too many.
                     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 tls = parts.scheme == "https"
                 context = tls_context(self.settings, host) if tls else None
-                proxy = self.settings.proxy(parts.scheme, host)
-                self._lines[key] = connections(context, proxy)
+                proxies = self.settings.proxies(parts.scheme, host)
+                self._lines[key] = _Line(Adapter(context), verify, proxies)
             return self._lines[key]
 
 

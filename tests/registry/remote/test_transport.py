@@ -136,7 +136,7 @@ def test_upload_location_at_another_host_gets_no_authorization(
 def test_v87_attack_netrc_adds_nothing_and_replaces_nothing(
     new_client, at, simulator, storage, ali, blob, tmp_path, monkeypatch
 ):
-    """CVE-2018-18074, CVE-2024-47081: libraries read ~/.netrc unless they are told not to."""
+    """CVE-2018-18074, CVE-2024-47081: `requests` reads ~/.netrc unless it is told not to."""
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login netrc password leaked\n")
     netrc.chmod(0o600)
@@ -210,12 +210,12 @@ def test_proxy_variables_are_read_as_other_programs_do():
     both = Settings(
         environment={"https_proxy": "p:1", "HTTP_PROXY": "q:2", "NO_PROXY": "no.example"}
     )
-    assert both.proxy("https", "a.example") == "http://p:1"
-    assert both.proxy("http", "a.example") == "http://q:2"
-    assert both.proxy("https", "no.example") == ""
-    assert both.proxy("http", "127.0.0.1:5000") == ""
+    assert both.proxies("https", "a.example") == {"https": "http://p:1"}
+    assert both.proxies("http", "a.example") == {"http": "http://q:2"}
+    assert both.proxies("https", "no.example") == {}
+    assert both.proxies("http", "127.0.0.1:5000") == {}
     request = Settings(environment={"HTTP_PROXY": "http://evil", "REQUEST_METHOD": "GET"})
-    assert request.proxy("http", "a.example") == "", "a request's Proxy header set it"
+    assert request.proxies("http", "a.example") == {}, "a request's Proxy header set it"
 
 
 def test_certificates_come_from_the_settings():
