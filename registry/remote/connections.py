@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import ssl
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import requests
 import requests.adapters
 import urllib3
+from urllib3.util import wait_for_write
 
 from registry.streams import FileSlice
 
@@ -135,12 +137,27 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     def send(self, data: Any) -> None:
         if isinstance(data, FileSlice):
-            # From the file to the network within the kernel: a tenth of the work.
-            sent = self.sock.sendfile(data.file, data.offset, data.size)
-            if sent != data.size:
-                raise OSError(f"{data.size - sent} bytes were cut off from the file")
+            _send_slice(self.sock, data)
         else:
             super().send(data)
+
+
+def _send_slice(sock: socket.socket, part: FileSlice) -> None:
+    """Move bytes from a file to the network within the kernel: a tenth of the work.
+
+    `socket.sendfile` does the same, but waits before each call, in a selector made for it.
+    """
+    position, end = part.offset, part.offset + part.size
+    while position < end:
+        try:
+            sent = os.sendfile(sock.fileno(), part.file.fileno(), position, end - position)
+        except BlockingIOError:
+            if not wait_for_write(sock, sock.gettimeout()):
+                raise TimeoutError("nobody takes what is sent") from None
+            continue
+        if not sent:
+            raise OSError(f"{end - position} bytes were cut off from the file")
+        position += sent
 
 
 class _TlsConnection(urllib3.connection.HTTPSConnection):

@@ -146,6 +146,9 @@ def header_with_records(path: str, meta: Meta, type_bits: int) -> bytes:
     name = encode_name(path) + (b"/" if meta.kind == DIRECTORY else b"")
     own = meta.xattrs
     meta = meta._replace(mode=meta.mode | type_bits, xattrs=())
+    block = header(path, meta)
+    if len(block) == BLOCK_SIZE:  # nothing but ``own`` needs a record
+        return _pax(name, _joined_own(own)) + block if own else block
     return _careful_header(path, name, encode_name(meta.link), meta, own)
 
 
@@ -204,8 +207,6 @@ def _careful_header(
         devices=devices,
         prefix=prefix,
     )
-    if own and not records:
-        return _pax(name, _joined_own(own)) + block
     records |= {key_text.encode(): data for key_text, data in own}
     return _pax(name, _joined(records)) + block if records else block
 

@@ -15,6 +15,7 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
 
@@ -144,14 +145,19 @@ def _encode(entry: Entry, flags: int, fold: Fold | None) -> bytes:
         f"{flags} {meta.kind} {meta.mode} {meta.uid} {meta.gid} {meta.size} {meta.mtime} "
         f"{meta.major} {meta.minor} {entry.offset} {entry.digest}\0{meta.link}\0"
     )
-    xattrs = " ".join(
-        f"{name.encode('utf-8', 'surrogateescape').hex()}={value.hex()}"
-        for name, value in meta.xattrs
-    )
+    xattrs = _encode_xattrs(meta.xattrs) if meta.xattrs else ""
     if fold is None:
         return _key(entry.path) + (numbers + xattrs).encode("utf-8", "surrogateescape")
     text = f"{numbers}{xattrs}\0{entry.path}"
     return _key(fold(entry.path)) + text.encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=256)
+def _encode_xattrs(xattrs: tuple[tuple[str, bytes], ...]) -> str:
+    """Return them in hexadecimal; many files of a Windows image have the same."""
+    return " ".join(
+        f"{name.encode('utf-8', 'surrogateescape').hex()}={value.hex()}" for name, value in xattrs
+    )
 
 
 def _flags(record: bytes) -> int:

@@ -156,19 +156,16 @@ class CaselessStaging(Staging):
         return self._spell(path)
 
     def _spell(self, path: str) -> str:
-        known = self._spellings.get(fold(path))
-        if known is not None:
-            return known
-        real = here = ""
         # Not by recursion: paths may be deeper than our stack.
-        for name in path.split("/"):
-            here = join(here, name)
-            key = fold(here)
-            known = self._spellings.get(key)
-            if known is None:
-                known = join(real, self._spelled(join(real, name)) if self._spelled else name)
-                self._spellings[key] = known
-            real = known
+        unknown = []
+        while (real := self._spellings.get(fold(path))) is None:
+            unknown.append(path)
+            path = parent(path)
+        for path in reversed(unknown):
+            real = join(real, path.rpartition("/")[2])
+            if self._spelled:
+                real = join(parent(real), self._spelled(real))
+            self._spellings[fold(path)] = real
         return real
 
 
@@ -215,18 +212,17 @@ class WindowsStamp:
 
 def _without_opaque(changes: Iterable[Change], tree: FileTree) -> Iterator[Change]:
     """Yield changes with opaque directories replaced by plain ones and deletions of what they hide."""
-    kept: set[str] = set()
-    opaque: list[str] = []
     changes = sorted(changes, key=lambda change: change.path)
-    for change in changes:
-        kept.add(fold(change.path))
-        if change.opaque:
-            opaque.append(f"{change.path}/")
+    opaque = tuple(f"{change.path}/" for change in changes if change.opaque)
+    if not opaque:
+        yield from changes
+        return
+    kept = {fold(change.path) for change in changes}
     for change in changes:
         yield change._replace(opaque=False)
-        if not opaque or change.meta is None or change.meta.kind != DIRECTORY:
+        if change.meta is None or change.meta.kind != DIRECTORY:
             continue
-        if f"{change.path}/".startswith(tuple(opaque)):
+        if f"{change.path}/".startswith(opaque):
             for name, _ in tree.children(change.path):
                 hidden = join(change.path, name)
                 if fold(hidden) not in kept:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from wcbuild.errors import UsageError
-from wcbuild.solve.events import Emit, Event
+
+if TYPE_CHECKING:
+    from wcbuild.solve.events import Emit, Event
 
 MODES = ("auto", "tty", "plain", "rawjson", "quiet")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from wcbuild.dockerfile.source import SourceFile, Span
-from wcbuild.solve.events import Warned
+
+if TYPE_CHECKING:
+    from wcbuild.solve.events import Warned
 
 MAX_LINE = 4096
 """Bytes of a command's line that are kept together; a longer line is shown in pieces."""

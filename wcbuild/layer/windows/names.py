@@ -5,13 +5,14 @@ Spec: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 MAX_NAME_UNITS = 255
 """UTF-16 units in one name; NTFS takes no longer ones."""
 
-_FORBIDDEN = frozenset('<>"|?*\\')
-_FIRST_PRINTABLE = " "
+_FORBIDDEN = re.compile(r'[<>"|?*\\:/\x00-\x1f]')
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _DEVICES = frozenset(
     (
         *("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"),
@@ -44,7 +45,7 @@ def problem(path: str, *, stream: bool = False) -> str:
     """
     if stream:
         path, _, name = path.rpartition(":")
-        if not name or _forbidden(name):
+        if not name or _FORBIDDEN.search(name):
             return f'"{name}" cannot be the name of a data stream'
     for name in path.split("/"):
         reason = _problem(name)
@@ -53,13 +54,11 @@ def problem(path: str, *, stream: bool = False) -> str:
     return ""
 
 
-@lru_cache(maxsize=4096)
 def _problem(name: str) -> str:
     if ":" in name:
         return "has a colon, which names a data stream on Windows"
-    character = _forbidden(name)
-    if character:
-        shown = f'"{character}"' if character.isprintable() else "a control character"
+    if forbidden := _FORBIDDEN.search(name):
+        shown = f'"{forbidden[0]}"' if forbidden[0].isprintable() else "a control character"
         return f"has {shown} in it, which no name on Windows has"
     if name.endswith((".", " ")):
         return "ends in a dot or space, which Windows drops"
@@ -68,13 +67,6 @@ def _problem(name: str) -> str:
         return "is the name of a device on Windows"
     if len(name.encode("utf-16-le", "surrogatepass")) > 2 * MAX_NAME_UNITS:
         return f"is longer than {MAX_NAME_UNITS} characters"
-    if any("\udc80" <= character <= "\udcff" for character in name):
+    if _NOT_UTF8.search(name):
         return "is not UTF-8"
     return ""
-
-
-def _forbidden(name: str) -> str:
-    """Return the first character that no name has, if any."""
-    return next(
-        (each for each in name if each in _FORBIDDEN or each < _FIRST_PRINTABLE or each in ":/"), ""
-    )
