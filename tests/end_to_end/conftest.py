@@ -378,9 +378,14 @@ def buildah(tmp_path_factory) -> Iterator[Buildah]:
     need("buildah", "runc")
     root = tmp_path_factory.mktemp("buildah")
     yield Buildah(root)
-    # Layers hold files of other owners; buildah knows how to enter its user namespace.
     remove = ("rm", "-rf", root / "storage", root / "run")
-    call(*(("buildah", "unshare") if os.geteuid() else ()), *remove, check=False)
+    if os.geteuid():
+        # Layers hold files of other owners; buildah knows how to enter its user namespace.
+        call("buildah", "unshare", *remove, check=False)
+    else:
+        # What buildah leaves mounted cannot be removed, and a later run of pytest would fail over it.
+        call("umount", "--recursive", root / "storage/overlay", check=False)
+        call(*remove, check=False)
 
 
 # -- what images are
