@@ -11,11 +11,11 @@ import os
 import signal
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
 import zstandard
+from processes import until
 from web import COMMIT_TIME
 
 from wcbuild import BuildRequest, Output, build
@@ -516,7 +516,7 @@ def started_in(folder):
 
 @pytest.mark.parametrize("in_step", [True, False])
 def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild, in_step):
-    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 600, pause_s=0.05)
+    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 1200, pause_s=0.05)
     url = f"{web.url}/slow.git"
     argument = context(f"{FROM}ADD {url} /x\n") if in_step else url
     process = subprocess.Popen(
@@ -526,13 +526,10 @@ def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild
         stderr=subprocess.DEVNULL,
     )
     git_folder = wcbuild.root / "git"
-    deadline = time.monotonic() + 30
-    while not started_in(git_folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert started_in(git_folder)
+    assert until(lambda: started_in(git_folder))
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
-    assert not started_in(git_folder)
+    assert until(lambda: not started_in(git_folder))
 
 
 # -- from Python

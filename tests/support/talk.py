@@ -57,7 +57,7 @@ class Talk:
         named = {
             name.replace("_", "-"): value for name, value in {**self.headers, **headers}.items()
         }
-        connection = http.client.HTTPConnection(*self.address, timeout=30)
+        connection = http.client.HTTPConnection(*self.address, timeout=120)
         try:
             connection.request(method, path, body, named, encode_chunked=chunked)
             response = connection.getresponse()
