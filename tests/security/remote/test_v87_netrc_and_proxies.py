@@ -1,6 +1,7 @@
 """V87 (CVE-2018-18074, CVE-2023-32681, CVE-2024-47081, CVE-2024-35195): what `requests` sends unasked."""
 
 import base64
+import ssl
 
 import pytest
 
@@ -65,12 +66,14 @@ def test_attack_credentials_of_a_proxy_stay_with_it(new_simulator, new_client, d
 
 
 def test_attack_unchecked_certificates_of_one_host_do_not_spread(new_client):
-    """A session that was told `verify=False` once goes on so; here each origin has its own."""
+    """Who shares connections shares what they check; here each origin has its own."""
     client = new_client(insecure=frozenset(("lab.example",)))
     transport = client._transport
     from urllib.parse import urlsplit
 
     lab, other = (transport._line(urlsplit(f"https://{h}/")) for h in ("lab.example", "b.example"))
-    assert not lab.verify
-    assert other.verify
-    assert lab.adapter is not other.adapter
+    assert lab is not other
+    unchecked, checked = (line.connection_pool_kw["ssl_context"] for line in (lab, other))
+    assert unchecked.verify_mode == ssl.CERT_NONE
+    assert checked.verify_mode == ssl.CERT_REQUIRED
+    assert checked.check_hostname
