@@ -491,3 +491,12 @@ def test_connections_are_shared_by_threads(simulator):
         thread.join()
     assert len(set(map(id, made))) == 1
     transport.close()
+
+
+@pytest.mark.parametrize("token", ["a\nX-Other: b", "\u20ac"])
+def test_a_header_that_cannot_be_sent_is_an_error_without_its_secret(new_client, simulator, token):
+    transport = new_client(attempts=1)._transport
+    with pytest.raises(UnreachableError, match="is not something that can be asked") as caught:
+        transport.exchange("GET", f"{simulator.url}/v2/", headers={"Authorization": token})
+    assert token not in str(caught.value)
+    assert simulator.requests == []
