@@ -171,7 +171,7 @@ def is_deaf(talk: Talk) -> bool:
     """Say whether the registry takes no more connections."""
     try:
         talk("GET", "/v2/")
-    except ConnectionError:
+    except OSError:
         return True
     return False
 
