@@ -117,7 +117,12 @@ def map_errors(host: str, request: str, proxy: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        OSError,
+        UnicodeError,
+    ) as error:
         reason, transient = _reason(error)
         if proxy and any(isinstance(cause, _PROXY_ERRORS) for cause in _causes(error)):
             reason = f"the proxy {redact(proxy)}: {reason}"
@@ -153,7 +158,11 @@ def _reason(error: BaseException) -> tuple[str, bool]:
             case OSError(args=(str(text),)) if text.startswith(_TUNNEL_FAILED):
                 status = printable(text.removeprefix(_TUNNEL_FAILED))
                 return f"answered {status}", status.startswith("5")
-            case requests.exceptions.InvalidURL() | requests.exceptions.InvalidHeader():
+            case (
+                requests.exceptions.InvalidURL()
+                | requests.exceptions.InvalidHeader()
+                | UnicodeError()  # of a header beyond Latin-1
+            ):
                 return "is not something that can be asked", False
             case urllib3.exceptions.TimeoutError() | requests.Timeout() | TimeoutError():
                 return "no answer in time", True

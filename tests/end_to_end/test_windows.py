@@ -404,8 +404,10 @@ def test_diff_reads_records_and_finds_any_spelling(wcbuild, servercore, tmp_path
     assert [(each["path"], each["state"]) for each in found["files"]] == [
         ("APP", "changed"),
         ("APP/a", "changed"),
+        ("Windows/A", "changed"),
     ]
     assert "S-1-5-93-2-2" in found["files"][1]["attributes"]["MSWINDOWS.sd"]["new"]
+    assert found["files"][2]["attributes"] == {"name": {"old": "a", "new": "A"}}
 
 
 # -- nothing is unpacked, and what nobody reads is not fetched
