@@ -57,6 +57,16 @@ def pytest_runtest_makereport(item: pytest.Item):
     return report
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    # Here, as the process that prints reads no tests, and so nothing beside them.
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    properties = [each for report in reports for each in report.user_properties]
+    if lines := [line for name, line in properties if name == "conformance"]:
+        terminalreporter.section("conformance")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture
 def new_simulator():
     """Make registries in this process that can be told to misbehave; see `simulator`."""

@@ -13,15 +13,6 @@ import pytest
 _MAX_SHOWN = 30
 
 
-def pytest_terminal_summary(terminalreporter):
-    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    properties = [each for report in reports for each in report.user_properties]
-    if lines := [line for name, line in properties if name == "conformance"]:
-        terminalreporter.section("conformance")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
 @pytest.fixture(scope="session")
 def tables():
     """Return a function from a table's name to its content."""
