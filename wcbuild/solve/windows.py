@@ -22,11 +22,15 @@ _SHOWN = 3
 def with_records(changes: Iterable[Change], below: FileTree) -> Iterator[Change]:
     """Yield ``changes`` with what only Windows knows of files: unpacked trees do not have it.
 
-    What was there before in ``below`` keeps its attributes, descriptor and time of creation. A name that
-    was replaced by another spelling of itself is no deletion.
+    What was there before in ``below`` keeps its attributes, descriptor and time of creation; so does the
+    drive itself, which every layer has. A name that was replaced by another spelling of itself is no
+    deletion.
     """
     listed = list(changes)
     written = {fold(change.path) for change in listed if change.meta is not None}
+    drive = below.find("")
+    if drive is not None and drive.meta.xattrs and "" not in written:
+        yield Change("", drive.meta)
     for change in listed:
         if change.meta is None:
             if fold(change.path) not in written:
