@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_PARALLEL_STEPS = 4
 _PATIENCE_S = 5.0
+_LOOK_UP_S = 0.2
+"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
 
 
 class Executor(Protocol):
@@ -88,7 +90,8 @@ class Solver:
                         waiting.remove(index)
                         inputs = tuple(results[each] for each in step.inputs)
                         running[pool.submit(self._run, index, step, inputs)] = index
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                ended = wait(running, timeout=_LOOK_UP_S, return_when=FIRST_COMPLETED).done
+                for future in ended:
                     results[running[future]] = future.result()
                     del running[future]
         finally:
