@@ -55,8 +55,6 @@ _LARGE_AT_ONCE = 2
 _CHUNK = 1024 * 1024
 _BUFFER = 64 * 1024
 """Less than anybody who is in a hurry reads at once."""
-_LOOK_UP_S = 0.2
-"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
 _BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
 
 
@@ -280,7 +278,7 @@ class _Work:
         ``anew`` also those that the target says it has.
         """
         # Imported when used: it costs more than a cached build can spare.
-        from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
         # The largest first, lest it be the one that all others have to wait for.
         ordered = sorted(blobs, key=lambda blob: -blob.descriptor.size)
@@ -288,8 +286,6 @@ class _Work:
         pool = ThreadPoolExecutor(1 if one_by_one else workers)
         try:
             futures = [pool.submit(self._move, blob, anew) for blob in ordered]
-            while wait(futures, timeout=_LOOK_UP_S).not_done:
-                pass
             errors = [error for future in futures if (error := future.exception())]
         except BaseException:  # an interrupt: threads end at their next read
             self._stopped = True
