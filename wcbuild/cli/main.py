@@ -148,6 +148,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _split_common(words: list[str]) -> tuple[list[str], list[str]]:
     """Return the flags for every command that stand before its name, and the other words."""
+    if not words or not words[0].startswith("-"):
+        return [], words  # as mostly, and then no parser is made for it
     common = _add_common(argparse.ArgumentParser())
     takes_value = {flag: each.nargs != 0 for each in common for flag in each.option_strings}
     end = 0

@@ -12,6 +12,7 @@ from wcbuild.sandbox.wine.sandbox import Outcome
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem
 from wcbuild.tree.base import FileTree
+from wcbuild.tree.windows import drive_as_it_is
 
 _KEPT = (records.ATTRIBUTES, records.DESCRIPTOR, records.JUNCTION, records.CREATED)
 _HIVE_SDDL = "O:BAG:SYD:(A;CI;KA;;;BA)(A;CI;KA;;;SY)(A;CI;KR;;;BU)"
@@ -28,9 +29,8 @@ def with_records(changes: Iterable[Change], below: FileTree) -> Iterator[Change]
     """
     listed = list(changes)
     written = {fold(change.path) for change in listed if change.meta is not None}
-    drive = below.find("")
-    if drive is not None and drive.meta.xattrs and "" not in written:
-        yield Change("", drive.meta)
+    if "" not in written:
+        yield from drive_as_it_is(below)
     for change in listed:
         if change.meta is None:
             if fold(change.path) not in written:

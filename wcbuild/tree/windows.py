@@ -24,6 +24,12 @@ from wcbuild.tree.paths import join, parent, resolve
 from wcbuild.tree.staging import Staging
 
 
+def drive_as_it_is(tree: FileTree) -> tuple[Change, ...]:
+    """Return the entry of the drive itself, which every layer has; none if ``tree`` knows nothing of it."""
+    root = tree.find("")
+    return (Change("", root.meta),) if root is not None and root.meta.xattrs else ()
+
+
 class WindowsTree(LayerTree):
     """The files on the system drive of a Windows image. Its indexes are folded by `fold`.
 
@@ -122,10 +128,7 @@ class CaselessStaging(Staging):
 
         The drive itself is always among them, as it is: every layer has it.
         """
-        changes = super().changes()
-        root = self._tree.find("")
-        if root is not None and root.meta.xattrs:
-            changes = (*changes, Change("", root.meta))
+        changes = (*super().changes(), *drive_as_it_is(self._tree))
         return tuple(map(self._marked, _without_opaque(changes, self._tree)))
 
     def _marked(self, change: Change) -> Change:
