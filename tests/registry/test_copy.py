@@ -2,6 +2,7 @@ import _thread
 import io
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -361,7 +362,8 @@ def test_an_interrupt_stops_the_others(builder):
         def open(self, descriptor):
             if descriptor.media_type != mediatypes.OCI_LAYER:
                 return super().open(descriptor)
-            # As a signal whose instant is just before the waiting: nothing wakes who waits already.
+            # Nothing wakes the one who waits, as after a signal whose instant was just before that.
+            time.sleep(0.1)
             _thread.interrupt_main()
             return Zeros()
 
