@@ -12,6 +12,7 @@ import threading
 import time
 from functools import partial
 
+import peers
 import pytest
 from web import COMMIT_TIME, GIT, Repository, clean_environment
 
@@ -325,7 +326,7 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
 
 def test_understands_the_git_protocol(fetch, repository, repositories):
     command = ["git", "daemon", "--export-all", f"--base-path={repositories[0]}", "--reuseaddr"]
-    port = free_port()
+    port = peers.free_port()
     process = subprocess.Popen(
         [*command, "--listen=127.0.0.1", f"--port={port}"], start_new_session=True
     )
@@ -334,12 +335,6 @@ def test_understands_the_git_protocol(fetch, repository, repositories):
         assert text(fetch(f"git://127.0.0.1:{port}/app.git").tree, "a.txt") == "one"
     finally:
         end_group(process)
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def wait_for(port):
