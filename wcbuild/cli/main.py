@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
-from wcbuild.cli.errors import guarded, leave_quietly, read_file
+from wcbuild.cli.errors import describe, guarded, leave_quietly, read_file
+from wcbuild.cli.parser import Parser
 from wcbuild.cli.render import wants_colour
 from wcbuild.dockerfile.suggest import suggest
+from wcbuild.errors import UsageError
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.store import default_root
 
@@ -117,15 +119,18 @@ def _dispatch(words: list[str]) -> int:
     parser = _parser(name)
     command.add_arguments(parser)
     spelled_out = getattr(command, "spelled_out", list)
+    environment = dict(os.environ)
+    colour = wants_colour(sys.stderr, environment)
     try:
         args = parser.parse_args(spelled_out([*common, *words]))
-    except SystemExit as exit_:
-        # argparse prints and leaves; a caller of `main` gets a status like any other.
-        if exit_.code and not is_named:
+    except UsageError as error:
+        sys.stderr.write(describe(error, colour=colour))
+        if not is_named:
             sys.stderr.write(_meant_command(words))
-        return int(exit_.code or 0)
+        return error.exit_status
+    except SystemExit:
+        return 0  # the help was printed; a caller of `main` gets a status like any other
     interrupt_when_told_to_end()
-    environment = dict(os.environ)
     invocation = Invocation(
         args=args,
         # Asked now: some commands become root in a namespace, and then the answer would change.
@@ -137,7 +142,7 @@ def _dispatch(words: list[str]) -> int:
     status = guarded(
         lambda: command.run(invocation),
         stream=sys.stderr,
-        colour=wants_colour(sys.stderr, environment),
+        colour=colour,
         debug=args.debug,
         read_source=getattr(command, "read_source", lambda _: read_file)(args),
     )
@@ -150,7 +155,7 @@ def _split_common(words: list[str]) -> tuple[list[str], list[str]]:
     """Return the flags for every command that stand before its name, and the other words."""
     if not words or not words[0].startswith("-"):
         return [], words  # as mostly, and then no parser is made for it
-    common = _add_common(argparse.ArgumentParser())
+    common = _add_common(Parser())
     takes_value = {flag: each.nargs != 0 for each in common for flag in each.option_strings}
     end = 0
     while end < len(words):
@@ -176,12 +181,9 @@ def module_of(command: str) -> str:
     return f"wcbuild.cli.{command.replace('-', '_')}"
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"wcbuild {name}",
-        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
-        allow_abbrev=False,
-    )
+def _parser(name: str) -> Parser:
+    text = COMMANDS[name]
+    parser = Parser(prog=f"wcbuild {name}", description=f"{text[0].upper()}{text[1:]}.")
     _add_common(parser)
     return parser
 
@@ -197,7 +199,7 @@ def add_actions(
     made = {}
     for name, text in texts.items():
         made[name] = actions.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
         )
         # Flags for every command may stand before the action, and are not reset when they do.
         _add_common(made[name], default=argparse.SUPPRESS)
