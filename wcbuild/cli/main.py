@@ -52,6 +52,7 @@ COMMANDS = {
     "login": "remember credentials of a registry",
     "logout": "forget them",
     "prune": "delete what no named image needs",
+    "completion": "print what makes a shell complete words of wcbuild",
     "version": "show versions",
 }
 
@@ -92,6 +93,11 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell asks what may stand next.
+        from wcbuild.cli.completion import answer  # noqa: PLC0415 - for nobody else
+
+        answer()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -104,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    common, words = _split_common(words)
+    common, words = split_common(words)
     if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
         words = [*words[1:], "--help"]
     if words and words[0] in ("-h", "--help", "help"):
@@ -115,9 +121,7 @@ def _dispatch(words: list[str]) -> int:
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
     is_named = bool(words) and words[0] in COMMANDS
     name = words.pop(0) if is_named else "build"
-    command = cast("Command", importlib.import_module(module_of(name)))
-    parser = _parser(name)
-    command.add_arguments(parser)
+    command, parser = command_of(name), parser_of(name)
     spelled_out = getattr(command, "spelled_out", list)
     environment = dict(os.environ)
     colour = wants_colour(sys.stderr, environment)
@@ -151,7 +155,7 @@ def _dispatch(words: list[str]) -> int:
     return status
 
 
-def _split_common(words: list[str]) -> tuple[list[str], list[str]]:
+def split_common(words: list[str]) -> tuple[list[str], list[str]]:
     """Return the flags for every command that stand before its name, and the other words."""
     if not words or not words[0].startswith("-"):
         return [], words  # as mostly, and then no parser is made for it
@@ -177,14 +181,21 @@ def _meant_command(words: Sequence[str]) -> str:
 
 
 def module_of(command: str) -> str:
-    """Return the module of a subcommand."""
+    """Return the name of a subcommand's module."""
     return f"wcbuild.cli.{command.replace('-', '_')}"
 
 
-def _parser(name: str) -> Parser:
+def command_of(name: str) -> Command:
+    """Return the module of a subcommand."""
+    return cast("Command", importlib.import_module(module_of(name)))
+
+
+def parser_of(name: str) -> Parser:
+    """Return the parser of a subcommand's words."""
     text = COMMANDS[name]
     parser = Parser(prog=f"wcbuild {name}", description=f"{text[0].upper()}{text[1:]}.")
     _add_common(parser)
+    command_of(name).add_arguments(parser)
     return parser
 
 

@@ -34,6 +34,11 @@ class Parser(argparse.ArgumentParser):
             self.error(f'unexpected argument "{word}"')
         return found, []
 
+    @property
+    def positionals(self) -> list[argparse.Action]:
+        """The arguments that are no flags."""
+        return self._get_positional_actions()
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print. Raises UsageError."""
         raise UsageError(f"{message} ({self.prog} --help shows what there is)")
