@@ -45,6 +45,7 @@ FLOORS = (
         "wcbuild.bases",
         "wcbuild.export",
         "wcbuild.collect",
+        "wcbuild.usage",
         "wcbuild.windowsruns",
         "wcbuild.buildplan",
         "wcbuild.dockerfile.lint",

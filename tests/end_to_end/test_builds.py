@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from processes import until
 
+from wcbuild.sizes import parse_size
+
 from .conftest import ROOT, Wcbuild
 
 pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
@@ -181,6 +183,36 @@ def test_prune_keeps_what_is_named(wcbuild, context):
     wcbuild.build(context("FROM base\nRUN echo x > /made\nCMD cat /made\n"), "-t", "app:1")
     wcbuild("prune")
     assert wcbuild("run", "app:1").stdout == "x\n"
+
+
+def test_df_says_what_takes_the_space(wcbuild, context):
+    def space() -> dict[str, tuple[int, int]]:
+        lines = wcbuild("df", "--format", "{{.Type}}|{{.TotalCount}}|{{.Size}}").stdout
+        rows = (line.split("|") for line in lines.splitlines())
+        return {kind: (int(count), parse_size(size)) for kind, count, size in rows}
+
+    folder = context(
+        "FROM base\nCOPY big /big\nRUN --mount=type=cache,target=/c cat /big /big > /c/twice\n"
+        "ADD --unpack=false big /again\n",
+        {"big": "x" * 2_000_000},
+    )
+    wcbuild.build(folder, "-t", "app:1")
+    built = space()
+    assert built["Images"][0] == 1
+    assert built["Images"][1] > 4_000_000
+    assert built["Build Cache"][0] == 3
+    assert built["Cache Mounts"][0] == 1
+    assert 4_000_000 <= built["Cache Mounts"][1] < 5_000_000
+    assert built["Fetched Sources"] == (0, 0)
+    wcbuild("prune")
+    pruned = space()
+    assert pruned["Images"] == built["Images"]
+    assert pruned["Build Cache"][0] == 0
+    assert pruned["Cache Mounts"] == (0, 0)
+    wcbuild("rmi", "app:1")
+    assert space()["Images"] == (0, 0)
+    wcbuild("prune")
+    assert space()["Build Cache"][1] < 1_000_000 < built["Build Cache"][1]
 
 
 def test_two_builds_at_once_are_both_right(wcbuild, context):

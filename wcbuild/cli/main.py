@@ -51,6 +51,7 @@ COMMANDS = {
     "registry": "serve a registry from a folder, and clean it up",
     "login": "remember credentials of a registry",
     "logout": "forget them",
+    "df": "show what takes the space of the local store",
     "prune": "delete what no named image needs",
     "completion": "print what makes a shell complete words of wcbuild",
     "version": "show versions",
