@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
 import time
@@ -243,11 +244,19 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
-    folder = context("FROM base\nRUN echo begun; sleep 600 & sleep 600\n")
+def test_an_interrupted_build_leaves_nothing(wcbuild, context, tmp_path, number):
+    folder = context(
+        "FROM base\nRUN --mount=type=ssh --mount=type=secret,id=word --mount=type=cache,target=/c "
+        "--mount=target=/here --mount=type=tmpfs,target=/t echo begun; sleep 600 & sleep 600\n",
+        {"word": "secret"},
+    )
     base = f"base=oci-layout://{wcbuild.base}"
-    words = wcbuild.command("build", "--progress", "plain", "--build-context", base, folder)
-    build = subprocess.Popen(words, env=wcbuild.env, stderr=subprocess.PIPE, text=True)
+    given = ("--ssh", f"default={tmp_path}/agent", "--secret", f"id=word,src={folder}/word")
+    words = wcbuild.command("build", "--progress", "plain", "--build-context", base, *given, folder)
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(f"{tmp_path}/agent")
+        agent.listen()
+        build = subprocess.Popen(words, env=wcbuild.env, stderr=subprocess.PIPE, text=True)
     with build.stderr:
         for line in build.stderr:
             if line.endswith("begun\n"):
