@@ -182,7 +182,10 @@ def test_names_come_and_go(wcbuild, context):
 
 def test_prune_keeps_what_is_named(wcbuild, context):
     wcbuild.build(context("FROM base\nRUN echo x > /made\nCMD cat /made\n"), "-t", "app:1")
+    wcbuild.build(context("FROM scratch\nCOPY Dockerfile /\n"))
+    assert list(wcbuild.root.glob("contexts/*"))
     wcbuild("prune")
+    assert not list(wcbuild.root.glob("contexts/*"))
     assert wcbuild("run", "app:1").stdout == "x\n"
 
 
