@@ -185,12 +185,12 @@ COMMIT_TIME = 1580608922
 class Repository:
     """A repository to be served, and a working copy beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, object_format: str = "sha1") -> None:
         self.path = path
         self.work = path.with_suffix(".work")
         if not path.exists():
-            place = f"--separate-git-dir={path}"
-            self.git("init", "--quiet", "-b", "main", place, str(self.work), here=False)
+            place = (f"--separate-git-dir={path}", f"--object-format={object_format}")
+            self.git("init", "--quiet", "-b", "main", *place, str(self.work), here=False)
 
     def git(self, *words: str, here: bool = True, data: bytes = b"") -> str:
         own = [f"--git-dir={self.path}", f"--work-tree={self.work}", "-C", str(self.work)]

@@ -16,7 +16,7 @@ import peers
 import pytest
 from web import COMMIT_TIME, GIT, Repository, clean_environment
 
-from wcbuild.context import git
+from wcbuild.context.git import submodules
 from wcbuild.context.git import Repositories
 from wcbuild.errors import CancelledError, RemoteError
 from wcbuild.graph.ops import GitOp
@@ -288,7 +288,7 @@ def test_a_submodule_without_url_or_commit_is_an_error_that_names_it(
 
 
 def test_submodules_of_submodules_end_somewhere(fetch, server, repository, monkeypatch):
-    monkeypatch.setattr(git, "MAX_SUBMODULE_DEPTH", 2)
+    monkeypatch.setattr(submodules, "MAX_SUBMODULE_DEPTH", 2)
     commit = repository.git("rev-parse", "HEAD")
     chain = commit
     for _ in range(3):
