@@ -74,8 +74,12 @@ class WebServer:
 
     def put(self, path: str, body: bytes = b"", **options) -> str:
         """Serve ``body`` at ``path``, and return the URL."""
-        self.pages[path] = Page(body=body, **options)
+        self.put_page(path, body, **options)
         return self.url + path
+
+    def put_page(self, path: str, body: bytes = b"", **options) -> Page:
+        self.pages[path] = Page(body=body, **options)
+        return self.pages[path]
 
     def redirect(self, path: str, location: str) -> str:
         return self.put(path, status=302, headers={"Location": location})
@@ -102,7 +106,9 @@ class WebServer:
         page = self.pages.get(request.path, Page(status=404))
         status, body = page.fail.pop(0) if page.fail else page.status, page.body
         etag = page.headers.get("ETag")
-        if status == 200 and etag and asked.headers.get("if-none-match") == etag:
+        if status == 304:
+            body = b""
+        elif status == 200 and etag and asked.headers.get("if-none-match") == etag:
             status, body = 304, b""
         asked.status = status
         request.send_response(status)
