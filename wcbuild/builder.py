@@ -148,6 +148,8 @@ class _Inputs:
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
     context = None
+    if not str(request.context):
+        raise UsageError('the build context is empty text; "." is this folder')
     if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
     return _Inputs(
@@ -479,7 +481,7 @@ class _Build:
                 root, rules = main.folder, main.ignore
             else:
                 root = self._bases.folder(name).resolve()
-                rules = read_ignore(root, root / "Dockerfile")
+                rules = read_ignore(root)
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts

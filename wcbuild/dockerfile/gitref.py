@@ -89,7 +89,7 @@ def _from_scp(text: str) -> GitRef | None:
 
 
 def _from_url(text: str) -> GitRef | None:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - most Dockerfiles have no URL
+    from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - most Dockerfiles have no URL
 
     try:
         parts = urlsplit(text)
@@ -107,7 +107,8 @@ def _from_url(text: str) -> GitRef | None:
         return None
     _check_names(host=host or "", path=parts.path.lstrip("/"), user=parts.username or "")
     remote = parts._replace(query="", fragment="").geturl()
-    return _complete(remote, parts.query, parts.fragment)
+    fragment = unquote(parts.fragment, errors="surrogateescape")
+    return _complete(remote, parts.query, fragment)
 
 
 def _check_names(*, host: str, path: str, user: str = "") -> None:
@@ -126,6 +127,8 @@ def _complete(remote: str, query: str, fragment: str) -> GitRef:
         found = _with_query(found, query)
     if found.ref.startswith("-") or _BAD_IN_REF.search(found.ref):
         raise GitRefError(f'ref "{found.ref}" is not a name that git allows')
+    if _CONTROL.search(found.subdir):
+        raise GitRefError("its subdir has control characters")
     if ".." in found.subdir.split("/"):
         raise GitRefError(f'subdir "{found.subdir}" leads out of the repository')
     return found

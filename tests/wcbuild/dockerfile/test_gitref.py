@@ -13,6 +13,8 @@ from wcbuild.dockerfile.gitref import GitRef, GitRefError, parse_git_ref
         ("https://h.example/r.git", {"remote": "https://h.example/r.git"}),
         ("https://h.example/r.git#v1:a/b", {"ref": "v1", "subdir": "a/b"}),
         ("https://h.example/r.git#:docs", {"ref": "", "subdir": "docs"}),
+        ("https://h.example/r.git#feat%2Fx:a%20b", {"ref": "feat/x", "subdir": "a b"}),
+        ("git@h.example:r#a%2Fb", {"ref": "a%2Fb"}),
         ("ssh://git@h.example:22/r#main", {"remote": "ssh://git@h.example:22/r", "ref": "main"}),
         ("git@h.example:team/r#main", {"remote": "git@h.example:team/r", "ref": "main"}),
         ("git://h.example/r", {"remote": "git://h.example/r"}),
