@@ -169,9 +169,11 @@ class _Group:
                 beginnings.append(text[:-2])
             elif text.startswith("**/*") and not _SPECIAL.search(text[4:]) and "/" not in text[4:]:
                 ends.append(text[4:])
-            elif text.startswith("**/") and not _SPECIAL.search(text[3:]):
-                exact.add(text[3:])
+            elif text.startswith("**") and not _SPECIAL.search(text[2:]):
+                # Not even a component's beginning has to be there: `**.o` is any name that ends so.
                 ends.append(text[2:])
+                if text[2:3] == "/":
+                    exact.add(text[3:])
             else:
                 expressions.append(_translate(text))
         self._exact = frozenset(exact)

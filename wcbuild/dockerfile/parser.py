@@ -29,8 +29,8 @@ MAX_LINE_BYTES = 65535
 MAX_TRIGGER_DEPTH = 8
 """`ONBUILD ONBUILD ...` is refused later, with a better message; here it must only end."""
 
-_BLANKS = re.compile(r"[\t\v\f\r ]+")
-_SPACES = re.compile(f"[{SPACES}]+")
+_BLANK = "\t\v\f\r "
+_BLANKS = re.compile(f"[{_BLANK}]+")
 _HEREDOC_KEYWORDS = frozenset(("add", "copy", "run"))
 
 
@@ -307,7 +307,7 @@ def _split_flags(text: str, escape: str) -> tuple[list[str], str]:
     flags: list[str] = []
     position = 0
     while True:
-        while position < len(text) and text[position] in SPACES:
+        while position < len(text) and text[position] in _BLANK:
             position += 1
         if not text.startswith("--", position):
             return flags, text[position:]
@@ -331,7 +331,7 @@ def _read_flag(text: str, position: int, escape: str) -> tuple[str, int]:
             quote = ""
         elif not quote and character in "'\"":
             quote = character
-        elif not quote and character in SPACES:
+        elif not quote and character in _BLANK:
             position -= 1
             break
         else:
@@ -394,7 +394,7 @@ def _names_and_pairs(text: str, escape: str, _keyword: str) -> tuple[list[str], 
 def _health_check(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
     if not text:
         return [], False
-    kind, *rest = _SPACES.split(text, maxsplit=1)
+    kind, *rest = _BLANKS.split(text, maxsplit=1)
     args, is_json = _json_or_text(rest[0] if rest else "", escape, keyword)
     return [kind, *args], is_json
 

@@ -262,10 +262,10 @@ class Lowering:
                 found.append(self._from_stage(instruction.from_, stage, instruction.span))
             elif isinstance(instruction, Run) and instruction.mounts:
                 from wcbuild.dockerfile.mounts import (  # noqa: PLC0415 - only few have any
-                    source_name,
+                    named_source,
                 )
 
-                names = filter(None, map(source_name, instruction.mounts))
+                names = filter(None, map(named_source, instruction.mounts))
                 found += [self._from_stage(name, stage, instruction.span) for name in names]
         return {each.index for each in found if each is not None}
 
