@@ -26,6 +26,11 @@ from wcbuild.errors import DockerfileSyntaxError
 MAX_LINE_BYTES = 65535
 """As BuildKit has it; nobody writes such a line by hand."""
 
+MAX_LINES = 500_000
+MAX_INSTRUCTIONS = 20_000
+MAX_INSTRUCTION_LENGTH = 1 << 20
+"""Characters of one with its lines joined: far more than a kernel takes for a command."""
+
 MAX_TRIGGER_DEPTH = 8
 """`ONBUILD ONBUILD ...` is refused later, with a better message; here it must only end."""
 
@@ -80,8 +85,11 @@ def parse(text: str, *, file: str, escape: str = ESCAPES[0]) -> ParsedFile:
 
     Raises:
         DockerfileSyntaxError: no instruction in it, a heredoc without end, a pair without `=`, a
-            JSON list of something else than strings, bytes that are not UTF-8, a line too long.
+            JSON list of something else than strings, bytes that are not UTF-8, more of something
+            than one of the limits above allows.
     """
+    if text.count("\n") > MAX_LINES:
+        raise DockerfileSyntaxError(f'"{file}" has more than {MAX_LINES} lines')
     parser = _Parser(text, file, escape)
     while parser.line < len(parser.lines):
         parser.read_instruction()
@@ -136,6 +144,12 @@ class _Parser:
             text, goes_on = self._without_continuation(text)
             parts.append(text)
         original = "".join(parts)
+        if len(original) > MAX_INSTRUCTION_LENGTH:
+            raise self._error(
+                f"instruction of more than {MAX_INSTRUCTION_LENGTH} characters", first
+            )
+        if len(self.nodes) == MAX_INSTRUCTIONS:
+            raise self._error(f"more than {MAX_INSTRUCTIONS} instructions", first)
         if has_empty_line:
             span = Span(file=self.file, first=self.line, last=self.line)
             self.warnings.append(EmptyContinuation(span=span, original=original))

@@ -7,6 +7,9 @@ import re
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LARGEST_PORT = 65535
 
+MAX_PORTS = len(_PROTOCOLS) * (_LARGEST_PORT + 1)
+"""All that there are. An instruction names no more, not even one of them twice."""
+
 
 def expand_ports(word: str) -> list[str]:
     """Return every port of ``word`` as `number/protocol`.

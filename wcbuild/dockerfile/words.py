@@ -36,6 +36,7 @@ SPACES = (
 """White space as Go and so the Dockerfile language count it (Python adds four control characters)."""
 
 _MODIFIERS = frozenset("+-?#%:")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+(?![^\x00-\x7f])")
 _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 
 
@@ -347,6 +348,9 @@ class _Lexer:
 
     def read_name(self) -> str:
         """Read a variable's name: letters, digits and `_`; only digits; or one special character."""
+        if plain := _PLAIN_NAME.match(self.word, self.position):
+            self.position = plain.end()
+            return plain[0]
         start = self.position
         first = self.peek()
         if first.isdecimal():
