@@ -25,7 +25,7 @@ from wcbuild.dockerfile.instructions import (
     User,
     Volume,
 )
-from wcbuild.dockerfile.ports import expand_ports
+from wcbuild.dockerfile.ports import MAX_PORTS, expand_ports
 from wcbuild.errors import SourceError
 
 Expand = Callable[[str], str]
@@ -43,6 +43,7 @@ _SIGNALS = frozenset(
     )
 )
 _MAX_SIGNAL = 64
+_LONGEST_NUMBER = 20
 _MAX_REAL_TIME_OFFSET = 30
 
 
@@ -115,6 +116,9 @@ def fold_expose(config: ContainerConfig, instruction: Expose, expand: ExpandWord
             ports += expand_ports(word)
         except ValueError as error:
             raise SourceError(str(error), (instruction.span,), word=word) from error
+        if len(ports) > MAX_PORTS:
+            message = f"more than {MAX_PORTS} ports in one instruction"
+            raise SourceError(message, (instruction.span,), word=word)
     changed = replace(config, exposed_ports=tuple(dict.fromkeys((*config.exposed_ports, *ports))))
     return changed, f"EXPOSE {gotext.plain_list(ports)}"
 
@@ -130,7 +134,8 @@ def fold_volume(config: ContainerConfig, instruction: Volume, expand: Expand) ->
     volumes = [expand(volume) for volume in instruction.volumes]
     if not all(volumes):
         raise SourceError("VOLUME specified can not be an empty string", (instruction.span,))
-    changed = replace(config, volumes=tuple(dict.fromkeys((*config.volumes, *volumes))))
+    new = dict.fromkeys(volume for volume in volumes if volume not in config.volumes)
+    changed = replace(config, volumes=(*config.volumes, *new))
     return changed, f"VOLUME {gotext.plain_list(volumes)}"
 
 
@@ -159,7 +164,7 @@ def fold_stop_signal(
 
 def _is_signal(text: str) -> bool:
     if text.isascii() and text.isdigit():
-        return 0 < int(text) <= _MAX_SIGNAL
+        return len(text) <= _LONGEST_NUMBER and 0 < int(text) <= _MAX_SIGNAL
     name = text.upper()
     if not _SIGNAL_NAME.fullmatch(name):
         return False

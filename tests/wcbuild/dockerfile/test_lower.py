@@ -94,6 +94,28 @@ def test_a_single_unnamed_stage_has_no_name_in_labels():
     assert result.graph.steps[-1].label == "[2/2] RUN make"
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"STOPSIGNAL {'9' * 5000}", "invalid signal"),
+        (f"COPY --from={'9' * 5000} a b", "invalid stage index"),
+        ("EXPOSE 1-65535 1-65535 1-65535 1-65535", "more than 196608 ports"),
+        ("EXPOSE ²", "invalid containerPort"),
+        ("COPY <<'E /x", "looking for matching single-quote"),
+    ],
+)
+def test_numbers_that_are_none_and_numbers_without_end_are_refused(line, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        lowered(f"FROM debian\n{line}\n")
+    assert caught.value.spans[0].first == 2
+
+
+def test_of_stages_of_one_name_the_last_one_before_is_meant():
+    text = "FROM debian AS a\nRUN 1\nFROM debian AS A\nRUN 2\nFROM a AS t\nFROM debian AS a\n"
+    result = lowered(text, target="t")
+    assert [op.args[-1] for op in ops(result) if isinstance(op, RunOp)] == ["2"]
+
+
 def test_config_instructions_make_no_steps():
     result = lowered('FROM debian\nLABEL a=b\nENV C=d\nCMD ["x"]\nEXPOSE 80\nVOLUME /v\n')
     assert [type(op) for op in ops(result)] == [ImageOp]

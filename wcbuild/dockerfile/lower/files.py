@@ -109,28 +109,34 @@ def _origins(
         message = "checksum can't be specified for multiple sources"
         raise SourceError(message, (span,), word="--checksum")
     origins: list[_Origin] = []
-    local: _Origin | None = None
+    here: list[str] = []
+
+    def add_here() -> None:
+        if here:
+            step, has_owners = lowering.files(state, instruction.from_, span)
+            unpack = _unpacks(instruction)
+            origins.append(
+                _Origin(step=step, sources=tuple(here), unpack=unpack, has_owners=has_owners)
+            )
+            here.clear()
+
     for source in sources:
         remote = _remote(source, instruction, checksum)
         if remote is not None:
+            add_here()
             step = lowering.source(remote, f"fetch {without_secrets(source)}", span)
             # A file's name is no pattern; of a repository everything is meant.
             what = escape(remote.name) if isinstance(remote, HttpOp) else ""
             unpack = isinstance(remote, HttpOp) and instruction.unpack is True
             origins.append(_Origin(step=step, sources=(what,), unpack=unpack))
-            local = None
             continue
         if checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise SourceError(message, (span,), word="--checksum")
-        clean = paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
-        if local is None:
-            step, has_owners = lowering.files(state, instruction.from_, span)
-            local = _Origin(
-                step=step, sources=(), unpack=_unpacks(instruction), has_owners=has_owners
-            )
-            origins.append(local)
-        origins[-1] = local = replace(local, sources=(*local.sources, clean))
+        here.append(
+            paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
+        )
+    add_here()
     return tuple(origins)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
@@ -58,6 +59,8 @@ from wcbuild.graph.plan import ImagePlan
 
 _OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 """What build arguments begin with that need no ARG to be heard."""
+_LONGEST_INDEX = 9
+"""Digits of a stage's number."""
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
@@ -156,6 +159,10 @@ class Lowering:
     ) -> None:
         self.steps: list[Step] = []
         self._dockerfile = dockerfile
+        self._by_name: dict[str, list[int]] = {}
+        for stage in dockerfile.stages:
+            if stage.name:
+                self._by_name.setdefault(stage.name, []).append(stage.index)
         self.options = options
         self._outside = outside
         self._observer = observer
@@ -262,10 +269,10 @@ class Lowering:
                 found.append(self._from_stage(instruction.from_, stage, instruction.span))
             elif isinstance(instruction, Run) and instruction.mounts:
                 from wcbuild.dockerfile.mounts import (  # noqa: PLC0415 - only few have any
-                    source_name,
+                    named_source,
                 )
 
-                names = filter(None, map(source_name, instruction.mounts))
+                names = filter(None, map(named_source, instruction.mounts))
                 found += [self._from_stage(name, stage, instruction.span) for name in names]
         return {each.index for each in found if each is not None}
 
@@ -372,11 +379,9 @@ class Lowering:
 
     def _earlier_stage(self, name: str, before: int) -> Stage | None:
         """Return the last stage of that name among those defined before index ``before``."""
-        name = self.stage_name(name)
-        for stage in reversed(self._dockerfile.stages[:before]):
-            if stage.name and stage.name == name.lower():
-                return stage
-        return None
+        indexes = self._by_name.get(self.stage_name(name).lower(), ())
+        position = bisect_left(indexes, before)
+        return self._dockerfile.stages[indexes[position - 1]] if position else None
 
     def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
         span = from_.span
@@ -660,7 +665,7 @@ class Lowering:
             return None
         found = self._earlier_stage(name, current)
         if found is None and name.isascii() and name.isdigit():
-            if int(name) >= len(stages):
+            if len(name) > _LONGEST_INDEX or int(name) >= len(stages):
                 raise SourceError(f"invalid stage index {name}", spans, word=name)
             found = stages[int(name)]
         if found is None:
