@@ -29,6 +29,25 @@ _KNOWN_OS = frozenset(
         *("netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
     )
 )
+_KNOWN_ARCHITECTURES = frozenset(
+    (
+        *(
+            "386",
+            "amd64",
+            "amd64p32",
+            "arm",
+            "armbe",
+            "arm64",
+            "arm64be",
+            "loong64",
+            "mips",
+            "mipsle",
+        ),
+        *("mips64", "mips64le", "mips64p32", "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv"),
+        *("riscv64", "s390", "s390x", "sparc", "sparc64", "wasm"),
+    )
+)
+"""One part alone has to be known; beside another, it may be anything."""
 _OS_PART = re.compile(
     r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\))?", re.ASCII
 )
@@ -68,7 +87,11 @@ class Platform:
             raise InvalidDocumentError(f'platform "{text}"', "has a part that is not a plain word")
         name = head[1].lower()
         if len(parts) == 1 and name not in _KNOWN_OS:
-            return cls(os="linux", architecture=name).normalized()
+            alone = cls(os="linux", architecture=name).normalized()
+            if alone.architecture not in _KNOWN_ARCHITECTURES:
+                reason = "is neither an operating system nor an architecture"
+                raise InvalidDocumentError(f'platform "{text}"', reason)
+            return alone
         version = head[2] or (behind["version"] if behind else "")
         if name == "windows" and version and not _version(version):
             reason = f'"{version}" is no version of Windows, as 10.0.20348 is one'

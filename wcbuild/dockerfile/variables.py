@@ -20,6 +20,11 @@ class Variables(MutableMapping[str, str]):
             name, _, value = entry.partition("=")
             self[name] = value
 
+    def renew(self, name: str, value: str) -> None:
+        """Set a variable, which is then the last one; BuildKit's steps have their environment so."""
+        self.pop(name, None)
+        self[name] = value
+
     def entries(self) -> tuple[str, ...]:
         """Return `NAME=value` for each, in the order in which they were first set."""
         return tuple(f"{name}={value}" for name, value in self._pairs.values())

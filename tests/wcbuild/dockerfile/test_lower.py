@@ -341,7 +341,10 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
         ),
         ("FROM debian\nRUN --mount=type=ssh,source=/s x\n", "should not have a source"),
         ("FROM debian AS a\nRUN --mount=from=a,target=/m x\n", "circular dependency"),
-        ("FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\n", "needs to be defined before"),
+        (
+            "FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\nFROM a\n",
+            "needs to be defined before",
+        ),
         ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),
         ("FROM debian\nCOPY --from=5 / /\n", "invalid stage index 5"),
         ("FROM $NOTHING\n", "should not be blank"),

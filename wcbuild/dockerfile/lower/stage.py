@@ -12,6 +12,8 @@ from wcbuild.graph.ops import WINDOWS
 from wcbuild.graph.plan import PlannedHistory
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NEVER_SET = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
+"""Arguments that speak to the builder and never become variables."""
 
 
 class StageState:
@@ -52,7 +54,10 @@ class StageState:
         self.rootfs = parent.rootfs
         self.platform = parent.platform
         self.env = parent.env.copy()
+        # What the image says counts again, even where an ARG of the parent was the later one.
         self.scope = parent.scope.copy()
+        for name, value in self.env.items():
+            self.scope.renew(name, value)
         self.args = list(parent.args)
         self.history = list(parent.history)
         self.triggers = parent.config.on_build
