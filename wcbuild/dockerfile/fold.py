@@ -35,6 +35,8 @@ Folded = tuple[ContainerConfig, str]
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")
 _SIGNAL_NAME = re.compile(r"(?:SIG)?(?:RTM(?:IN|AX)(?:[+-]\d{1,2})?|[A-Z]+\d?)", re.ASCII)
+_SIGNAL_NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+"""Any but zero, as BuildKit takes it: which there are is the kernel's to know."""
 _SIGNALS = frozenset(
     (
         *("ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT"),
@@ -42,7 +44,6 @@ _SIGNALS = frozenset(
         *("TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ"),
     )
 )
-_MAX_SIGNAL = 64
 _MAX_REAL_TIME_OFFSET = 30
 
 
@@ -158,8 +159,8 @@ def fold_stop_signal(
 
 
 def _is_signal(text: str) -> bool:
-    if text.isascii() and text.isdigit():
-        return 0 < int(text) <= _MAX_SIGNAL
+    if _SIGNAL_NUMBER.fullmatch(text):
+        return int(text) != 0
     name = text.upper()
     if not _SIGNAL_NAME.fullmatch(name):
         return False

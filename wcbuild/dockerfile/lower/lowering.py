@@ -266,36 +266,41 @@ class Lowering:
         stages = self._dockerfile.stages
         for stage in stages:
             self._check_from(stage)
-        below = [self._references(stage) for stage in stages]
+        below = [self._sources_of(stage) for stage in stages]
         self._check_cycles(below)
         found = {target.index}
         for index in range(target.index, -1, -1):
             if index in found:
                 found |= below[index].keys()
+                if index in self._parents:
+                    found.add(self._parents[index].index)
         return [stages[index] for index in sorted(found)]
 
     def _check_from(self, stage: Stage) -> None:
-        """Find the stage that one stands on, and refuse what no image could be called."""
+        """Find the stage that one stands on, and refuse what is wrong whatever images there are."""
         base = self._base(stage)
         self._stage_platform(stage.from_)
-        parent = self._by_name.get(self.stage_name(base))
-        if parent is not None:
-            self._parents[stage.index] = parent
-        elif base != SCRATCH and not self._replaced(stage):
-            try:
-                Reference.parse(base)
-            except RegistryError as error:
-                raise self._no_image(base, error, stage.from_.span) from error
+        if not self._replaced(stage):
+            parent = self._by_name.get(self.stage_name(base))
+            if parent is None:
+                self._check_name(base, stage.from_.span)
+            else:
+                self._parents[stage.index] = parent
         if stage.name:
             self._by_name[stage.name] = stage
 
-    def _references(self, stage: Stage) -> dict[int, Span]:
-        """Return the stages that one stands on or takes files from, and the first place that says so."""
+    def _check_name(self, name: str, span: Span) -> None:
+        """Refuse what no image could be called."""
+        try:
+            Reference.parse(name)
+        except RegistryError as error:
+            raise self._no_image(name, error, span) from error
+
+    def _sources_of(self, stage: Stage) -> dict[int, Span]:
+        """Return the stages that one takes files from, each with the first place that says so."""
         if self._replaced(stage):
             return {}
         found: dict[int, Span] = {}
-        if stage.index in self._parents:
-            found[self._parents[stage.index].index] = stage.from_.span
         for instruction in stage.instructions:
             names: Iterable[str] = ()
             if isinstance(instruction, Copy) and instruction.from_:
@@ -668,7 +673,6 @@ class Lowering:
         build_args = self.options.build_args
         texts = []
         for name, default in instruction.pairs:
-            name = self.expand(name, state.scope, instruction.span)  # noqa: PLW2901
             value = build_args.get(name)
             if value is None and default is not None:
                 value = self.expand(default, state.scope, instruction.span)
@@ -733,7 +737,10 @@ class Lowering:
             if int(name) >= len(stages):
                 raise SourceError(f"invalid stage index {name}", (span,), word=name)
             return stages[int(name)]
-        return self._by_name.get(self.stage_name(name).lower())
+        found = self._by_name.get(self.stage_name(name).lower())
+        if found is None:
+            self._check_name(name, span)
+        return found
 
 
 @contextlib.contextmanager
