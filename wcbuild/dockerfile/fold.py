@@ -107,7 +107,7 @@ def fold_entrypoint(
     return changed, f"ENTRYPOINT {gotext.quoted_list(args)}"
 
 
-def fold_expose(config: ContainerConfig, instruction: Expose, expand: ExpandWords) -> Folded:
+def fold_expose(instruction: Expose, expand: ExpandWords) -> tuple[list[str], str]:
     """EXPOSE: words are expanded, split again, sorted, and ranges become single ports."""
     words = sorted(word for text in instruction.ports for word in expand(text))
     ports: list[str] = []
@@ -116,8 +116,7 @@ def fold_expose(config: ContainerConfig, instruction: Expose, expand: ExpandWord
             ports += expand_ports(word)
         except ValueError as error:
             raise SourceError(str(error), (instruction.span,), word=word) from error
-    changed = replace(config, exposed_ports=tuple(dict.fromkeys((*config.exposed_ports, *ports))))
-    return changed, f"EXPOSE {gotext.plain_list(ports)}"
+    return ports, f"EXPOSE {gotext.plain_list(ports)}"
 
 
 def fold_user(config: ContainerConfig, instruction: User, expand: Expand) -> Folded:
@@ -126,13 +125,12 @@ def fold_user(config: ContainerConfig, instruction: User, expand: Expand) -> Fol
     return replace(config, user=user), f"USER {user}"
 
 
-def fold_volume(config: ContainerConfig, instruction: Volume, expand: Expand) -> Folded:
+def fold_volume(instruction: Volume, expand: Expand) -> tuple[list[str], str]:
     """VOLUME: config only; later steps may still write there."""
     volumes = [expand(volume) for volume in instruction.volumes]
     if not all(volumes):
         raise SourceError("VOLUME specified can not be an empty string", (instruction.span,))
-    changed = replace(config, volumes=tuple(dict.fromkeys((*config.volumes, *volumes))))
-    return changed, f"VOLUME {gotext.plain_list(volumes)}"
+    return volumes, f"VOLUME {gotext.plain_list(volumes)}"
 
 
 def fold_shell(config: ContainerConfig, instruction: Shell) -> Folded:

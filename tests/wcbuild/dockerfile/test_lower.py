@@ -1,5 +1,7 @@
 """Stages to steps: what is built, in which order, on what."""
 
+import time
+
 import pytest
 
 from registry.errors import NotFoundError
@@ -478,3 +480,22 @@ def test_build_arguments_that_nothing_declares_are_told():
     given = {"A": "1", "B": "2", "C": "3", "HTTP_PROXY": "4", "SOURCE_DATE_EPOCH": "5"}
     given |= {"BUILDKIT_INLINE_CACHE": "6"}
     assert lowered(text, build_args=given).unused_build_args == ("C",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM debian AS s0\n"
+        + "".join(f"FROM s{n} AS s{n + 1}\nENV A{n}=x\n" for n in range(1000)),
+        "FROM debian AS s0\n"
+        + "".join(f"FROM debian AS s{n + 1}\nCOPY --from=s{n} /a /\n" for n in range(1000)),
+        "FROM debian\n" + "".join(f"EXPOSE {n}\nVOLUME /{n}\n" for n in range(1, 5000)),
+        "FROM debian\n" + "".join(f"ENV A{n}=x\nRUN y\n" for n in range(5000)),
+        "FROM debian AS a\n" + "ONBUILD RUN x\n" * 10_000 + "FROM a\n",
+    ],
+    ids=["stages", "copies", "ports", "variables", "triggers"],
+)
+def test_a_long_dockerfile_takes_little_time(text):
+    began = time.process_time()
+    lowered(text)
+    assert time.process_time() - began < 2

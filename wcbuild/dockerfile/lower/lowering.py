@@ -652,11 +652,15 @@ class Lowering:
                     config, instruction, cmd_is_set=state.cmd_is_set, windows=windows
                 )
             case Expose():
-                folded = fold.fold_expose(config, instruction, expand_words)
+                ports, created_by = fold.fold_expose(instruction, expand_words)
+                state.ports.update(dict.fromkeys(ports))
+                folded = config, created_by
             case User():
                 folded = fold.fold_user(config, instruction, expand)
             case Volume():
-                folded = fold.fold_volume(config, instruction, expand)
+                volumes, created_by = fold.fold_volume(instruction, expand)
+                state.volumes.update(dict.fromkeys(volumes))
+                folded = config, created_by
             case Shell():
                 folded = fold.fold_shell(config, instruction)
             case StopSignal():
