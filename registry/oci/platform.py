@@ -42,6 +42,7 @@ _KNOWN_ARCHITECTURES = frozenset(
         *("riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm"),
     )
 )
+"""One part alone has to be known; beside another, it may be anything."""
 _OS_PART = re.compile(
     r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\))?", re.ASCII
 )
@@ -81,10 +82,11 @@ class Platform:
             raise InvalidDocumentError(f'platform "{text}"', "has a part that is not a plain word")
         name = {"macos": "darwin"}.get(head[1].lower(), head[1].lower())
         if len(parts) == 1 and name not in _KNOWN_OS:
-            found = cls(os="linux", architecture=parts[0].lower()).normalized()
-            if found.architecture not in _KNOWN_ARCHITECTURES:
-                raise InvalidDocumentError(f'platform "{text}"', "is no known os or architecture")
-            return found
+            alone = cls(os="linux", architecture=parts[0].lower()).normalized()
+            if alone.architecture not in _KNOWN_ARCHITECTURES:
+                reason = "is neither an operating system nor an architecture"
+                raise InvalidDocumentError(f'platform "{text}"', reason)
+            return alone
         version = head[2] or (behind["version"] if behind else "")
         if name == "windows" and version and not _version(version):
             reason = f'"{version}" is no version of Windows, as 10.0.20348 is one'

@@ -23,12 +23,14 @@ def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -
     text = lowering.expand(instruction.path, state.scope, span)
     windows = state.is_windows
     path = paths.absolute(state.config.working_dir, text, windows=windows)
-    state.config = replace(state.config, working_dir=paths.in_config(path, windows=windows))
+    # An absolute one is not cleaned in the config, as BuildKit does not.
+    shown = text if text.startswith("/") and not windows else path
+    state.config = replace(state.config, working_dir=paths.in_config(shown, windows=windows))
     step = None
     if path != "/":
         op = MkdirOp(path=path, owner=state.config.user, os=state.platform.os)
-        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {path}", span)
-    state.note(f"WORKDIR {path}", step)
+        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {shown}", span)
+    state.note(f"WORKDIR {shown}", step)
 
 
 def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None:
@@ -48,8 +50,8 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
         dest=paths.destination(state.config.working_dir, dest, windows=state.is_windows),
         chown=chown,
         chmod=mode,
-        # BuildKit, too, forgets --link where a mode is to be set.
-        link=instruction.link and not mode,
+        # BuildKit, too, forgets --link where a mode is to be set. A name has to be looked up in the image.
+        link=instruction.link and not mode and (state.is_windows or not _has_name(chown)),
         parents=instruction.parents,
         exclude=tuple(
             paths.pattern(each, windows=state.is_windows) for each in instruction.exclude
@@ -105,7 +107,7 @@ def _origins(
 ) -> tuple[_Origin, ...]:
     """Find out where the sources lie; their order stays."""
     span = instruction.span
-    if checksum and len(sources) > 1:
+    if checksum and len(sources) != 1:
         message = "checksum can't be specified for multiple sources"
         raise SourceError(message, (span,), word="--checksum")
     origins: list[_Origin] = []
@@ -138,6 +140,11 @@ def _origins(
         )
     add_here()
     return tuple(origins)
+
+
+def _has_name(owner: str) -> bool:
+    """Say whether `user[:group]` is more than numbers."""
+    return any(part and not part.isdigit() for part in owner.split(":"))
 
 
 def _unpacks(instruction: Copy) -> bool:
