@@ -470,6 +470,11 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
         ("FROM $NOTHING\n", "should not be blank"),
         ("# syntax=other/language:1\nFROM debian\n", 'the syntax "other/language:1" is not known'),
         ("FROM debian\nCOPY --chmod=99 a /\n", "invalid chmod parameter"),
+        (
+            "FROM debian\nCOPY --link --chown=app a /\n",
+            "names can't be resolved when used with --link",
+        ),
+        ("FROM debian\nADD --link --chown=1:app a /\n", "use numeric uid[:gid] instead"),
         ("FROM debian\nSTOPSIGNAL NOSUCH\n", "invalid signal"),
         ("FROM debian\nEXPOSE http\n", "invalid containerPort: http"),
         ("FROM debian\nCOPY https://example.com/x /\n", "source can't be a URL for COPY"),

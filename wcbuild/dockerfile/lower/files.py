@@ -43,7 +43,7 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     sources = tuple(expand(source) for source in instruction.sources)
     dest = expand(instruction.dest)
     chown, mode = expand(instruction.chown), expand(instruction.chmod)
-    _check_flags(mode, chown if state.is_windows else "", instruction)
+    _check_flags(instruction, mode, chown, windows=state.is_windows)
     origins = _origins(lowering, state, instruction, sources, expand(instruction.checksum))
     flags = CopyOp(
         sources=(),
@@ -169,10 +169,11 @@ def _remote(source: str, instruction: Copy, checksum: str) -> HttpOp | GitOp | N
     return op
 
 
-def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
+def _check_flags(instruction: Copy, mode: str, chown: str, *, windows: bool) -> None:
     """Refuse before anything is built what would be refused when it is.
 
-    Linux's owners stand in files of the image; for Windows they are known beforehand.
+    Linux's owners stand in files of the image, which --link does not look at; for Windows they are known
+    beforehand.
     """
     if mode:
         from wcbuild.tree import chmod  # noqa: PLC0415 - only few Dockerfiles have one
@@ -182,7 +183,14 @@ def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
             chmod.change(mode, 0, is_directory=False)
         except InvalidModeError as error:
             raise SourceError(str(error), (instruction.span,), word=mode) from error
-    if windows_owner:
-        from wcbuild.tree.owners import find_account  # noqa: PLC0415 - as above
+    if chown and (windows or instruction.link):
+        from wcbuild.tree.owners import find_account, has_name  # noqa: PLC0415 - as above
 
-        find_account(windows_owner)
+        if windows:
+            find_account(chown)
+        elif has_name(chown):
+            message = (
+                f"--chown={chown}: user and group names can't be resolved when used with --link, "
+                "use numeric uid[:gid] instead"
+            )
+            raise SourceError(message, (instruction.span,), word=chown)
