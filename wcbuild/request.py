@@ -19,9 +19,9 @@ from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError
-from wcbuild.export import Output
 from wcbuild.graph.ops import Network
 from wcbuild.inputs import MainContext
+from wcbuild.outputs import Output
 
 if TYPE_CHECKING:
     from registry.sign import SigningKey
@@ -100,7 +100,7 @@ class BuildResult:
     image_id: Digest
     """The config's digest; of several platforms, the index's."""
     descriptor: Descriptor
-    """The manifest or index in the local store, or, after a push, the one in the registry."""
+    """In the local store, or what the last archive, layout or registry has that it went to."""
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO, cast
+from typing import NoReturn, Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
 from wcbuild.cli.errors import guarded, leave_quietly, read_file
 from wcbuild.cli.render import wants_colour
-from wcbuild.dockerfile.suggest import suggest
+from wcbuild.dockerfile.suggest import did_you_mean, suggest
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.store import default_root
 
@@ -118,7 +119,7 @@ def _dispatch(words: list[str]) -> int:
     command.add_arguments(parser)
     spelled_out = getattr(command, "spelled_out", list)
     try:
-        args = parser.parse_args(spelled_out([*common, *words]))
+        args = _parse(parser, spelled_out([*common, *words]))
     except SystemExit as exit_:
         # argparse prints and leaves; a caller of `main` gets a status like any other.
         if exit_.code and not is_named:
@@ -144,6 +145,31 @@ def _dispatch(words: list[str]) -> int:
     if status and not is_named and not os.path.lexists(args.context):
         sys.stderr.write(_meant_command([args.context]))
     return status
+
+
+def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Parse a command's words; a flag that it does not have is named with a near one."""
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        _refuse(parser, unknown)
+    return args
+
+
+def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> NoReturn:
+    flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+    if not flag:
+        parser.error(f"more than was expected: {' '.join(unknown)}")
+    known = re.findall(r"(?<!\S)--?[a-z][a-z-]*", parser.format_help())
+    near = did_you_mean(flag, known)
+    parser.error(f'unknown flag "{flag}"' + (f" ({near})" if near else ""))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and not all that would be right."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``message`` and leave."""
+        self.exit(2, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
 
 
 def _split_common(words: list[str]) -> tuple[list[str], list[str]]:
@@ -177,7 +203,7 @@ def module_of(command: str) -> str:
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"wcbuild {name}",
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
         allow_abbrev=False,
