@@ -513,7 +513,9 @@ class _Build:
         if not self._makes_index():
             [image] = images
             own = select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform)
-            return replace(image.descriptor, annotations=own), image.image_id
+            return replace(
+                image.descriptor, annotations=own, platform=image.platform
+            ), image.image_id
         manifests = [
             replace(
                 image.descriptor,

@@ -42,6 +42,21 @@ def test_several_platforms_give_an_index(wcbuild, context, tmp_path):
         assert config["architecture"] == each.platform.architecture
 
 
+def test_an_image_is_for_what_was_asked_for_though_its_base_is_for_one_platform(
+    wcbuild, context, tmp_path
+):
+    layout = tmp_path / "layout"
+    folder = context("FROM --platform=$BUILDPLATFORM base\nLABEL a=b\n")
+    wcbuild.build(folder, "--platform", BOTH, "-o", f"type=oci,tar=false,dest={layout}")
+    store = OciLayout(layout)
+    index = opened(store, store.resolve("latest"))
+    assert [str(each.platform) for each in index.manifests] == BOTH.split(",")
+    configs = [
+        json.loads(store.open(opened(store, each).config).read()) for each in index.manifests
+    ]
+    assert [config["architecture"] for config in configs] == ["amd64", "arm64"]
+
+
 def test_each_platform_has_a_folder(wcbuild, context, tmp_path):
     wcbuild.build(context(CROSS), "--platform", BOTH, "-o", tmp_path / "out")
     assert (tmp_path / "out/linux_amd64/made").read_text() == "for amd64\n"

@@ -84,7 +84,7 @@ def lower(
     config = replace(state.config, labels={**state.config.labels, **options.labels})
     plan = ImagePlan(
         rootfs=state.rootfs,
-        platform=state.platform,
+        platform=_image_platform(state.platform, options),
         config=config,
         author=state.author,
         base_history=state.base.history if state.base else (),
@@ -96,6 +96,19 @@ def lower(
         unused_build_args=_unused_build_args(dockerfile, options.build_args),
         source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
     )
+
+
+def _image_platform(found: Platform, options: Options) -> Platform:
+    """Return what the image is for: what was asked for, whatever its last stage began with.
+
+    An image for another system than its stage would not be one, and a Windows stage knows the version.
+    """
+    wanted = options.platform
+    if not options.platform_given or wanted.os != found.os or found.os == WINDOWS:
+        return found
+    if wanted.architecture != found.architecture:
+        return wanted
+    return replace(found, variant=wanted.variant or found.variant)
 
 
 def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
