@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from registry.sign import SigningKey
 
 
+MAX_EPOCH = 253402300799
+"""The last second of the year 9999: RFC 3339 has no later ones."""
+
 DEVICE_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 """Where specifications of devices usually are."""
 
@@ -171,11 +174,11 @@ def read_epoch(text: str, context: int | None) -> int | None:
     """Read SOURCE_DATE_EPOCH (seconds since 1970); ``context`` is how new the build context is.
 
     Raises:
-        UsageError: it is neither a number nor `context`.
+        UsageError: it is neither a number nor `context`, or beyond the years that can be written.
     """
     if text == MAIN_CONTEXT:
         return context
-    if text and not (text.isascii() and text.isdecimal()):
+    if text and not (text.isascii() and text.isdecimal() and int(text) <= MAX_EPOCH):
         raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
     return int(text) if text else None
 

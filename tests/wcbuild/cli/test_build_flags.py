@@ -208,3 +208,9 @@ def test_a_name_in_an_output_counts_where_there_is_no_tag(wcbuild, folder):
 def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
     wcbuild("build", "--progress", "none", "-o", "", ".")
     assert not (folder / "x").exists()
+
+
+@pytest.mark.parametrize("epoch", ["x", "-1", "1.5", "253402300800", "9" * 40])
+def test_refuses_times_that_no_image_can_say(wcbuild, folder, monkeypatch, epoch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    assert f"SOURCE_DATE_EPOCH: {epoch}" in wcbuild("build", ".", status=2).err
