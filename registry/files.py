@@ -167,6 +167,16 @@ class FileLock:
             return False
         return True
 
+    def fileno(self) -> int:
+        """Return the descriptor: a process that inherits it holds the lock, too, until it ends.
+
+        Raises:
+            ValueError: the lock is not held.
+        """
+        if self._fd is None:
+            raise ValueError("a lock that is not held has no descriptor")
+        return self._fd
+
     def release(self) -> None:
         """Give the lock back; again is harmless."""
         if self._fd is not None:

@@ -46,6 +46,7 @@ FLOORS = (
         "wcbuild.bases",
         "wcbuild.export",
         "wcbuild.collect",
+        "wcbuild.usage",
         "wcbuild.windowsruns",
         "wcbuild.buildplan",
         "wcbuild.dockerfile.lint",

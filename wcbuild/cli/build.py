@@ -18,10 +18,11 @@ from wcbuild.cli.errors import SourceReader, read_file
 from wcbuild.cli.flags import add_absent, add_switch
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render import choose, rendering
-from wcbuild.cli.runflags import read_host, read_limits, read_network, read_size, read_ulimit
+from wcbuild.cli.runflags import read_host, read_limits, read_size, read_ulimit
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.cli.signing import add_password_argument, signing_key
 from wcbuild.errors import UsageError
+from wcbuild.graph.ops import Network
 from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
 from wcbuild.outputs import Output
@@ -123,7 +124,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--network",
+        type=lambda text: text or Network.DEFAULT,
         default="default",
+        choices=tuple(map(str, Network)),
         metavar="MODE",
         help="of RUNs: default or host, which both are this machine's, or none",
     )
@@ -286,7 +289,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         no_cache_filter=_words(args.no_cache_filter),
         allow=_words(args.allow),
         compat=args.compat,
-        network=read_network(args.network),
+        network=args.network,
         add_hosts=tuple(read_host(text) for text in _words(args.add_host)),
         ulimits=tuple(read_ulimit(text) for text in args.ulimit),
         shm_size=read_size("--shm-size", args.shm_size),

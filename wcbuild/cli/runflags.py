@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError
-from wcbuild.graph.ops import Network
 from wcbuild.sizes import parse_size
 
 _UNLIMITED = -1
@@ -19,14 +18,6 @@ _ULIMITS = sorted(
 )
 _PERIOD = 100_000
 """Microseconds, as the kernel has it."""
-
-
-def read_network(text: str) -> str:
-    """Read `--network`; empty is the default."""
-    modes = tuple(Network)
-    if text and text not in modes:
-        raise UsageError(f'--network "{text}": there are {", ".join(modes)}')
-    return text or Network.DEFAULT
 
 
 def read_host(text: str) -> tuple[str, str]:

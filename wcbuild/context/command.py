@@ -41,10 +41,13 @@ def run(
     folder: Path,
     stdin: bytes,
     cancel: threading.Event,
+    *,
+    inherited: Sequence[int] = (),
 ) -> bytes:
     """Run a command in ``folder`` with these variables and no others, and return its standard output.
 
-    It has ended when this returns or raises, and whatever it started is killed.
+    It has ended when this returns or raises, and whatever it started is killed. It gets descriptors that
+    are ``inherited``, and the standard ones.
 
     Raises:
         CommandError: it ended with a status that is not 0, said too much, or is not installed.
@@ -65,6 +68,7 @@ def run(
                 stderr=subprocess.PIPE,
                 env=dict(environment),
                 cwd=folder,
+                pass_fds=inherited,
                 # A group of its own: with it end the helpers that it starts.
                 start_new_session=True,
             )

@@ -274,6 +274,10 @@ class _Remote:
         self._environment = environment
         self._cancel = cancel
         self._folder = root / sha256(url.encode("utf-8", "surrogateescape")).hex
+        self._begun = self._folder.with_suffix(".begun")
+        """There while something comes, and behind a fetch that was killed or failed."""
+        self._lock = FileLock(self._folder.with_suffix(".lock"))
+        self._locks: tuple[int, ...] = ()
 
     def other(self, url: str) -> _Remote:
         """Return another remote, asked in the same way."""
@@ -282,20 +286,23 @@ class _Remote:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other builds out of our repository for the `with` block; make it, if it is not there."""
-        lock = FileLock(self._folder.with_suffix(".lock"))
+        from shutil import rmtree  # noqa: PLC0415 - a cached build locks nothing
+
         try:
-            while not lock.acquire(shared=False, wait=False):
+            while not self._lock.acquire(shared=False, wait=False):
                 if self._cancel.wait(_POLL_S):
                     raise CancelledError
-            # What a git that was killed has left; nobody else can be at work here.
-            for pattern in ("*.lock", "refs/**/*.lock"):
-                for stale in self._folder.glob(pattern):
-                    stale.unlink()
+            # If this process is killed, its git goes on; two would write into the same files.
+            self._locks = (self._lock.fileno(),)
+            if self._begun.exists():
+                # Nobody knows what is whole of it: commits come before their files.
+                rmtree(self._folder, ignore_errors=True)
             if not (self._folder / "info/attributes").exists():
                 self._initialize()
             yield
         finally:
-            lock.release()
+            self._locks = ()
+            self._lock.release()
 
     def _initialize(self) -> None:
         self.git("init", "--quiet", "--bare", "--template=")
@@ -336,7 +343,10 @@ class _Remote:
         wanted = at.tag or at.commit
         with self._locked():
             if not self.has(wanted):
+                with store_errors(self._begun):
+                    self._begun.touch()
                 self._fetch(wanted, at.ref)
+                self._begun.unlink()
         commit = self.say("rev-parse", "--verify", "--end-of-options", f"{wanted}^{{commit}}")
         return replace(at, commit=commit, tag=wanted if commit != wanted else "")
 
@@ -345,11 +355,18 @@ class _Remote:
         for attempt in self._attempts(wanted, ref):
             try:
                 self.git("fetch", "--quiet", "--force", "--no-write-fetch-head", *attempt)
+                if self.has(wanted):
+                    return
             except CommandError as failure:
+                # Some other ref may be at fault. The commit alone says nothing: it comes first.
+                if self.has(wanted) and self._has_all_of(wanted):
+                    return
                 error = failure
-            if self.has(wanted):
-                return
         raise error
+
+    def _has_all_of(self, name: str) -> bool:
+        """Say whether all files of a commit are here."""
+        return self._succeeds("rev-list", "--objects", "--no-walk", "--quiet", name)
 
     def _attempts(self, wanted: str, ref: str) -> Iterator[tuple[str, ...]]:
         """Yield the arguments of fetch: what brings least first, then what every server understands."""
@@ -363,8 +380,11 @@ class _Remote:
 
     def has(self, name: str) -> bool:
         """Say whether an object, such as a commit or a path in one (`COMMIT:PATH`), is here."""
+        return self._succeeds("cat-file", "-e", name)
+
+    def _succeeds(self, *words: str) -> bool:
         try:
-            self.git("cat-file", "-e", name)
+            self.git(*words)
         except CommandError:
             return False
         return True
@@ -388,7 +408,9 @@ class _Remote:
         """
         place = self._folder if folder is None else folder
         command = ("git", f"--git-dir={place}", *words)
-        return run(command, self._environment, self._root, stdin, self._cancel)
+        return run(
+            command, self._environment, self._root, stdin, self._cancel, inherited=self._locks
+        )
 
 
 class _Maker:

@@ -9,7 +9,7 @@ import pytest
 
 from wcbuild.cli.build import add_arguments
 from wcbuild.cli.buildargs import read_build_args
-from wcbuild.cli.runflags import read_host, read_limits, read_network, read_ulimit
+from wcbuild.cli.runflags import read_host, read_limits, read_ulimit
 from wcbuild.errors import UsageError
 
 
@@ -72,7 +72,7 @@ def test_flags_that_change_nothing_are_accepted(built):
         (("--squash",), "COPY --from"),
         (("--tags", "x"), 'did you mean "--tag"'),
         (("--no-such-thing",), 'unknown flag "--no-such-thing"'),
-        (("--network", "bridge"), "there are default"),
+        (("--network", "bridge"), "invalid choice"),
         (("--memory", "x"), "--memory"),
         (("--iidfile", "no/id"), '"no/id"'),
         (("--metadata-file", "no/m"), '"no/m"'),
@@ -135,7 +135,7 @@ def test_limits_in_both_ways():
     for text in ("memory", "memory=x", "cpu-quota=x", "cpu-shares=1"):
         with pytest.raises(UsageError):
             read_limits(parsed("--resource", text))
-    assert read_network("") == "default"
+    assert parsed("--network=").network == "default"
 
 
 def test_build_arguments_of_the_environment(tmp_path):

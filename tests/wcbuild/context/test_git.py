@@ -8,13 +8,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
+import peers
 import pytest
+from processes import children_of, until
 from web import COMMIT_TIME, GIT, Repository, clean_environment
 
+from registry.files import FileLock
 from wcbuild.context import git
 from wcbuild.context.git import Repositories
 from wcbuild.errors import CancelledError, RemoteError
@@ -325,7 +330,7 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
 
 def test_understands_the_git_protocol(fetch, repository, repositories):
     command = ["git", "daemon", "--export-all", f"--base-path={repositories[0]}", "--reuseaddr"]
-    port = free_port()
+    port = peers.free_port()
     process = subprocess.Popen(
         [*command, "--listen=127.0.0.1", f"--port={port}"], start_new_session=True
     )
@@ -334,12 +339,6 @@ def test_understands_the_git_protocol(fetch, repository, repositories):
         assert text(fetch(f"git://127.0.0.1:{port}/app.git").tree, "a.txt") == "one"
     finally:
         end_group(process)
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def wait_for(port):
@@ -448,10 +447,52 @@ def test_a_cancelled_fetch_ends_at_once(fetch, web):
 def test_locks_of_a_git_that_was_killed_are_no_hindrance(fetch, server, repository, tmp_path):
     fetch(app(server))
     [bare] = (path for path in (tmp_path / "store/git").glob("?" * 64))
+    bare.with_suffix(".begun").touch()
     (bare / "shallow.lock").write_text("")
     commit = repository.commit({"a.txt": "two"})
     (bare / f"refs/wcbuild/{commit}.lock").write_text("")
     assert fetch(app(server)).commit == commit
+
+
+@pytest.mark.parametrize("left", ["the commit without its files", "a file that is cut off"])
+def test_what_a_killed_fetch_has_left_is_no_hindrance(fetch, server, repository, tmp_path, left):
+    fetch(app(server))
+    (ours,) = (tmp_path / "store/git").glob("?" * 64)
+    ours.with_suffix(".begun").touch()
+    commit = repository.commit({"new.txt": "new"})
+    tree, file = repository.git("rev-parse", "HEAD^{tree}", "HEAD:new.txt").split()
+    for name in (commit, tree, file):
+        path = Path("objects", name[:2], name[2:])
+        data = (repository.path / path).read_bytes()
+        (ours / path).parent.mkdir(exist_ok=True)
+        if name != file:
+            (ours / path).write_bytes(data)
+        elif left == "a file that is cut off":
+            (ours / path).write_bytes(data[:5])
+    assert text(fetch(app(server)).tree, "new.txt") == "new"
+
+
+def test_a_git_that_outlives_its_build_keeps_the_repository_to_itself(tmp_path):
+    lock = tmp_path / "lock"
+    script = (
+        "import sys, threading; from registry.files import FileLock; from pathlib import Path\n"
+        "from wcbuild.context.command import run\n"
+        "lock = FileLock(Path(sys.argv[1])); lock.acquire(shared=False, wait=True)\n"
+        "print('held', flush=True)\n"
+        "run(['sleep', '600'], {'PATH': sys.argv[2]}, Path('/'), b'', threading.Event(),"
+        " inherited=(lock.fileno(),))\n"
+    )
+    words = [sys.executable, "-c", script, str(lock), os.environ["PATH"]]
+    other = FileLock(lock)
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as build:
+        assert build.stdout.readline() == b"held\n"
+        assert until(lambda: children_of(build.pid))
+        (sleeper,) = children_of(build.pid)
+        build.kill()
+    assert not other.acquire(shared=False, wait=False)
+    os.kill(sleeper, signal.SIGKILL)
+    assert until(lambda: other.acquire(shared=False, wait=False))
+    other.release()
 
 
 def test_a_submodule_elsewhere_has_a_token_of_its_own(fetch, below, repositories, new_git_server):
