@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
-from wcbuild.cli.errors import describe, guarded, leave_quietly, read_file
+from wcbuild.cli.errors import INTERRUPTED, describe, guarded, leave_quietly, read_file
 from wcbuild.cli.parser import Parser
 from wcbuild.cli.render import wants_colour
 from wcbuild.dockerfile.suggest import suggest
@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return leave_quietly()
+    except KeyboardInterrupt:  # before a command began
+        return INTERRUPTED
     if threading.active_count() > 1:
         # A thread still waits for a registry that says nothing; its result is not wanted any more.
         os._exit(status)

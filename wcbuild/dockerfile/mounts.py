@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from wcbuild.csvfields import split_fields
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.dockerfile.truth import parse_truth
 
@@ -267,21 +268,7 @@ def _only(name: str, text: str) -> str:
 
 
 def _fields(value: str) -> list[str]:
-    """Split at commas; a field in double quotes may hold some, and quotes written twice."""
-    if '"' not in value:
-        return value.split(",")
-    fields: list[str] = []
-    position = 0
-    while True:
-        match = _FIELD.match(value, position)
-        if match is None:
-            raise MountError(f"failed to parse csv mounts: misplaced quote in {value}")
-        quoted = match[1]
-        fields.append(match[2] if quoted is None else quoted.replace('""', '"'))
-        position = match.end()
-        if position == len(value):
-            return fields
-        position += 1
-
-
-_FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(?=,|\Z)')
+    try:
+        return split_fields(value)
+    except ValueError:
+        raise MountError(f"failed to parse csv mounts: misplaced quote in {value}") from None

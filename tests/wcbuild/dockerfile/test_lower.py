@@ -383,8 +383,10 @@ def test_only_steps_of_chosen_stages_are_done_again():
 def test_a_build_argument_chooses_the_syntax_instead_of_the_file():
     text = "# syntax=example.com/other:1\nFROM debian\n"
     lowered(text, build_args={"BUILDKIT_SYNTAX": "dockerfile.v0"})
-    with pytest.raises(SourceError, match="is not known"):
-        lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": "example.com/other:1"})
+    lowered("# syntax=mirror.example:5000/hub/docker/dockerfile:1@sha256:0\nFROM debian\n")
+    for other in ("example.com/other:1", "", "xdocker/dockerfile", "docker/dockerfile/x"):
+        with pytest.raises(SourceError, match="is not known"):
+            lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": other})
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,10 @@ def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
             return
         wanted = directive.first_word
         spans = (Span(file=file, first=directive.line, last=directive.line),)
-    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-    if image not in _BUILT_IN_SYNTAXES:
+    folder, slash, name = wanted.partition("@")[0].rpartition("/")
+    image = f"/{folder}{slash}{name.partition(':')[0]}"
+    # Wherever its image is kept: many have a mirror of their own.
+    if not image.endswith(tuple(f"/{each}" for each in _BUILT_IN_SYNTAXES)):
         raise SourceError(
             f'the syntax "{wanted}" is not known',
             spans,
