@@ -232,7 +232,8 @@ class _Build:
         # Before there is anything of our own that it could take for that of somebody who died.
         layers = self._layers()
         main = self._main_context()
-        graph, plans, epoch = self._lower(main, self._parse(main.source))
+        graph, plans, epoch, _ = self._lower(main, self._parse(main.source))
+        self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
         with self._executor(graph, main, epoch, layers) as executor:
@@ -262,11 +263,11 @@ class _Build:
         layers = self._layers()
         main = self._main_context()
         dockerfile = self._parse(main.source)
-        graph, plans, epoch = self._lower(main, dockerfile)
+        graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
         with self._executor(graph, main, epoch, layers, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
-        return make_plan(dockerfile, graph, plans, frozenset(known))
+        return make_plan(dockerfile, stages, graph, plans, frozenset(known))
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
@@ -314,8 +315,11 @@ class _Build:
 
     def _lower(
         self, main: MainContext, dockerfile: Dockerfile
-    ) -> tuple[Graph, list[ImagePlan], int | None]:
-        """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
+    ) -> tuple[Graph, list[ImagePlan], int | None, frozenset[int]]:
+        """Return one graph for all platforms, a plan for each, and the latest time anything may have.
+
+        Then come the indexes of the stages that are needed.
+        """
         platforms = self._inputs.platforms
         first, *others = [make_options(self._request, platform, main) for platform in platforms]
         # The checks speak once, for the first platform.
@@ -327,7 +331,8 @@ class _Build:
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile)
+        stages = frozenset().union(*(each.stages for each in lowered))
+        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile), stages
 
     def _epoch(self, text: str, main: MainContext, dockerfile: Dockerfile) -> int | None:
         """Return the latest time that anything may have, which may be that of something fetched."""

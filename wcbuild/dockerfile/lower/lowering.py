@@ -97,6 +97,7 @@ def lower(
         plan=plan,
         unused_build_args=_unused_build_args(dockerfile, options.build_args),
         source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+        stages=frozenset(lowering.done),
     )
 
 
@@ -177,7 +178,8 @@ class Lowering:
         self.options = options
         self._outside = outside
         self._observer = observer
-        self._done: dict[int, StageState] = {}
+        self.done: dict[int, StageState] = {}
+        """The stages that are lowered, by index."""
         self._in_progress: list[int] = []
         self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
         self._parents: dict[int, Stage] = {}
@@ -372,8 +374,8 @@ class Lowering:
 
     def stage(self, stage: Stage) -> StageState:
         """Return the lowered stage, lowering it now if nobody needed it before."""
-        if stage.index in self._done:
-            return self._done[stage.index]
+        if stage.index in self.done:
+            return self.done[stage.index]
         if stage.index in self._in_progress:
             raise SourceError(
                 f"circular dependency detected on stage: {stage.display_name}",
@@ -392,13 +394,13 @@ class Lowering:
         instructions = (*triggers, *state.stage.instructions)
         files = sum(isinstance(each, Run | Copy | Workdir) for each in instructions)
         state.total = files + state.position
-        if state.position and not isinstance(self.steps[state.rootfs].op, CopyOp):
+        if state.position and not self.steps[state.rootfs].stage:
             self._label(state, state.rootfs, f"FROM {state.reference}")
         for instruction in instructions:
             self._dispatch(state, instruction)
         state.finish()
         self._in_progress.pop()
-        self._done[stage.index] = state
+        self.done[stage.index] = state
         return state
 
     def _start(self, stage: Stage) -> StageState:
@@ -444,7 +446,8 @@ class Lowering:
             files, _ = self._context(named, span)
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span, op.os), files)
-            state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
+            state.rootfs = self._add(Step(op=op, inputs=inputs, spans=(span,)))
+            state.reference = name
             state.set_config(
                 ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
             )
