@@ -439,6 +439,7 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
             "circular dependency detected on stage",
         ),
         ("FROM Upper AS a\nFROM debian\n", "must be lower case"),
+        ("FROM debian AS build-\n", 'invalid name for build stage: "build-"'),
         ("FROM debian AS a\nCOPY --from=Upper / /\nFROM debian\n", "must be lower case"),
         ("FROM debian AS Base\nFROM Base\n", 'did you mean "base"?'),
         ("FROM --platform=nosuch debian\n", "neither an operating system nor an architecture"),

@@ -289,7 +289,19 @@ class Lowering:
             else:
                 self._parents[stage.index] = parent
         if stage.name:
+            self._check_stage_name(stage)
             self._by_name[stage.name] = stage
+
+    def _check_stage_name(self, stage: Stage) -> None:
+        """Refuse a name that no named context could have, though it may begin like one."""
+        try:
+            Reference.parse(stage.name)
+        except RegistryError as error:
+            message = f'invalid name for build stage: "{stage.name}"'
+            hint = (
+                "dots, dashes and underscores stand between letters or digits, as in go_build-1.2"
+            )
+            raise SourceError(message, (stage.from_.span,), word=stage.name, hint=hint) from error
 
     def _check_name(self, name: str, span: Span) -> None:
         """Refuse what no image could be called."""
