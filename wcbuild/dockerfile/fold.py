@@ -25,7 +25,7 @@ from wcbuild.dockerfile.instructions import (
     User,
     Volume,
 )
-from wcbuild.dockerfile.ports import expand_ports
+from wcbuild.dockerfile.ports import MAX_PORTS, expand_ports
 from wcbuild.errors import SourceError
 
 Expand = Callable[[str], str]
@@ -116,6 +116,9 @@ def fold_expose(instruction: Expose, expand: ExpandWords) -> tuple[list[str], st
             ports += expand_ports(word)
         except ValueError as error:
             raise SourceError(str(error), (instruction.span,), word=word) from error
+        if len(ports) > MAX_PORTS:
+            message = f"more than {MAX_PORTS} ports in one instruction"
+            raise SourceError(message, (instruction.span,), word=word)
     return ports, f"EXPOSE {gotext.plain_list(ports)}"
 
 

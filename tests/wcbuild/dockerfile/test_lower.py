@@ -136,13 +136,6 @@ def test_names_of_arguments_are_not_expanded():
     assert lowered("FROM debian\nARG $A=1\n").plan.history[0].created_by == "ARG $A=1"
 
 
-@pytest.mark.parametrize(
-    ("owner", "linked"), [("1:2", True), (":5", True), ("web", False), ("1:web", False)]
-)
-def test_owners_that_have_to_be_looked_up_tie_a_copy_to_its_base(owner, linked):
-    assert ops(lowered(f"FROM debian\nCOPY --link --chown={owner} a /\n"))[-1].link is linked
-
-
 def test_triggers_of_an_image_that_stands_for_a_stage_are_not_run():
     outside = Images(configs={"a": ContainerConfig(on_build=("RUN x",))}, named={"a"})
     result = lowered("FROM debian AS a\nRUN y\n", outside=outside)
@@ -172,6 +165,28 @@ def test_labels_number_the_steps_of_a_stage_as_buildkit_does():
 def test_a_single_unnamed_stage_has_no_name_in_labels():
     result = lowered("FROM debian\nRUN make\n")
     assert result.graph.steps[-1].label == "[2/2] RUN make"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"STOPSIGNAL {'9' * 5000}", "invalid signal"),
+        (f"COPY --from={'9' * 5000} a b", "invalid stage index"),
+        ("EXPOSE 1-65535 1-65535 1-65535 1-65535", "more than 196608 ports"),
+        ("EXPOSE ²", "invalid containerPort"),
+        ("COPY <<'E /x", "looking for matching single-quote"),
+    ],
+)
+def test_numbers_that_are_none_and_numbers_without_end_are_refused(line, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        lowered(f"FROM debian\n{line}\n")
+    assert caught.value.spans[0].first == 2
+
+
+def test_of_stages_of_one_name_the_last_one_before_is_meant():
+    text = "FROM debian AS a\nRUN 1\nFROM debian AS A\nRUN 2\nFROM a AS t\nFROM debian AS a\n"
+    result = lowered(text, target="t")
+    assert [op.args[-1] for op in ops(result) if isinstance(op, RunOp)] == ["2"]
 
 
 def test_config_instructions_make_no_steps():
@@ -361,8 +376,10 @@ def test_only_steps_of_chosen_stages_are_done_again():
 def test_a_build_argument_chooses_the_syntax_instead_of_the_file():
     text = "# syntax=example.com/other:1\nFROM debian\n"
     lowered(text, build_args={"BUILDKIT_SYNTAX": "dockerfile.v0"})
-    with pytest.raises(SourceError, match="is not known"):
-        lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": "example.com/other:1"})
+    lowered("# syntax=mirror.example:5000/hub/docker/dockerfile:1@sha256:0\nFROM debian\n")
+    for other in ("example.com/other:1", "", "xdocker/dockerfile", "docker/dockerfile/x"):
+        with pytest.raises(SourceError, match="is not known"):
+            lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": other})
 
 
 @pytest.mark.parametrize(
@@ -449,6 +466,11 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
         ("FROM $NOTHING\n", "should not be blank"),
         ("# syntax=other/language:1\nFROM debian\n", 'the syntax "other/language:1" is not known'),
         ("FROM debian\nCOPY --chmod=99 a /\n", "invalid chmod parameter"),
+        (
+            "FROM debian\nCOPY --link --chown=app a /\n",
+            "names can't be resolved when used with --link",
+        ),
+        ("FROM debian\nADD --link --chown=1:app a /\n", "use numeric uid[:gid] instead"),
         ("FROM debian\nSTOPSIGNAL NOSUCH\n", "invalid signal"),
         ("FROM debian\nEXPOSE http\n", "invalid containerPort: http"),
         ("FROM debian\nCOPY https://example.com/x /\n", "source can't be a URL for COPY"),

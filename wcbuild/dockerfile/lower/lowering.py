@@ -60,6 +60,8 @@ from wcbuild.graph.plan import ImagePlan
 
 _OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 """What build arguments begin with that need no ARG to be heard."""
+_LONGEST_INDEX = 9
+"""Digits of a stage's number."""
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
@@ -130,8 +132,10 @@ def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
             return
         wanted = directive.first_word
         spans = (Span(file=file, first=directive.line, last=directive.line),)
-    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-    if image not in _BUILT_IN_SYNTAXES:
+    folder, slash, name = wanted.partition("@")[0].rpartition("/")
+    image = f"/{folder}{slash}{name.partition(':')[0]}"
+    # Wherever its image is kept: many have a mirror of their own.
+    if not image.endswith(tuple(f"/{each}" for each in _BUILT_IN_SYNTAXES)):
         raise SourceError(
             f'the syntax "{wanted}" is not known',
             spans,
@@ -321,10 +325,10 @@ class Lowering:
                 names = (instruction.from_,)
             elif isinstance(instruction, Run) and instruction.mounts:
                 from wcbuild.dockerfile.mounts import (  # noqa: PLC0415 - only few have any
-                    source_name,
+                    named_source,
                 )
 
-                names = filter(None, map(source_name, instruction.mounts))
+                names = filter(None, map(named_source, instruction.mounts))
             for name in names:
                 source = self._from_stage(name, instruction.span)
                 if source is not None:
@@ -753,7 +757,7 @@ class Lowering:
         if self._named(name) is not None:
             return None
         if name.isascii() and name.isdigit():
-            if int(name) >= len(stages):
+            if len(name) > _LONGEST_INDEX or int(name) >= len(stages):
                 raise SourceError(f"invalid stage index {name}", (span,), word=name)
             return stages[int(name)]
         found = self._by_name.get(self.stage_name(name).lower())
