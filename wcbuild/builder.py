@@ -27,7 +27,7 @@ from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, declared_args, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, ContextKind, Options, declared_args, lower
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
@@ -37,7 +37,7 @@ from wcbuild.export import Exporter
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
-from wcbuild.graph.reading import unread_images
+from wcbuild.graph.reading import fetched_alone, unread_images
 from wcbuild.graph.urls import without_secrets
 from wcbuild.inputs import (
     STDIN,
@@ -236,7 +236,8 @@ class _Build:
         # Before there is anything of our own that it could take for that of somebody who died.
         layers = self._layers()
         main = self._main_context()
-        graph, plans, epoch = self._lower(main, self._parse(main.source))
+        graph, plans, epoch, _ = self._lower(main, self._parse(main.source))
+        self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
         with self._executor(graph, main, epoch, layers) as executor:
@@ -266,11 +267,11 @@ class _Build:
         layers = self._layers()
         main = self._main_context()
         dockerfile = self._parse(main.source)
-        graph, plans, epoch = self._lower(main, dockerfile)
+        graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
         with self._executor(graph, main, epoch, layers, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
-        return make_plan(dockerfile, graph, plans, frozenset(known))
+        return make_plan(dockerfile, stages, graph, plans, frozenset(known))
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
@@ -318,31 +319,52 @@ class _Build:
 
     def _lower(
         self, main: MainContext, dockerfile: Dockerfile
-    ) -> tuple[Graph, list[ImagePlan], int | None]:
-        """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
-        platforms = self._inputs.platforms
-        first, *others = [make_options(self._request, platform, main) for platform in platforms]
+    ) -> tuple[Graph, list[ImagePlan], int | None, frozenset[int]]:
+        """Return one graph for all platforms, a plan for each, and the latest time anything may have.
+
+        Then come the indexes of the stages that are needed.
+        """
+        options = [make_options(self._request, each, main) for each in self._inputs.platforms]
         # The checks speak once, for the first platform.
-        checked, result = lower_and_check(dockerfile, main.source, first, self._bases, main.ignore)
+        checked, result = lower_and_check(
+            dockerfile, main.source, options[0], self._bases, main.ignore
+        )
         self._tell(result)
         if checked is None:
             raise result.error or AssertionError
-        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in others)]
+        text = checked.source_date_epoch
+        epoch = self._epoch(text, main, dockerfile, options[0])
+        if text and not text.isdecimal():
+            # What it comes to is what an ARG of a stage says.
+            number = {"SOURCE_DATE_EPOCH": "" if epoch is None else str(epoch)}
+            options = [replace(each, build_args={**each.build_args, **number}) for each in options]
+            checked = lower(dockerfile, options[0], self._bases)
+        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in options[1:])]
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile)
+        stages = frozenset().union(*(each.stages for each in lowered))
+        return graph, plans, epoch, stages
 
-    def _epoch(self, text: str, main: MainContext, dockerfile: Dockerfile) -> int | None:
+    def _epoch(
+        self, text: str, main: MainContext, dockerfile: Dockerfile, options: Options
+    ) -> int | None:
         """Return the latest time that anything may have, which may be that of something fetched."""
-        if text and text != MAIN_CONTEXT and not text.isdecimal():
-            from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - few name anything
-
-            named = self._bases.context(text, self._inputs.platforms[0])
-            op = remote.of_stage(dockerfile, text) if named is None else named.files
-            if isinstance(op, HttpOp | GitOp):
-                return self._fetcher.remotes().moment(op, self._cancel)
-        return read_epoch(text, main.moment)
+        if not text or text == MAIN_CONTEXT or text.isdecimal():
+            return read_epoch(text, main.moment)
+        named = self._bases.context(text, options.platform)
+        if named is not None and named.kind is ContextKind.FILES:
+            op = named.files
+        elif any(stage.name == text.lower() for stage in dockerfile.stages):
+            op = fetched_alone(lower(dockerfile, replace(options, target=text), self._bases).graph)
+            if op is None:
+                message = f'SOURCE_DATE_EPOCH: the stage "{text}" is not a single ADD of a URL'
+                raise UsageError(f"{message} to scratch")
+        else:
+            return read_epoch(text, main.moment)
+        if isinstance(op, HttpOp | GitOp):
+            return self._fetcher.remotes().moment(op, self._cancel)
+        return None
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""
