@@ -229,6 +229,8 @@ def run(invocation: Invocation) -> int:
         return 0
     for path in filter(None, (args.iidfile, args.metadata_file)):
         _check_folder(path)
+    if os.path.isfile(args.iidfile):
+        os.unlink(args.iidfile)  # whoever reads it after a failure must not find another build's
     # docker's `quiet` is `-q`, and says the id at the end; `none` says nothing.
     quiet = args.quiet or args.progress == "quiet"
     with Machine.start() as machine:
@@ -270,6 +272,8 @@ def make_request(invocation: Invocation) -> BuildRequest:
         UsageError: one of them makes no sense.
     """
     args = invocation.args
+    if not args.context:
+        raise UsageError('the build context is ""; this folder is "."')
     memory, cpus = read_limits(args)
     return BuildRequest(
         context=args.context,
@@ -278,10 +282,10 @@ def make_request(invocation: Invocation) -> BuildRequest:
         tags=tuple(args.tag),
         target=args.target,
         build_args=read_build_args(args.build_arg, invocation.environment),
-        labels=_pairs("--label", args.label),
+        labels=_pairs("--label", args.label, alone=True),
         annotations=_pairs("--annotation", filter(None, args.annotation)),
         platform=_platform(args.platform, invocation.environment),
-        build_contexts=_pairs("--build-context", args.build_context),
+        build_contexts=_pairs("--build-context", args.build_context, empty=False),
         outputs=tuple(Output.parse(text) for text in args.output if text),
         push=args.push,
         pull=args.pull,
@@ -346,11 +350,14 @@ def _words(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
-def _pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:
+def _pairs(
+    flag: str, texts: Iterable[str], *, alone: bool = False, empty: bool = True
+) -> dict[str, str]:
+    """Read `NAME=VALUE`; ``alone`` takes a name without a value, ``empty`` a value of no length."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not name or (not equals and flag != "--label"):
+        if not name or not (equals or alone) or not (value or empty):
             raise UsageError(f'{flag} "{text}": expected NAME=VALUE')
         pairs[name] = value
     return pairs

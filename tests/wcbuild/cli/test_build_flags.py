@@ -77,6 +77,8 @@ def test_flags_that_change_nothing_are_accepted(built):
         (("--iidfile", "no/id"), '"no/id"'),
         (("--metadata-file", "no/m"), '"no/m"'),
         (("--annotation", "a"), "NAME=VALUE"),
+        (("--build-context", "a="), "NAME=VALUE"),
+        (("--label", "=a"), "NAME=VALUE"),
     ],
 )
 def test_other_flags_are_refused_in_one_line_that_helps(wcbuild, folder, words, told):
@@ -198,11 +200,21 @@ def test_what_is_written_besides_goes_where_it_is_named(wcbuild, folder):
     assert metadata["containerimage.digest"] == index["manifests"][0]["digest"]
 
 
+def test_a_failed_build_leaves_no_id_of_another(wcbuild, folder):
+    wcbuild("build", "--iidfile", "id", ".")
+    wcbuild("build", "--iidfile", "id", "--target", "nothing", ".", status=1)
+    assert not (folder / "id").exists()
+
+
 def test_a_name_in_an_output_counts_where_there_is_no_tag(wcbuild, folder):
     wcbuild("build", "--progress", "none", "-o", 'type=image,"name=one:1,two:2"', ".")
     wcbuild("build", "--progress", "none", "-t", "three:3", "-o", "type=image,name=four:4", ".")
     names = wcbuild("images", "--format", "{{.Repository}}").out.split()
     assert sorted(names) == ["one", "three", "two"]
+
+
+def test_an_empty_context_is_not_the_folder(wcbuild, folder):
+    assert 'this folder is "."' in wcbuild("build", "", status=2).err
 
 
 def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
