@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from registry.errors import NotFoundError
 from wcbuild.cli.build import add_arguments
 from wcbuild.cli.buildargs import read_build_args
 from wcbuild.cli.runflags import read_host, read_limits, read_ulimit
@@ -226,3 +227,15 @@ def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
 def test_refuses_times_that_no_image_can_say(wcbuild, folder, monkeypatch, epoch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     assert f"SOURCE_DATE_EPOCH: {epoch}" in wcbuild("build", ".", status=2).err
+
+
+def test_what_is_pushed_by_digest_has_no_tag_and_the_metadata_says_the_digest(
+    wcbuild, folder, remote
+):
+    push = f"type=image,push=true,push-by-digest=true,name={remote('team/app')}"
+    wcbuild("build", "--progress", "none", "-o", push, "--metadata-file", "m.json", ".")
+    digest = json.loads((folder / "m.json").read_text())["containerimage.digest"]
+    repository = remote.repository("team/app")
+    assert str(repository.resolve(digest).digest) == digest
+    with pytest.raises(NotFoundError):
+        repository.resolve("latest")
