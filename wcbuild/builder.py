@@ -149,6 +149,8 @@ class _Inputs:
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
     context = None
+    if not str(request.context):
+        raise UsageError('the build context is empty text; "." is this folder')
     if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
     names = request.tags or [name for output in request.outputs for name in output.names]
@@ -481,7 +483,7 @@ class _Build:
                 root, rules = main.folder, main.ignore
             else:
                 root = self._bases.folder(name).resolve()
-                rules = read_ignore(root, root / "Dockerfile")
+                rules = read_ignore(root)
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts

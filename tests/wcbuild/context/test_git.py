@@ -20,8 +20,7 @@ from processes import children_of, until
 from web import COMMIT_TIME, GIT, Repository, clean_environment
 
 from registry.files import FileLock
-from wcbuild.context import git
-from wcbuild.context.git import Repositories
+from wcbuild.context.git import Repositories, submodules
 from wcbuild.errors import CancelledError, RemoteError
 from wcbuild.graph.ops import GitOp
 from wcbuild.tree.content import open_content
@@ -95,6 +94,31 @@ def test_gives_files_modes_and_links_with_the_time_of_the_commit(fetch, server):
     assert text(found.tree, "a.txt") == "one"
     assert {node.meta.mtime for node in nodes.values()} == {COMMIT_TIME} == {found.time}
     assert {(node.meta.uid, node.meta.gid) for node in nodes.values()} == {(0, 0)}
+
+
+@pytest.mark.parametrize("keep_git_dir", [False, True])
+def test_fetches_repositories_with_commits_of_sha256(
+    fetch, new_git_server, repositories, keep_git_dir
+):
+    made = repositories[1]("app", object_format="sha256")
+    commit = made.commit({"a.txt": "one", "docs/b.txt": "b"})
+    tag = made.tag("v1", annotated=True)
+    remote = app(new_git_server())
+    for fields in ({}, {"ref": "v1", "checksum": tag}, {"ref": commit}):
+        found = fetch(remote, keep_git_dir=keep_git_dir, **fields)
+        assert found.commit == commit
+        assert text(found.tree, "docs/b.txt") == "b"
+        assert (
+            ("objectformat = sha256" in text(found.tree, ".git/config")) if keep_git_dir else True
+        )
+
+
+def test_says_what_is_not_a_commit(fetch, server, repository):
+    blob, tree = (repository.git("rev-parse", f"HEAD{path}") for path in (":a.txt", "^{tree}"))
+    repository.git("tag", "file", blob)
+    for ref in (blob, tree, "file"):
+        with pytest.raises(RemoteError, match="is not a commit"):
+            fetch(app(server), ref=ref)
 
 
 def test_takes_branches_tags_and_commits(fetch, server, repository):
@@ -292,7 +316,7 @@ def test_a_submodule_without_url_or_commit_is_an_error_that_names_it(
 
 
 def test_submodules_of_submodules_end_somewhere(fetch, server, repository, monkeypatch):
-    monkeypatch.setattr(git, "MAX_SUBMODULE_DEPTH", 2)
+    monkeypatch.setattr(submodules, "MAX_SUBMODULE_DEPTH", 2)
     commit = repository.git("rev-parse", "HEAD")
     chain = commit
     for _ in range(3):
