@@ -272,8 +272,6 @@ def make_request(invocation: Invocation) -> BuildRequest:
         UsageError: one of them makes no sense.
     """
     args = invocation.args
-    if not args.context:
-        raise UsageError('the build context is ""; this folder is "."')
     memory, cpus = read_limits(args)
     return BuildRequest(
         context=args.context,

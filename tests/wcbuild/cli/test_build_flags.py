@@ -214,10 +214,6 @@ def test_a_name_in_an_output_counts_where_there_is_no_tag(wcbuild, folder):
     assert sorted(names) == ["one", "three", "two"]
 
 
-def test_an_empty_context_is_not_the_folder(wcbuild, folder):
-    assert 'this folder is "."' in wcbuild("build", "", status=2).err
-
-
 def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
     wcbuild("build", "--progress", "none", "-o", "", ".")
     assert not (folder / "x").exists()
