@@ -26,7 +26,7 @@ from wcbuild.graph.ops import Network
 from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
 from wcbuild.outputs import Output
-from wcbuild.request import BuildRequest, BuildResult
+from wcbuild.request import SHM_BYTES, BuildRequest, BuildResult
 from wcbuild.solve.events import Event
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         network=args.network,
         add_hosts=tuple(read_host(text) for text in _words(args.add_host)),
         ulimits=tuple(read_ulimit(text) for text in args.ulimit),
-        shm_size=read_size("--shm-size", args.shm_size),
+        shm_size=read_size("--shm-size", args.shm_size) or SHM_BYTES,
         memory=memory,
         cpus=cpus,
         pids_limit=args.pids_limit,

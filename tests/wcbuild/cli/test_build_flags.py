@@ -159,7 +159,6 @@ def test_proxies_of_dockers_settings_are_build_arguments(tmp_path):
     (tmp_path / ".docker" / "config.json").write_text(json.dumps(settings))
     home = {"HOME": str(tmp_path)}
     assert read_build_args(["http_proxy=mine"], home) == {
-        "HTTP_PROXY": "http://p:1",
         "http_proxy": "mine",
         "NO_PROXY": "x",
         "no_proxy": "x",
