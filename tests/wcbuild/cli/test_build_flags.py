@@ -213,6 +213,12 @@ def test_a_name_in_an_output_counts_where_there_is_no_tag(wcbuild, folder):
     assert sorted(names) == ["one", "three", "two"]
 
 
+def test_an_image_that_was_built_again_with_a_name_is_listed_once(wcbuild, folder):
+    for flags, names in (((), ["<none>"]), (("-t", "a:1"), ["a"])):
+        wcbuild("build", "--progress", "none", *flags, ".")
+        assert wcbuild("images", "--format", "{{.Repository}}").out.split() == names
+
+
 def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
     wcbuild("build", "--progress", "none", "-o", "", ".")
     assert not (folder / "x").exists()
