@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -240,3 +242,16 @@ def test_what_is_pushed_by_digest_has_no_tag_and_the_metadata_says_the_digest(
     assert str(repository.resolve(digest).digest) == digest
     with pytest.raises(NotFoundError):
         repository.resolve("latest")
+
+
+@pytest.mark.parametrize("kind", ["oci", "tar"])
+def test_a_full_disk_is_told_with_the_file(wcbuild, folder, kind):
+    outcome = wcbuild("build", "-q", "-o", f"type={kind},dest=/dev/full", ".", status=1)
+    assert "/dev/full: No space left on device" in outcome.err
+
+
+def test_nobody_needs_to_listen(wcbuild, folder):
+    script = "import sys; sys.stdout = sys.stderr = None; from wcbuild.cli.main import main; main()"
+    words = (sys.executable, "-c", script, "build", "-q", "--iidfile", "id", ".")
+    assert subprocess.run(words, check=False, capture_output=True).stderr == b""
+    assert (folder / "id").read_text().startswith("sha256:")
