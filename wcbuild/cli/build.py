@@ -78,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SPEC",
-        help="type=oci|docker|local|tar|image|registry[,dest=PATH], or a folder",
+        help="type=oci|docker|local|tar|image|registry|cacheonly[,dest=PATH], or a folder; with tar=false,"
+        " platform-split=BOOL, name=REF, push=true, push-by-digest=true,"
+        " compression=gzip|zstd|uncompressed, compression-level=N",
     )
     add_switch(parser, "--push", dest="push", help="push the image under its names")
     add("--sign-key", default="", metavar="FILE", help="sign what is pushed with a private key")
