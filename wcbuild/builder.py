@@ -217,6 +217,7 @@ class _Build:
             self._inputs.tags,
             push=request.push,
             index=self._makes_index(),
+            platforms=len(self._inputs.platforms),
         )
         if not self._makes_index() and any(
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
