@@ -183,11 +183,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD[,format=json]",
         help="build, or print what check, outline or targets say without building",
     )
-    add(
+    add_switch(
+        parser,
         "--check",
         dest="call",
-        action="store_const",
-        const="check",
+        on="check",
+        off="build",
         help="the same as --call=check: exit status 1 if there are warnings",
     )
     add(

@@ -56,6 +56,17 @@ def test_switches_may_have_a_value_and_the_last_one_counts(name):
         assert getattr(parsed(*words), dest) is on, words
 
 
+def test_check_is_a_switch_for_what_is_called():
+    for words, method in {
+        (): "build",
+        ("--check",): "check",
+        ("--check=true",): "check",
+        ("--check", "--check=false"): "build",
+        ("--call=outline",): "outline",
+    }.items():
+        assert parsed(*words).call == method
+
+
 def test_flags_that_change_nothing_are_accepted(built):
     assert built(
         *("--rm", "--force-rm=true", "--compress", "--provenance=false", "--sbom=false", "--load"),
