@@ -21,8 +21,7 @@ from registry.oci.platform import Platform
 from registry.reference import Reference
 from wcbuild import windowsruns
 from wcbuild.access import meant_by, open_client, open_policy
-from wcbuild.annotations import Annotation, Level, parse_annotations, select
-from wcbuild.assemble import image_config, put_image, put_index
+from wcbuild.annotations import Annotation, Level, parse_annotations
 from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
@@ -39,6 +38,7 @@ from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import fetched_alone, unread_images
 from wcbuild.graph.urls import without_secrets
+from wcbuild.images import put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -68,7 +68,6 @@ from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
-from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
@@ -163,16 +162,6 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _BuiltImage:
-    """One platform's image in the local store."""
-
-    platform: Platform
-    descriptor: Descriptor
-    image_id: Digest
-    files: FileSystem
-
-
 class _Build:
     """One build, put together."""
 
@@ -228,6 +217,7 @@ class _Build:
             self._inputs.tags,
             push=request.push,
             index=self._makes_index(),
+            platforms=len(self._inputs.platforms),
         )
         if not self._makes_index() and any(
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
@@ -247,8 +237,13 @@ class _Build:
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
-            images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
-            descriptor, image_id = self._joined(images)
+            into, annotations = self._store, self._inputs.annotations
+            now = timestamp(epoch)
+            images = [put_built(plan, results, into, annotations, now=now) for plan in plans]
+            descriptor, image_id = images[0].descriptor, images[0].image_id
+            if self._makes_index():
+                descriptor = put_built_index(images, into, annotations)
+                image_id = descriptor.digest
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
@@ -509,48 +504,6 @@ class _Build:
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts
-
-    def _assemble(self, plan: ImagePlan, results: list[Result], now: str) -> _BuiltImage:
-        files = results[plan.rootfs]
-        if not isinstance(files, FileSystem):
-            raise TypeError(files)
-        layers = files.layers()
-        created = {}
-        for line in plan.history:
-            made = results[line.step] if line.step is not None else None
-            if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
-                created[line.step] = made.layer().created
-        config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
-        descriptor, image_id = put_image(
-            config,
-            [layer.descriptor for layer in layers],
-            self._store,
-            select(self._inputs.annotations, Level.MANIFEST, plan.platform),
-        )
-        return _BuiltImage(
-            platform=plan.platform, descriptor=descriptor, image_id=image_id, files=files
-        )
-
-    def _joined(self, images: list[_BuiltImage]) -> tuple[Descriptor, Digest]:
-        """Return what the build gives: its only image, or an index of them."""
-        annotations = self._inputs.annotations
-        if not self._makes_index():
-            [image] = images
-            own = select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform)
-            return replace(
-                image.descriptor, annotations=own, platform=image.platform
-            ), image.image_id
-        manifests = [
-            replace(
-                image.descriptor,
-                platform=image.platform,
-                annotations=select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform),
-            )
-            for image in images
-        ]
-        index = put_index(manifests, self._store, select(annotations, Level.INDEX))
-        own = select(annotations, Level.INDEX_DESCRIPTOR)
-        return replace(index, annotations=own), index.digest
 
     def _makes_index(self) -> bool:
         forced = is_set(self._request.build_args, "BUILDKIT_MULTI_PLATFORM")

@@ -205,8 +205,13 @@ def test_run_sees_env_and_args_and_the_later_one_wins():
 def test_proxy_arguments_reach_run_without_becoming_part_of_its_value():
     plain = lowered("FROM debian\nRUN x\n")
     proxied = lowered("FROM debian\nRUN x\n", build_args={"HTTP_PROXY": "http://p"})
-    assert ops(proxied)[-1].proxy_env == ("HTTP_PROXY=http://p",)
+    assert ops(proxied)[-1].proxy_env == ("HTTP_PROXY=http://p", "http_proxy=http://p")
     assert ops(proxied)[-1] == ops(plain)[-1]
+    both = lowered("FROM debian\nRUN x\n", build_args={"no_proxy": "a", "NO_PROXY": "b"})
+    assert ops(both)[-1].proxy_env == ("NO_PROXY=a", "no_proxy=a")
+    text = "FROM debian\nENV no_proxy=own\nRUN x\n"
+    own = lowered(text, build_args={"NO_PROXY": "a"})
+    assert ops(own)[-1].proxy_env == ("NO_PROXY=a",)
 
 
 def test_relative_workdirs_add_up_and_carry_the_user():
