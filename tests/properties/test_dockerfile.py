@@ -1,5 +1,6 @@
 """Any text is read or refused with an error of ours; nothing crashes, nothing hangs."""
 
+import posixpath
 import re
 
 from hypothesis import example, given
@@ -71,6 +72,11 @@ PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 @given(TEXTS.map(str.encode) | st.binary(max_size=200))
 @example(b"FROM a\n" + b"RUN x \\\n" * 1000)
 @example(b"ONBUILD " * 1000)
+@example(b"FROM a\nRUN " + b"9" * 5000 + b"<<E\nE\n")
+@example(b"FROM a\nCMD " + b"[" * 20_000)
+@example(b"FROM a\nRUN <<E \xff\nE\n")
+@example(b"FROM a\nRUN <<E\n\xff\nE\n")
+@example(b"FROM a\nRUN --x\\")
 def test_any_bytes_are_read_or_refused_with_a_place(data):
     try:
         dockerfile = parse_dockerfile(data, file="Dockerfile")
@@ -154,6 +160,7 @@ def test_nodes_keep_all_words_of_a_line(text):
 
 
 @given(TEXTS, st.dictionaries(st.sampled_from("abx"), TEXTS), st.sampled_from("\\`"))
+@example("${a:-" * 2000 + "}" * 2000, {}, "`")
 def test_any_word_is_expanded_or_refused(text, env, escape):
     try:
         found = words.expand(text, env, escape=escape)
@@ -177,6 +184,7 @@ def test_a_quoted_word_is_itself(text):
 
 
 @given(st.lists(TEXTS.map(lambda text: text[:12]), max_size=6), PATHS)
+@example(["!\\/a"], "[/b")
 def test_ignore_rules_say_the_same_in_a_walk(patterns, path):
     try:
         rules = IgnoreRules(patterns)
@@ -190,6 +198,34 @@ def test_ignore_rules_say_the_same_in_a_walk(patterns, path):
             assert rules.excludes(path)
         state = rules.state("/".join(parts[:depth]), state)
     assert rules.is_excluded(state) == rules.excludes(path)
+
+
+def plainly(pattern):
+    """Translate a pattern in the way that anybody would, to be tried in every way."""
+    parts = re.split(r"(\*\*/?|\*|\?|\[[^\]]+\])", pattern)
+    last = parts[-1] or parts[-2:-1] != ["**"]
+    meaning = {"**": "(?:.*/)?", "**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    texts = [
+        meaning.get(part) or (part if part[:1] == "[" else re.escape(part))
+        for part in parts
+        if part
+    ]
+    return re.compile("".join(texts if last else (*texts[:-1], ".*")), re.DOTALL)
+
+
+@given(
+    st.lists(st.sampled_from(("a", "b", "/", "*", "**/", "**", "?", "[ab]", "[^a]")), max_size=9),
+    st.text("ab/c", min_size=1, max_size=12),
+)
+def test_an_ignore_pattern_matches_whatever_can_be_tried(parts, path):
+    pattern = posixpath.normpath("x" + "".join(parts))
+    path = posixpath.normpath(f"x{path}")
+    try:
+        rules = IgnoreRules((pattern,))
+    except BadPatternError:
+        return
+    folders = [path, *(path[: slash.start()] for slash in re.finditer("/", path))]
+    assert rules.excludes(path) == any(map(plainly(pattern).fullmatch, folders))
 
 
 @given(st.binary(max_size=100))
