@@ -165,7 +165,9 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
         row, start = _window(rows[index], at if index == marked else 0, len(word))
         shown.append((margin + row).rstrip())
         if index == marked:
-            carets = " " * (len(margin) + width(row[: at - start])) + "^" * width(word)
+            left = at - start
+            length = width(row[left : left + len(word)])
+            carets = " " * (len(margin) + width(row[:left])) + "^" * length
             shown.append(f"{carets} {hint}".rstrip())
     if previous < len(rows) - 1:
         shown.append("      | …")

@@ -134,6 +134,12 @@ def test_of_a_long_line_the_part_around_the_word_is_shown():
     assert row[mark.index("^") : mark.rindex("^") + 1] == "wrong"
 
 
+def test_a_word_longer_than_what_is_shown_is_marked_as_far_as_it_is():
+    text = f"RUN {'x' * 5000}\n"
+    shown = describe(SourceError("no", at(1), word="x" * 5000), read_source=lambda _: text)
+    assert max(map(len, shown.splitlines())) < 200
+
+
 def test_a_comment_between_lines_is_marked_only_if_nothing_else_is():
     text = "RUN a \\\n# wrong\n wrong\n"
     shown = describe(SourceError("no", at(1, 3), word="wrong"), read_source=lambda _: text)
