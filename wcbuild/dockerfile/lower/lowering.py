@@ -772,4 +772,5 @@ def _blaming(span: Span, word: str) -> Iterator[None]:
     try:
         yield
     except words.WordError as error:
-        raise SourceError(f'failed to process "{word}": {error}', (span,), word=word) from error
+        message = f'failed to process "{word}": {error}'
+        raise SourceError(message, (span,), word=error.word or word) from error
