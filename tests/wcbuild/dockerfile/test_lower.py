@@ -110,7 +110,7 @@ def test_run_sees_env_and_args_and_the_later_one_wins():
 def test_proxy_arguments_reach_run_without_becoming_part_of_its_value():
     plain = lowered("FROM debian\nRUN x\n")
     proxied = lowered("FROM debian\nRUN x\n", build_args={"HTTP_PROXY": "http://p"})
-    assert ops(proxied)[-1].proxy_env == ("HTTP_PROXY=http://p",)
+    assert ops(proxied)[-1].proxy_env == ("HTTP_PROXY=http://p", "http_proxy=http://p")
     assert ops(proxied)[-1] == ops(plain)[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,17 +60,25 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         shm_size=options.shm_size,
         os=state.platform.os,
         verbatim=windows and command.shell,
-        proxy_env=tuple(
-            f"{name}={options.build_args[name]}"
-            for name in sorted(PROXY_ARGS)
-            if name in options.build_args and name not in state.scope
-        ),
+        proxy_env=_proxy_env(options.build_args),
     )
     flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
     text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
     step = lowering.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
+
+
+def _proxy_env(build_args: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that tell a command of proxies: in both cases, as programs ask for either."""
+    # In this order lower case wins where both were given.
+    given = {name.upper(): build_args[name] for name in sorted(PROXY_ARGS & build_args.keys())}
+    return tuple(
+        f"{name}={value}"
+        for upper, value in given.items()
+        if value
+        for name in (upper, upper.lower())
+    )
 
 
 def _check_options(lowering: Lowering, instruction: Run) -> None:
