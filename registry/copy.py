@@ -45,6 +45,9 @@ from registry.streams import Layered, read_into
 WORKERS = 4
 """Blobs on their way at once. More gains little and holds more memory."""
 
+_LOOK_UP_S = 0.2
+"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
+
 MAX_DOCUMENTS = 1000
 """Manifests below one root; an index of indexes could otherwise name any number."""
 
@@ -278,7 +281,7 @@ class _Work:
         ``anew`` also those that the target says it has.
         """
         # Imported when used: it costs more than a cached build can spare.
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+        from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
 
         # The largest first, lest it be the one that all others have to wait for.
         ordered = sorted(blobs, key=lambda blob: -blob.descriptor.size)
@@ -286,13 +289,14 @@ class _Work:
         pool = ThreadPoolExecutor(1 if one_by_one else workers)
         try:
             futures = [pool.submit(self._move, blob, anew) for blob in ordered]
-            errors = [error for future in futures if (error := future.exception())]
+            while wait(futures, timeout=_LOOK_UP_S).not_done:
+                pass
         except BaseException:  # an interrupt: threads end at their next read
             self._stopped = True
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
-        if errors:
+        if errors := [error for future in futures if (error := future.exception())]:
             for other in errors[1:]:
                 errors[0].add_note(f"failed too: {other}")
             raise errors[0]

@@ -22,7 +22,7 @@ from registry.oci.manifest import Index, Manifest
 from registry.store import BlobSource
 
 _MAX_ALGORITHM, _MAX_ENCODED = 32, 64
-_DERIVED_TAG = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?", re.ASCII)
+_DERIVED_TAG = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(?:\..+)?", re.ASCII)
 
 
 def fallback_tag(subject: Digest) -> str:
@@ -31,7 +31,7 @@ def fallback_tag(subject: Digest) -> str:
 
 
 def is_derived_tag(tag: str) -> bool:
-    """Say whether ``tag`` is a fallback tag, or one that cosign makes from a digest in the same way."""
+    """Say whether ``tag`` is a fallback tag, or one that a tool makes from it: cosign's end in `.sig`."""
     return _DERIVED_TAG.fullmatch(tag) is not None
 
 

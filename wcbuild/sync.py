@@ -12,7 +12,6 @@ sync:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -22,6 +21,7 @@ from registry.errors import InvalidDocumentError, NotFoundError, RegistryError, 
 from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
+from registry.referrers import is_derived_tag
 from registry.store import Repository
 from registry.transfer import choose_platforms, transfer
 from wcbuild.errors import WcbuildError
@@ -33,8 +33,6 @@ MAX_FILE_BYTES = 1024 * 1024
 COPIED, EXISTS, WOULD_COPY, FAILED = "copied", "exists", "would copy", "failed"
 
 _KEYS = ("source", "target", "tags", "exclude", "platforms", "referrers", "signatures")
-_DERIVED = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(?:\..*)?", re.ASCII)
-"""Tags that tools derive from digests: they come with what they are about, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +54,8 @@ class Rule:
         if self.source.name:
             return tag == self.source.name
         patterns = self.tags or ("*",)
-        if _DERIVED.fullmatch(tag):
+        if is_derived_tag(tag):
+            # It comes with what it is about, or not at all.
             patterns = tuple(pattern for pattern in patterns if pattern.startswith("sha"))
         return any(fnmatchcase(tag, pattern) for pattern in patterns) and not any(
             fnmatchcase(tag, pattern) for pattern in self.exclude

@@ -57,6 +57,13 @@ def find_folder(places: tuple[Path, ...], host: str) -> Path | None:
     return next((folder for folder in found if folder.is_dir()), None)
 
 
+def authority_file(settings: Settings, host: str) -> Path | None:
+    """Return where the authority of ``host`` would be believed; None if no folder is looked into."""
+    places = settings.certificate_folders
+    folder = find_folder(places, host) or (places[0] / host if places else None)
+    return folder / "ca.crt" if folder is not None else None
+
+
 def _load(context: ssl.SSLContext, folder: Path) -> None:
     """Add what a host's folder holds. Raises as `tls_context`."""
     with _errors(folder, "cannot be listed"):

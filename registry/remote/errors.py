@@ -13,6 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,10 +108,13 @@ def refusal(
 
 
 @contextlib.contextmanager
-def map_errors(host: str, request: str, proxy: str = "") -> Iterator[None]:
+def map_errors(
+    host: str, request: str, proxy: str = "", authority: Path | None = None
+) -> Iterator[None]:
     """Translate what HTTP libraries and sockets raise into an UnreachableError.
 
-    ``proxy`` is the URL of the one on the way, which may be what failed.
+    ``proxy`` is the URL of the one on the way, which may be what failed. ``authority`` is the file in
+    which a certificate would be believed that nobody known has signed.
 
     Raises:
         UnreachableError: saying why, and during which ``request``.
@@ -124,13 +128,25 @@ def map_errors(host: str, request: str, proxy: str = "") -> Iterator[None]:
         UnicodeError,
     ) as error:
         reason, transient = _reason(error)
-        if proxy and any(isinstance(cause, _PROXY_ERRORS) for cause in _causes(error)):
+        causes = list(_causes(error))
+        if proxy and any(isinstance(cause, _PROXY_ERRORS) for cause in causes):
             reason = f"the proxy {redact(proxy)}: {reason}"
+        elif authority is not None and any(_is_signed_by_a_stranger(cause) for cause in causes):
+            reason += f'; if you trust its authority, put that into "{authority}"'
         # Without its cause: libraries put whole URLs, signatures and all, into their words.
         raise UnreachableError(host, f"{reason} ({request})", transient=transient) from None
 
 
+_STRANGERS = (18, 19, 20, 21)
+"""OpenSSL's X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, _SELF_SIGNED_CERT_IN_CHAIN,
+_UNABLE_TO_GET_ISSUER_CERT_LOCALLY and _UNABLE_TO_VERIFY_LEAF_SIGNATURE."""
+
 _PROXY_ERRORS = (urllib3.exceptions.ProxyError, requests.exceptions.ProxyError)
+
+
+def _is_signed_by_a_stranger(error: BaseException) -> bool:
+    """Say whether a certificate is wrong only in that its authority is not known."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _STRANGERS
 
 
 def was_refused(error: UnreachableError) -> bool:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -20,7 +21,7 @@ import requests
 import urllib3
 
 from registry.errors import ProtocolError, RegistryError, TooLargeError, UnreachableError
-from registry.remote.certificates import tls_context
+from registry.remote.certificates import authority_file, tls_context
 from registry.remote.connections import Adapter, read_body_into
 from registry.remote.errors import MAX_ERROR_BYTES, map_errors, redact, refusal
 from registry.remote.settings import Settings, is_link_local, is_loopback
@@ -34,7 +35,7 @@ BLOCK = 256 * 1024
 MIN_RATE = 1024
 """Bytes a second; who sends less for the whole stall timeout is not sending."""
 
-_MAX_REDIRECTS = 5
+_MAX_REDIRECTS = 9
 _MAX_RETRY_AFTER_S = 60.0
 _MAX_WAIT_S = 15.0
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -188,6 +189,8 @@ class _Line:
     verify: bool
     proxy: str
     """The URL of the one that leads there, with its user and password; or empty."""
+    authority: Path | None
+    """The file in which an authority would be believed that nobody knows yet."""
 
 
 class Transport:
@@ -288,7 +291,7 @@ class Transport:
         logger.debug("request.started %s", shown)
         with map_errors(parts.netloc, shown):
             line = self._line(parts)
-        with map_errors(parts.netloc, shown, line.proxy):
+        with map_errors(parts.netloc, shown, line.proxy, line.authority):
             prepared = requests.Request(method, url, {**_HEADERS, **headers}, data=data).prepare()
             answer = line.adapter.send(
                 prepared,
@@ -311,7 +314,8 @@ class Transport:
                 tls = parts.scheme == "https"
                 context = tls_context(self.settings, host) if tls else None
                 proxy = self.settings.proxy(parts.scheme, host)
-                self._lines[key] = _Line(Adapter(context), verify, proxy)
+                authority = authority_file(self.settings, host) if tls else None
+                self._lines[key] = _Line(Adapter(context), verify, proxy, authority)
             return self._lines[key]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -73,10 +74,15 @@ def running(port: int, *command: str) -> Iterator[Running]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Return a port that nobody listens on.
+
+    Until somebody does, others may take it: the kernel for a connection of another test, if it lay where
+    the kernel looks for them (from 32768 on), or a test that draws the same one.
+    """
+    while True:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            return listener.getsockname()[1]
 
 
 def _wait_for(port: int) -> None:

@@ -216,7 +216,8 @@ class _Copying:
 
     def _unpack_entry(self, top: str, path: str, meta: Meta, content: Content | None) -> None:
         staging = self._staging
-        folder = resolve(staging, join(top, parent(path)))
+        # No symlink, of the archive or of what was there, leads out of the destination.
+        folder = resolve(staging, parent(path), root=top)
         staging.make_directories(folder, self._folder, owned=True)
         place = join(folder, path.rpartition("/")[2])
         meta = self._stamp.owned(meta)
@@ -226,7 +227,7 @@ class _Copying:
             staging.put_directory(place, meta)
             return
         if meta.kind == HARDLINK:
-            linked = resolve(staging, join(top, meta.link), follow_last=False)
+            linked = resolve(staging, meta.link, root=top, follow_last=False)
             node = staging.find(linked)
             if node is None or node.meta.kind == DIRECTORY:
                 raise UnsafeArchiveError(path, f'is a hard link to "{meta.link}", which is no file')

@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import ssl
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -88,16 +89,33 @@ def test_v80_attack_unknown_authority_is_refused(secure, certificate, ask):
     assert simulator.requests == []
 
 
+def test_an_unknown_authority_is_believed_in_the_file_that_the_error_names(
+    secure, certificate, ask, tmp_path
+):
+    path, folders = certificate(), (tmp_path / "certs.d",)
+    simulator = secure(path)
+    with pytest.raises(UnreachableError, match="if you trust its authority") as caught:
+        ask(simulator, certificate_folders=folders)
+    named = Path(caught.value.reason.split('"')[1])
+    named.parent.mkdir(parents=True)
+    named.write_bytes(Path(path).read_bytes())
+    assert ask(simulator, certificate_folders=folders)
+
+
 def test_v80_attack_certificate_of_another_host_is_refused(secure, certificate, ask):
     path = certificate("127.0.0.2")
     with pytest.raises(UnreachableError, match="certificate is not trusted: IP address mismatch"):
         ask(secure(path), environment={"SSL_CERT_FILE": path})
 
 
-def test_v80_attack_expired_certificate_is_refused(secure, certificate, ask):
+def test_v80_attack_expired_certificate_is_refused(secure, certificate, ask, tmp_path):
     path = certificate(expires=NOW - DAY)
-    with pytest.raises(UnreachableError, match="certificate has expired"):
-        ask(secure(path), environment={"SSL_CERT_FILE": path})
+    with pytest.raises(UnreachableError, match=r"certificate has expired \("):
+        ask(
+            secure(path),
+            environment={"SSL_CERT_FILE": path},
+            certificate_folders=(tmp_path / "certs.d",),
+        )
 
 
 def test_takes_any_certificate_of_a_host_that_is_configured_so(secure, certificate, ask):

@@ -23,12 +23,14 @@ def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -
     text = lowering.expand(instruction.path, state.scope, span)
     windows = state.is_windows
     path = paths.absolute(state.config.working_dir, text, windows=windows)
-    state.config = replace(state.config, working_dir=paths.in_config(path, windows=windows))
+    # An absolute one is not cleaned in the config, as BuildKit does not.
+    shown = text if text.startswith("/") and not windows else path
+    state.config = replace(state.config, working_dir=paths.in_config(shown, windows=windows))
     step = None
     if path != "/":
         op = MkdirOp(path=path, owner=state.config.user, os=state.platform.os)
-        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {path}", span)
-    state.note(f"WORKDIR {path}", step)
+        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {shown}", span)
+    state.note(f"WORKDIR {shown}", step)
 
 
 def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None:
@@ -105,32 +107,38 @@ def _origins(
 ) -> tuple[_Origin, ...]:
     """Find out where the sources lie; their order stays."""
     span = instruction.span
-    if checksum and len(sources) > 1:
+    if checksum and len(sources) != 1:
         message = "checksum can't be specified for multiple sources"
         raise SourceError(message, (span,), word="--checksum")
     origins: list[_Origin] = []
-    local: _Origin | None = None
+    here: list[str] = []
+
+    def add_here() -> None:
+        if here:
+            step, has_owners = lowering.files(state, instruction.from_, span)
+            unpack = _unpacks(instruction)
+            origins.append(
+                _Origin(step=step, sources=tuple(here), unpack=unpack, has_owners=has_owners)
+            )
+            here.clear()
+
     for source in sources:
         remote = _remote(source, instruction, checksum)
         if remote is not None:
+            add_here()
             step = lowering.source(remote, f"fetch {without_secrets(source)}", span)
             # A file's name is no pattern; of a repository everything is meant.
             what = escape(remote.name) if isinstance(remote, HttpOp) else ""
             unpack = isinstance(remote, HttpOp) and instruction.unpack is True
             origins.append(_Origin(step=step, sources=(what,), unpack=unpack))
-            local = None
             continue
         if checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise SourceError(message, (span,), word="--checksum")
-        clean = paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
-        if local is None:
-            step, has_owners = lowering.files(state, instruction.from_, span)
-            local = _Origin(
-                step=step, sources=(), unpack=_unpacks(instruction), has_owners=has_owners
-            )
-            origins.append(local)
-        origins[-1] = local = replace(local, sources=(*local.sources, clean))
+        here.append(
+            paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
+        )
+    add_here()
     return tuple(origins)
 
 
