@@ -18,6 +18,7 @@ from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source
 from wcbuild.dockerfile.lower import SCRATCH, ContextKind, NamedContext, ResolvedImage
+from wcbuild.errors import UsageError
 from wcbuild.solve.results import BuiltLayer
 from wcbuild.store import LocalStore
 
@@ -196,8 +197,15 @@ def _named_context(name: str, value: str) -> NamedContext:
     """Find out what a named context is.
 
     Raises:
+        UsageError: no Dockerfile could name it, or there is nothing to be named.
         SourceError: a URL that makes no sense.
     """
+    try:
+        Reference.parse(name.partition("::")[0])
+    except InvalidReferenceError as error:
+        raise UsageError(f'--build-context "{name}": {error.reason}') from error
+    if not value:
+        raise UsageError(f"--build-context {name}: expected NAME=VALUE")
     if value == f"{_DOCKER_IMAGE}{SCRATCH}":
         return NamedContext(name=name, kind=ContextKind.SCRATCH)
     if value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):

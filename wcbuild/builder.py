@@ -27,7 +27,7 @@ from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, declared_args, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Options, declared_args, find_epoch, lower
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
@@ -55,7 +55,6 @@ from wcbuild.request import (
     escape_of,
     is_set,
     make_options,
-    read_epoch,
     read_platforms,
 )
 from wcbuild.sandbox.base import RunSpec
@@ -319,7 +318,8 @@ class _Build:
     ) -> tuple[Graph, list[ImagePlan], int | None]:
         """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
         platforms = self._inputs.platforms
-        first, *others = [make_options(self._request, platform, main) for platform in platforms]
+        options = [make_options(self._request, platform, main) for platform in platforms]
+        first, *others = self._dated(options, main, dockerfile)
         # The checks speak once, for the first platform.
         checked, result = lower_and_check(dockerfile, main.source, first, self._bases, main.ignore)
         self._tell(result)
@@ -329,18 +329,23 @@ class _Build:
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile)
+        epoch = checked.source_date_epoch
+        return graph, plans, int(epoch) if epoch else None
 
-    def _epoch(self, text: str, main: MainContext, dockerfile: Dockerfile) -> int | None:
-        """Return the latest time that anything may have, which may be that of something fetched."""
-        if text and text != MAIN_CONTEXT and not text.isdecimal():
-            from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - few name anything
-
-            named = self._bases.context(text, self._inputs.platforms[0])
-            op = remote.of_stage(dockerfile, text) if named is None else named.files
-            if isinstance(op, HttpOp | GitOp):
-                return self._fetcher.remotes().moment(op, self._cancel)
-        return read_epoch(text, main.moment)
+    def _dated(
+        self, options: list[Options], main: MainContext, dockerfile: Dockerfile
+    ) -> list[Options]:
+        """Replace what SOURCE_DATE_EPOCH names, if it is the name of something, by the time of that."""
+        found = find_epoch(dockerfile, options[0], self._bases)
+        if found is None:
+            return options
+        moment = None
+        if isinstance(found.files, HttpOp | GitOp):
+            moment = self._fetcher.remotes().moment(found.files, self._cancel)
+        elif found.files == ContextOp(name=MAIN_CONTEXT):
+            moment = main.moment
+        time = {"SOURCE_DATE_EPOCH": "" if moment is None else str(moment)}
+        return [replace(each, build_args={**each.build_args, **time}) for each in options]
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""

@@ -479,6 +479,48 @@ def test_the_epoch_may_be_that_of_something_else_that_is_fetched(
     assert created(wcbuild) == "2020-02-02T02:02:02Z"
 
 
+def test_the_epoch_of_an_archive_is_that_of_its_newest_file(web, context, image_of, wcbuild):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, kind, moment in (("d", tarfile.DIRTYPE, 3), ("f", tarfile.REGTYPE, 2)):
+            member = tarfile.TarInfo(name)
+            member.type, member.mtime = kind, moment * 86400
+            archive.addfile(member)
+    url = web.put("/a.tgz", out.getvalue())
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
+    image_of(context(f"FROM scratch AS src\nADD {url} /\nFROM scratch\nLABEL a=1\n"), *flags)
+    assert created(wcbuild) == "1970-01-03T00:00:00Z"
+    image_of(context(f"{FROM}LABEL a=2\n"), *flags, *named(src=url))
+    assert created(wcbuild) == "1970-01-03T00:00:00Z"
+
+
+def test_the_dockerfile_sees_the_time_and_not_what_has_it(web, context, image_of, wcbuild):
+    url = web.put("/f", b"x", headers={"Last-Modified": DATE})
+    rest = "FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL at=$SOURCE_DATE_EPOCH\n"
+    stage = f"FROM scratch AS src\nARG F=/f\nADD {web.url}$F /\n"
+    for text in (f"ARG SOURCE_DATE_EPOCH=src\n{stage}{rest}", rest):
+        flags = (*named(src=url), "--build-arg", "SOURCE_DATE_EPOCH=src")
+        image_of(context(text), *(flags if text == rest else ()))
+        [document] = json.loads(wcbuild("inspect", "built").stdout)
+        assert document["Config"]["Labels"] == {"at": str(MOMENT)}
+
+
+@pytest.mark.parametrize("context_value", ["docker-image://scratch", "."])
+def test_a_context_that_has_no_time_gives_none(context, image_of, wcbuild, context_value):
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
+    image_of(context(f"{FROM}LABEL a=b\n"), *flags, *named(src=context_value))
+    assert not created(wcbuild).startswith(("1970", "2020"))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["FROM scratch AS src", "FROM scratch AS src\nCOPY f /", "FROM scratch AS src\nADD f /"],
+)
+def test_a_stage_that_is_no_single_add_has_no_time(context, refused, stage):
+    said = refused(context(f"{stage}\n{FROM}"), "--build-arg", "SOURCE_DATE_EPOCH=src")
+    assert 'Dockerfile:1: SOURCE_DATE_EPOCH: stage "src" is more, or less, than' in said
+
+
 # -- what stays
 
 

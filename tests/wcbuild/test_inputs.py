@@ -91,7 +91,7 @@ def test_a_wrong_pattern_is_told_with_the_name_of_its_file(folder):
     with pytest.raises(SourceError) as caught:
         read_ignore(folder, folder / "Dockerfile")
     [span] = caught.value.spans
-    assert (span.file, span.first) == ("Dockerfile.dockerignore", 2)
+    assert (span.file, span.first) == (str(folder / "Dockerfile.dockerignore"), 2)
 
 
 def test_no_context_is_none():

@@ -52,14 +52,20 @@ class Remotes:
         return self._tree(op, self.downloads.fetch(op.url, op.checksum, cancel))
 
     def moment(self, op: HttpOp | GitOp, cancel: threading.Event) -> int | None:
-        """Return how new the files are (seconds since 1970): a commit's time, or what `Last-Modified` says.
+        """Return how new the files are, in seconds since 1970.
+
+        That is a commit's time, what `Last-Modified` says, or the time of the newest file in an archive.
 
         Raises:
-            RemoteError, CancelledError: as `fetch`.
+            RemoteError, UnsafeArchiveError, CancelledError: as `fetch`.
         """
         if isinstance(op, GitOp):
             return self.repositories.fetch(op, cancel).time
-        return self.downloads.fetch(op.url, op.checksum, cancel).modified or None
+        download = self.downloads.fetch(op.url, op.checksum, cancel)
+        if download.modified:
+            return download.modified
+        archive = self.open_archive(op, download)
+        return archive.newest if archive else None
 
     def _tree(self, op: HttpOp, download: Download) -> FileTree:
         archive = self.open_archive(op, download) if op.unpack else None
