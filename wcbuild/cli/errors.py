@@ -18,6 +18,7 @@ from registry.errors import RegistryError
 from wcbuild.cli.render.text import clean, paint, width
 from wcbuild.dockerfile.source import Span
 from wcbuild.errors import SourceError, StepFailedError, WcbuildError
+from wcbuild.graph.urls import hide_secrets
 
 FAILED, INTERNAL, INTERRUPTED = 1, 125, 130
 MAX_EXCERPT = 10
@@ -124,7 +125,7 @@ def describe(
             what = clean(f"{type(error).__name__}: {error}")
             lines = [f"{prefix} internal error: {what} (--debug shows where)"]
     lines += [f"  {clean(note)}" for note in _notes(error)[:MAX_NOTES]]
-    return "".join(f"{line}\n" for line in lines)
+    return hide_secrets("".join(f"{line}\n" for line in lines))
 
 
 def _notes(error: BaseException | None) -> list[str]:
@@ -143,13 +144,13 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
     text = read_source(spans[0].file) if spans else None
     if text is None:
         return []
-    span = spans[0]
+    span, word = spans[0], hide_secrets(word)
     source = [line.rstrip("\r") for line in text.split("\n")]
     numbered = list(enumerate(source[span.first - 1 : span.last], span.first))
     shown: list[str] = []
     marked = False
     for number, line in numbered[:MAX_EXCERPT]:
-        row = clean(line).expandtabs(4)
+        row = clean(hide_secrets(line)).expandtabs(4)
         shown.append(f"  {number:>3} | {row}".rstrip())
         at = _find(word, row) if word and not marked else -1
         if at >= 0:
