@@ -17,7 +17,7 @@ from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source
-from wcbuild.dockerfile.lower import SCRATCH, ContextKind, NamedContext, ResolvedImage
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, SCRATCH, ContextKind, NamedContext, ResolvedImage
 from wcbuild.errors import UsageError
 from wcbuild.solve.results import BuiltLayer
 from wcbuild.store import LocalStore
@@ -206,6 +206,8 @@ def _named_context(name: str, value: str) -> NamedContext:
         raise UsageError(f'--build-context "{name}": {error.reason}') from error
     if not value:
         raise UsageError(f"--build-context {name}: expected NAME=VALUE")
+    if name == MAIN_CONTEXT:
+        raise UsageError(f"--build-context {name}: that is the name of the main context")
     if value == f"{_DOCKER_IMAGE}{SCRATCH}":
         return NamedContext(name=name, kind=ContextKind.SCRATCH)
     if value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):

@@ -443,6 +443,18 @@ def test_a_command_sees_a_repository_that_is_mounted(git, wcbuild, context):
         assert archive.extractfile("b").read() == b"b"
 
 
+def test_a_path_from_the_root_is_a_dockerfile_of_this_machine(git, context, image_of, tmp_path):
+    (tmp_path / "here").write_text(f"{FROM}COPY a.txt /here\n")
+    made = image_of(git[0], "-f", tmp_path / "here")
+    assert made.contents == {"here": "a"}
+
+
+def test_the_folder_of_a_git_url_is_decoded(git, context, image_of):
+    git[1].commit({"sp ace/x": "x"})
+    made = image_of(context(f"{FROM}ADD {git[0]}#main:sp%20ace /\n"))
+    assert made.contents == {"x": "x"}
+
+
 # -- the epoch
 
 
