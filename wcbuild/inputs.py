@@ -269,9 +269,11 @@ class Fetcher:
         from wcbuild.solve.agents import listening  # noqa: PLC0415 - few builds have any
 
         folder = self._store.scratch_folder()
-        with listening(self._agent, folder, mode=0o600, owner=None) as path:
-            yield path
-        folder.rmdir()
+        try:
+            with listening(self._agent, folder, mode=0o600, owner=None) as path:
+                yield path
+        finally:
+            folder.rmdir()
 
     def _scratch(self) -> Path:
         """Make a file that stays until `close`."""

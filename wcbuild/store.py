@@ -532,7 +532,12 @@ def sweep(store: LocalStore, clean_snapshots: Callable[[], object]) -> None:
         with store.exclusively():
             store.blobs.sweep()
             for path in (store.root / "tmp").iterdir():
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    from shutil import rmtree  # noqa: PLC0415 - few were killed with a folder in use
+
+                    rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             clean_snapshots()
     except StoreInUseError:
         return

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from processes import until
 from web import COMMIT_TIME
 
@@ -555,6 +557,20 @@ def test_rmi_and_prune_delete_what_was_fetched(git, web, context, image_of, wcbu
 def test_nothing_is_left_in_the_scratch_folder(web, image_of, wcbuild, refused):
     data = gzip.compress(tar({"Dockerfile": f"{FROM}COPY . /\n"}))
     image_of(web.put("/ctx", data))
+    assert list((wcbuild.root / "tmp").iterdir()) == []
+
+
+def test_an_agent_that_served_in_vain_leaves_nothing(context, refused, image_of, wcbuild, tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+    )
+    folder = context(f"{FROM}ADD ssh://git@127.0.0.1:1/app.git /\n")
+    assert "Connection refused" in refused(folder, "--ssh", f"default={key}")
     assert list((wcbuild.root / "tmp").iterdir()) == []
 
 

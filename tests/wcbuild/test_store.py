@@ -106,9 +106,12 @@ def test_nothing_is_deleted_while_another_process_uses_the_store(store):
 
 def test_leftovers_of_killed_processes_are_swept_when_nobody_else_is_there(store):
     leftover = store.scratch_file()
+    folder = store.scratch_folder()
+    (folder / "socket").touch()
     swept = []
     sweep(store, lambda: swept.append(True))
     assert not leftover.exists()
+    assert not folder.exists()
     assert swept == [True]
 
 
