@@ -22,7 +22,7 @@ from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import ContextError, SourceError, UsageError
+from wcbuild.errors import ContextError, SourceError, UnsafeArchiveError, UsageError
 from wcbuild.graph.urls import without_secrets
 from wcbuild.store import LocalStore
 from wcbuild.tree.layers import EmptyTree
@@ -358,7 +358,11 @@ class Fetcher:
     def _archive(self, path: Path, where: str) -> _Found | None:
         from wcbuild.context.archive import open_archive  # noqa: PLC0415 - see above
 
-        archive = open_archive(path, where, self._scratch)
+        try:
+            archive = open_archive(path, where, self._scratch)
+        except UnsafeArchiveError as error:
+            error.add_note(f"in the build context from {where}")
+            raise
         if archive is None:
             return None
         return _Found(tree=archive.tree, where=where, owned=True, moment=archive.newest)
