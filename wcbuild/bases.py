@@ -17,7 +17,8 @@ from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Source
-from wcbuild.dockerfile.lower import SCRATCH, ContextKind, NamedContext, ResolvedImage
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, SCRATCH, ContextKind, NamedContext, ResolvedImage
+from wcbuild.errors import UsageError
 from wcbuild.solve.results import BuiltLayer
 from wcbuild.store import LocalStore
 
@@ -203,8 +204,17 @@ def _named_context(name: str, value: str) -> NamedContext:
     """Find out what a named context is.
 
     Raises:
+        UsageError: no Dockerfile could name it, or there is nothing to be named.
         SourceError: a URL that makes no sense.
     """
+    try:
+        Reference.parse(name.partition("::")[0])
+    except InvalidReferenceError as error:
+        raise UsageError(f'--build-context "{name}": {error.reason}') from error
+    if not value:
+        raise UsageError(f"--build-context {name}: expected NAME=VALUE")
+    if name == MAIN_CONTEXT:
+        raise UsageError(f"--build-context {name}: that is the name of the main context")
     if value == f"{_DOCKER_IMAGE}{SCRATCH}":
         return NamedContext(name=name, kind=ContextKind.SCRATCH)
     if value.startswith((_OCI_LAYOUT, _DOCKER_IMAGE)):

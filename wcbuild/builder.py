@@ -26,7 +26,7 @@ from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, ContextKind, Options, declared_args, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, Options, declared_args, find_epoch, lower
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
@@ -36,7 +36,7 @@ from wcbuild.export import Exporter
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
-from wcbuild.graph.reading import fetched_alone, unread_images
+from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
 from wcbuild.images import put_built, put_built_index
 from wcbuild.inputs import (
@@ -56,7 +56,6 @@ from wcbuild.request import (
     escape_of,
     is_set,
     make_options,
-    read_epoch,
     read_platforms,
 )
 from wcbuild.sandbox.base import RunSpec
@@ -320,46 +319,34 @@ class _Build:
         Then come the indexes of the stages that are needed.
         """
         options = [make_options(self._request, each, main) for each in self._inputs.platforms]
+        first, *others = self._dated(options, main, dockerfile)
         # The checks speak once, for the first platform.
-        checked, result = lower_and_check(
-            dockerfile, main.source, options[0], self._bases, main.ignore
-        )
+        checked, result = lower_and_check(dockerfile, main.source, first, self._bases, main.ignore)
         self._tell(result)
         if checked is None:
             raise result.error or AssertionError
-        text = checked.source_date_epoch
-        epoch = self._epoch(text, main, dockerfile, options[0])
-        if text and not text.isdecimal():
-            # What it comes to is what an ARG of a stage says.
-            number = {"SOURCE_DATE_EPOCH": "" if epoch is None else str(epoch)}
-            options = [replace(each, build_args={**each.build_args, **number}) for each in options]
-            checked = lower(dockerfile, options[0], self._bases)
-        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in options[1:])]
+        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in others)]
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
         stages = frozenset().union(*(each.stages for each in lowered))
-        return graph, plans, epoch, stages
+        epoch = checked.source_date_epoch
+        return graph, plans, int(epoch) if epoch else None, stages
 
-    def _epoch(
-        self, text: str, main: MainContext, dockerfile: Dockerfile, options: Options
-    ) -> int | None:
-        """Return the latest time that anything may have, which may be that of something fetched."""
-        if not text or text == MAIN_CONTEXT or text.isdecimal():
-            return read_epoch(text, main.moment)
-        named = self._bases.context(text, options.platform)
-        if named is not None and named.kind is ContextKind.FILES:
-            op = named.files
-        elif any(stage.name == text.lower() for stage in dockerfile.stages):
-            op = fetched_alone(lower(dockerfile, replace(options, target=text), self._bases).graph)
-            if op is None:
-                message = f'SOURCE_DATE_EPOCH: the stage "{text}" is not a single ADD of a URL'
-                raise UsageError(f"{message} to scratch")
-        else:
-            return read_epoch(text, main.moment)
-        if isinstance(op, HttpOp | GitOp):
-            return self._fetcher.remotes().moment(op, self._cancel)
-        return None
+    def _dated(
+        self, options: list[Options], main: MainContext, dockerfile: Dockerfile
+    ) -> list[Options]:
+        """Replace what SOURCE_DATE_EPOCH names, if it is the name of something, by the time of that."""
+        found = find_epoch(dockerfile, options[0], self._bases)
+        if found is None:
+            return options
+        moment = None
+        if isinstance(found.files, HttpOp | GitOp):
+            moment = self._fetcher.remotes().moment(found.files, self._cancel)
+        elif found.files == ContextOp(name=MAIN_CONTEXT):
+            moment = main.moment
+        time = {"SOURCE_DATE_EPOCH": "" if moment is None else str(moment)}
+        return [replace(each, build_args={**each.build_args, **time}) for each in options]
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""

@@ -22,7 +22,7 @@ from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import ContextError, SourceError, UsageError
+from wcbuild.errors import ContextError, SourceError, UnsafeArchiveError, UsageError
 from wcbuild.graph.urls import without_secrets
 from wcbuild.store import LocalStore
 from wcbuild.tree.layers import EmptyTree
@@ -127,11 +127,7 @@ def _read_dockerfile(context: Path, path: Path) -> tuple[Path, bytes]:
         if path.is_dir():
             raise SourceError(f'"{path}" is a folder, not a Dockerfile')
         with path.open("rb") as stream:
-            real = os.path.realpath(f"/proc/self/fd/{stream.fileno()}")
-            if _lies_in(path, context) and not Path(real).is_relative_to(context.resolve()):
-                # What is wrong with its lines would be said with these lines.
-                message = f'"{path}" is a link that leads out of the build context'
-                raise SourceError(message, hint="name the file itself with -f")
+            _check_inside(stream, path, context)
             text = stream.read(MAX_DOCKERFILE_BYTES + 1)
     except FileNotFoundError as error:
         near = did_you_mean(path.name, _list(path.parent))
@@ -144,9 +140,18 @@ def _read_dockerfile(context: Path, path: Path) -> tuple[Path, bytes]:
     return path, text
 
 
-def _lies_in(path: Path, folder: Path) -> bool:
-    """Say whether a path, as it is written, lies in ``folder``."""
-    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+def _check_inside(stream: BinaryIO, path: Path, context: Path) -> None:
+    """Refuse a file of the context that is none: what is wrong with its lines is told with these lines.
+
+    Raises:
+        SourceError: ``path`` is written as one in the context, but leads out of it.
+    """
+    written = Path(os.path.abspath(path))
+    real = Path(os.path.realpath(f"/proc/self/fd/{stream.fileno()}"))
+    if written.is_relative_to(os.path.abspath(context)) and not real.is_relative_to(
+        context.resolve()
+    ):
+        raise SourceError(f'"{path}" is a link that leads out of "{context}"')
 
 
 def _list(folder: Path) -> list[str]:
@@ -167,6 +172,7 @@ def read_ignore(context: Path, dockerfile: Path | None = None) -> IgnoreRules | 
     for path in (*own, context / _IGNORE):
         try:
             with path.open("rb") as file:
+                _check_inside(file, path, context)
                 data = file.read(MAX_DOCKERFILE_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             continue
@@ -174,7 +180,7 @@ def read_ignore(context: Path, dockerfile: Path | None = None) -> IgnoreRules | 
             raise ContextError(str(path), (error.strerror or str(error)).lower()) from error
         if len(data) > MAX_DOCKERFILE_BYTES:
             raise ContextError(str(path), f"is larger than {MAX_DOCKERFILE_BYTES} bytes")
-        return IgnoreRules.parse(data, file=path.name)
+        return IgnoreRules.parse(data, file=str(path))
     return None
 
 
@@ -263,9 +269,11 @@ class Fetcher:
         from wcbuild.solve.agents import listening  # noqa: PLC0415 - few builds have any
 
         folder = self._store.scratch_folder()
-        with listening(self._agent, folder, mode=0o600, owner=None) as path:
-            yield path
-        folder.rmdir()
+        try:
+            with listening(self._agent, folder, mode=0o600, owner=None) as path:
+                yield path
+        finally:
+            folder.rmdir()
 
     def _scratch(self) -> Path:
         """Make a file that stays until `close`."""
@@ -350,7 +358,11 @@ class Fetcher:
     def _archive(self, path: Path, where: str) -> _Found | None:
         from wcbuild.context.archive import open_archive  # noqa: PLC0415 - see above
 
-        archive = open_archive(path, where, self._scratch)
+        try:
+            archive = open_archive(path, where, self._scratch)
+        except UnsafeArchiveError as error:
+            error.add_note(f"in the build context from {where}")
+            raise
         if archive is None:
             return None
         return _Found(tree=archive.tree, where=where, owned=True, moment=archive.newest)

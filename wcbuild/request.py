@@ -15,7 +15,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest
 from registry.oci.platform import Platform
 from wcbuild.access import RegistryAccess
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options
+from wcbuild.dockerfile.lower import Entitlement, Options
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 SHM_BYTES = 64 * 1024 * 1024
 """Of /dev/shm in a RUN, as docker has it."""
-
-MAX_EPOCH = 253402300799
-"""The last second of the year 9999: RFC 3339 has no later ones."""
 
 DEVICE_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 """Where specifications of devices usually are."""
@@ -155,7 +152,7 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
         show_platform="," in request.platform,
         target=request.target,
         escape=escape_of(request),
-        build_args=_build_args(request.build_args, main),
+        build_args=request.build_args,
         labels=request.labels,
         owned_context=main.owned,
         network=Network(request.network),
@@ -171,29 +168,6 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
 def is_set(build_args: Mapping[str, str], name: str) -> bool:
     """Say whether a build argument that is a switch is on."""
     return build_args.get(name, "").lower() in ("1", "true")
-
-
-def read_epoch(text: str, context: int | None) -> int | None:
-    """Read SOURCE_DATE_EPOCH (seconds since 1970); ``context`` is how new the build context is.
-
-    Raises:
-        UsageError: it is neither a number nor `context`, or beyond the years that can be written.
-    """
-    if text == MAIN_CONTEXT:
-        return context
-    if text and not (text.isascii() and text.isdecimal() and int(text) <= MAX_EPOCH):
-        raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
-    return int(text) if text else None
-
-
-def _build_args(given: Mapping[str, str], main: MainContext) -> dict[str, str]:
-    """Return the build arguments; an epoch that is the context's becomes a number."""
-    args = dict(given)
-    if args.get("SOURCE_DATE_EPOCH") == MAIN_CONTEXT:
-        del args["SOURCE_DATE_EPOCH"]
-        if main.moment is not None:
-            args["SOURCE_DATE_EPOCH"] = str(main.moment)
-    return args
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from processes import until
 from web import COMMIT_TIME
 
@@ -443,6 +445,18 @@ def test_a_command_sees_a_repository_that_is_mounted(git, wcbuild, context):
         assert archive.extractfile("b").read() == b"b"
 
 
+def test_a_path_from_the_root_is_a_dockerfile_of_this_machine(git, context, image_of, tmp_path):
+    (tmp_path / "here").write_text(f"{FROM}COPY a.txt /here\n")
+    made = image_of(git[0], "-f", tmp_path / "here")
+    assert made.contents == {"here": "a"}
+
+
+def test_the_folder_of_a_git_url_is_decoded(git, context, image_of):
+    git[1].commit({"sp ace/x": "x"})
+    made = image_of(context(f"{FROM}ADD {git[0]}#main:sp%20ace /\n"))
+    assert made.contents == {"x": "x"}
+
+
 # -- the epoch
 
 
@@ -494,6 +508,48 @@ def test_a_run_sees_the_epoch_of_what_is_fetched(web, context, wcbuild, refused)
         assert archive.extractfile("epoch").read() == b"86400\n"
 
 
+def test_the_epoch_of_an_archive_is_that_of_its_newest_file(web, context, image_of, wcbuild):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, kind, moment in (("d", tarfile.DIRTYPE, 3), ("f", tarfile.REGTYPE, 2)):
+            member = tarfile.TarInfo(name)
+            member.type, member.mtime = kind, moment * 86400
+            archive.addfile(member)
+    url = web.put("/a.tgz", out.getvalue())
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
+    image_of(context(f"FROM scratch AS src\nADD {url} /\nFROM scratch\nLABEL a=1\n"), *flags)
+    assert created(wcbuild) == "1970-01-03T00:00:00Z"
+    image_of(context(f"{FROM}LABEL a=2\n"), *flags, *named(src=url))
+    assert created(wcbuild) == "1970-01-03T00:00:00Z"
+
+
+def test_the_dockerfile_sees_the_time_and_not_what_has_it(web, context, image_of, wcbuild):
+    url = web.put("/f", b"x", headers={"Last-Modified": DATE})
+    rest = "FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL at=$SOURCE_DATE_EPOCH\n"
+    stage = f"FROM scratch AS src\nARG F=/f\nADD {web.url}$F /\n"
+    for text in (f"ARG SOURCE_DATE_EPOCH=src\n{stage}{rest}", rest):
+        flags = (*named(src=url), "--build-arg", "SOURCE_DATE_EPOCH=src")
+        image_of(context(text), *(flags if text == rest else ()))
+        [document] = json.loads(wcbuild("inspect", "built").stdout)
+        assert document["Config"]["Labels"] == {"at": str(MOMENT)}
+
+
+@pytest.mark.parametrize("context_value", ["docker-image://scratch", "."])
+def test_a_context_that_has_no_time_gives_none(context, image_of, wcbuild, context_value):
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
+    image_of(context(f"{FROM}LABEL a=b\n"), *flags, *named(src=context_value))
+    assert not created(wcbuild).startswith(("1970", "2020"))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["FROM scratch AS src", "FROM scratch AS src\nCOPY f /", "FROM scratch AS src\nADD f /"],
+)
+def test_a_stage_that_is_no_single_add_has_no_time(context, refused, stage):
+    said = refused(context(f"{stage}\n{FROM}"), "--build-arg", "SOURCE_DATE_EPOCH=src")
+    assert 'Dockerfile:1: SOURCE_DATE_EPOCH: stage "src" is more, or less, than' in said
+
+
 # -- what stays
 
 
@@ -516,6 +572,20 @@ def test_rmi_and_prune_delete_what_was_fetched(git, web, context, image_of, wcbu
 def test_nothing_is_left_in_the_scratch_folder(web, image_of, wcbuild, refused):
     data = gzip.compress(tar({"Dockerfile": f"{FROM}COPY . /\n"}))
     image_of(web.put("/ctx", data))
+    assert list((wcbuild.root / "tmp").iterdir()) == []
+
+
+def test_an_agent_that_served_in_vain_leaves_nothing(context, refused, image_of, wcbuild, tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+    )
+    folder = context(f"{FROM}ADD ssh://git@127.0.0.1:1/app.git /\n")
+    assert "Connection refused" in refused(folder, "--ssh", f"default={key}")
     assert list((wcbuild.root / "tmp").iterdir()) == []
 
 

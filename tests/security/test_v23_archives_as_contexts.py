@@ -71,8 +71,9 @@ def test_an_entry_below_a_link_lands_inside(built, canary):
     ],
 )
 def test_entries_that_have_no_place_are_refused(built, parts):
-    with pytest.raises(UnsafeArchiveError):
+    with pytest.raises(UnsafeArchiveError) as caught:
         built(entry("Dockerfile", b"FROM scratch\nCOPY . /\n"), *parts)
+    assert caught.value.__notes__ == ["in the build context from stdin"]
 
 
 @pytest.mark.parametrize("name", ["../f", "/../f", "a/../../f"])

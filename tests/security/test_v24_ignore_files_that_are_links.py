@@ -11,6 +11,6 @@ def test_errors_do_not_tell_what_is_in_it(tmp_path, name):
     (tmp_path / "secret").write_text("hush[\n!\n")
     (tmp_path / "context").mkdir()
     (tmp_path / "context" / name).symlink_to(tmp_path / "secret")
-    with pytest.raises((WcbuildError, ValueError)) as caught:
+    with pytest.raises(WcbuildError, match="is a link that leads out of") as caught:
         read_ignore(tmp_path / "context", tmp_path / "context/Dockerfile")
     assert "hush" not in str(caught.value)

@@ -91,7 +91,7 @@ def test_a_wrong_pattern_is_told_with_the_name_of_its_file(folder):
     with pytest.raises(SourceError) as caught:
         read_ignore(folder, folder / "Dockerfile")
     [span] = caught.value.spans
-    assert (span.file, span.first) == ("Dockerfile.dockerignore", 2)
+    assert (span.file, span.first) == (str(folder / "Dockerfile.dockerignore"), 2)
 
 
 def test_no_context_is_none():
@@ -105,3 +105,32 @@ def test_a_git_url_that_makes_no_sense_is_told_before_anything_is_fetched(tmp_pa
     assert is_fetched(url, None)
     with pytest.raises(SourceError, match="git URL "):
         build(BuildRequest(context=url, root=Path(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("n n", ".", '--build-context "n n": '),
+        ("n", "", "--build-context n: expected NAME=VALUE"),
+        ("context", ".", "--build-context context: that is the name of the main context"),
+        ("n", "{folder}/file", 'build context "{folder}/file": is not a folder'),
+        ("n", "{folder}/none", 'build context "{folder}/none": no such file or directory'),
+    ],
+)
+def test_a_named_context_that_is_none_is_told(folder, tmp_path, name, value, told):
+    (folder / "file").write_text("x")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY --from=n . /\n")
+    contexts = {name: value.format(folder=folder)}
+    request = BuildRequest(context=folder, root=tmp_path / "store", build_contexts=contexts)
+    with pytest.raises((UsageError, ContextError)) as caught:
+        build(request)
+    assert str(caught.value).startswith(told.format(folder=folder))
+
+
+def test_a_named_context_has_no_ignore_file_but_its_own(folder, tmp_path):
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY --from=n kept /\n")
+    (folder / "sub/kept").write_text("x")
+    (folder / "sub/Dockerfile.dockerignore").write_text("kept\n")
+    (folder / "Dockerfile.dockerignore").write_text("kept\n")
+    contexts = {"n": str(folder / "sub")}
+    build(BuildRequest(context=folder, root=tmp_path / "store", build_contexts=contexts))

@@ -18,6 +18,7 @@ from registry.errors import RegistryError
 from wcbuild.cli.render.text import clean, paint, width
 from wcbuild.dockerfile.source import Span
 from wcbuild.errors import SourceError, StepFailedError, WcbuildError
+from wcbuild.graph.urls import hide_secrets
 
 FAILED, INTERNAL, INTERRUPTED = 1, 125, 130
 MAX_EXCERPT = 10
@@ -126,7 +127,7 @@ def describe(
             what = clean(f"{type(error).__name__}: {error}")
             lines = [f"{prefix} internal error: {what} (--debug shows where)"]
     lines += [f"  {clean(note)}" for note in _notes(error)[:MAX_NOTES]]
-    return "".join(f"{line}\n" for line in lines)
+    return hide_secrets("".join(f"{line}\n" for line in lines))
 
 
 def _notes(error: BaseException | None) -> list[str]:
@@ -145,13 +146,13 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
     text = read_source(spans[0].file) if spans else None
     if text is None:
         return []
-    span = spans[0]
+    span, word = spans[0], hide_secrets(word)
     source = text.split("\n")[span.first - 1 : span.last]
     margins = [f"  {number:>3} | " for number in range(span.first, span.first + len(source))]
     if span.trigger:
         source += f"ONBUILD {span.trigger}".split("\n")
         margins += ["      | "] * (len(source) - len(margins))
-    rows = [clean(line.rstrip("\r")).expandtabs(4) for line in source]
+    rows = [clean(hide_secrets(line.rstrip("\r"))).expandtabs(4) for line in source]
     marked, at = _find(word, rows) if word else (-1, -1)
     # Of many lines the first ones are shown, and those before what is marked.
     near = range(marked - MAX_EXCERPT // 2, marked + 1) if marked >= MAX_EXCERPT else ()

@@ -52,12 +52,12 @@ class Remotes:
         return self._tree(op, self.downloads.fetch(op.url, op.checksum, cancel))
 
     def moment(self, op: HttpOp | GitOp, cancel: threading.Event) -> int | None:
-        """Return how new the files are (seconds since 1970): a commit's time, or what `Last-Modified` says.
+        """Return how new the files are, in seconds since 1970.
 
-        An archive of which nobody says that is as new as what is in it.
+        That is a commit's time, what `Last-Modified` says, or the time of the newest file in an archive.
 
         Raises:
-            RemoteError, CancelledError: as `fetch`.
+            RemoteError, UnsafeArchiveError, CancelledError: as `fetch`.
         """
         if isinstance(op, GitOp):
             return self.repositories.fetch(op, cancel).time
@@ -65,7 +65,7 @@ class Remotes:
         if download.modified:
             return download.modified
         archive = self.open_archive(op, download)
-        return None if archive is None else archive.newest
+        return archive.newest if archive else None
 
     def _tree(self, op: HttpOp, download: Download) -> FileTree:
         archive = self.open_archive(op, download) if op.unpack else None

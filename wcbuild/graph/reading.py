@@ -39,11 +39,3 @@ def unread_images(graph: Graph) -> frozenset[str]:
         i: step.op.digest for i, step in enumerate(graph.steps) if isinstance(step.op, ImageOp)
     }
     return frozenset(images.values()) - {digest for i, digest in images.items() if i in read}
-
-
-def fetched_alone(graph: Graph) -> HttpOp | GitOp | None:
-    """Return what a graph fetches, if it does nothing else but put that onto nothing."""
-    match [step.op for step in graph.steps]:
-        case [ScratchOp(), (HttpOp() | GitOp()) as op, CopyOp()]:
-            return op
-    return None

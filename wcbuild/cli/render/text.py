@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wcbuild.dockerfile.source import SourceFile, Span
+from wcbuild.graph.urls import hide_secrets
 
 if TYPE_CHECKING:
     from wcbuild.solve.events import Warned
@@ -164,6 +165,6 @@ def excerpt(lines: Sequence[str], span: Span) -> list[str]:
     rows = [f"{clean(span.file)}:{first}", rule]
     for number in range(start, end + 1):
         mark = ">>>" if first <= number <= last else "   "
-        line = clean(lines[number - 1].rstrip("\r"))
+        line = clean(hide_secrets(lines[number - 1].rstrip("\r")))
         rows.append(f" {number:3} | {mark} {line}")
     return [*rows, rule]

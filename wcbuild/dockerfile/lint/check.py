@@ -13,7 +13,7 @@ from wcbuild.dockerfile.lower import Lowered, Options, Outside, lower
 from wcbuild.dockerfile.lower.observer import Both, Observer
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
-from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
+from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, Dockerfile, parse_dockerfile
 from wcbuild.errors import DockerfileSyntaxError, SourceError, WcbuildError
 from wcbuild.graph.ops import WINDOWS
 
@@ -109,6 +109,9 @@ def check_unreadable(
         chosen = check_options(source, build_args)
     except SourceError as wrong_option:
         return CheckResult(warnings=(), error=wrong_option, source=source)
+    if len(source.data) > MAX_DOCKERFILE_BYTES:
+        # Nobody has read it so far, and nobody should.
+        return CheckResult(warnings=(), error=error, source=source)
     windows = platform.os == WINDOWS
     found = lint_unreadable(source, error, chosen, windows=windows, escape=escape)
     return CheckResult(warnings=found, error=error, source=source)

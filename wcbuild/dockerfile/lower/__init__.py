@@ -5,6 +5,7 @@ target needs are lowered, each when it is first referred to, so the steps come o
 they can be executed.
 """
 
+from wcbuild.dockerfile.lower.epoch import find_epoch
 from wcbuild.dockerfile.lower.lowering import declared_args, find_target, lower
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
@@ -33,6 +34,7 @@ __all__ = [
     "Outside",
     "ResolvedImage",
     "declared_args",
+    "find_epoch",
     "find_target",
     "lower",
 ]

@@ -191,7 +191,7 @@ class Lowering:
         self._by_name: dict[str, Stage] = {}
         """The last stage of each name."""
         self._platform_args = self._make_platform_args()
-        self._globals, self._global_args = self._evaluate_global_args()
+        self.global_scope, self._global_args = self._evaluate_global_args()
 
     def _make_platform_args(self) -> dict[str, str]:
         options = self.options
@@ -372,7 +372,7 @@ class Lowering:
 
     def _base(self, stage: Stage) -> str:
         from_ = stage.from_
-        expansion = self._expansion(from_.base, self._globals, from_.span)
+        expansion = self._expansion(from_.base, self.global_scope, from_.span)
         if not expansion.text:
             message = f"base name ({from_.base}) should not be blank"
             hint = self._slip(expansion) or "give the ARG a value"
@@ -382,7 +382,7 @@ class Lowering:
     def _slip(self, expansion: words.Expansion) -> str:
         """Return the question whether a variable of a FROM line that has no value is misspelt."""
         known = {name for arg in self._dockerfile.args for name, _ in arg.pairs} | set(
-            self._globals
+            self.global_scope
         )
         return next(
             filter(None, (did_you_mean(name, sorted(known)) for name in expansion.unset)), ""
@@ -440,7 +440,7 @@ class Lowering:
     def _stage_platform(self, from_: From) -> Platform:
         if not from_.platform:
             return self.options.platform
-        expansion = self._expansion(from_.platform, self._globals, from_.span)
+        expansion = self._expansion(from_.platform, self.global_scope, from_.span)
         hint = self._slip(expansion)
         if not expansion.text:
             message = f"empty platform value from expression {from_.platform}"

@@ -1,0 +1,78 @@
+"""SOURCE_DATE_EPOCH: a time, or the name of something that has one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wcbuild.dockerfile.instructions import Arg, Copy
+from wcbuild.dockerfile.lower import remote
+from wcbuild.dockerfile.lower.lowering import Lowering
+from wcbuild.dockerfile.lower.observer import Observer
+from wcbuild.dockerfile.lower.outside import MAIN_CONTEXT, SCRATCH, Options, Outside
+from wcbuild.dockerfile.stages import Dockerfile, Stage
+from wcbuild.errors import SourceError, UsageError
+from wcbuild.graph.ops import ContextOp, GitOp, HttpOp
+
+NAME = "SOURCE_DATE_EPOCH"
+MAX_EPOCH = 253402300799
+"""The last second of the year 9999: RFC 3339 has no later ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namesake:
+    """What SOURCE_DATE_EPOCH names in place of a time."""
+
+    files: ContextOp | HttpOp | GitOp | None
+    """The main context (`MAIN_CONTEXT`), or what is to be fetched; anything else has no time."""
+
+
+def find_epoch(dockerfile: Dockerfile, options: Options, outside: Outside) -> Namesake | None:
+    """Return what SOURCE_DATE_EPOCH, a build argument or a global ARG, names; None is a time, or nothing.
+
+    That is the main context, a named one, or a stage that only adds one thing that is fetched.
+
+    Raises:
+        UsageError: it is no time, or one that cannot be written, and nothing has that name.
+        SourceError: the stage does more, or less; or a global ARG is wrong.
+    """
+    lowering = Lowering(dockerfile, options, outside, Observer())
+    text = lowering.global_value(NAME)
+    if not text or (text.isascii() and text.isdecimal() and float(text) <= MAX_EPOCH):
+        return None
+    if text == MAIN_CONTEXT:
+        return Namesake(files=ContextOp(name=MAIN_CONTEXT))
+    named = outside.context(text, options.platform)
+    if named is not None:
+        return Namesake(files=named.files)
+    for stage in dockerfile.stages:
+        if stage.name == text.lower():
+            return Namesake(files=_only_source(lowering, stage, options.build_args))
+    raise UsageError(f"invalid {NAME}: {text}")
+
+
+def _only_source(lowering: Lowering, stage: Stage, build_args: Mapping[str, str]) -> HttpOp | GitOp:
+    """Return what a stage fetches that does nothing else."""
+    scope = {name: text for name, text in lowering.global_scope.items() if name != NAME}
+    found: list[HttpOp | GitOp | None] = []
+    for each in stage.instructions:
+        match each:
+            case Arg():
+                for name, default in each.pairs:
+                    if name in build_args:
+                        scope[name] = build_args[name]
+                    elif default is not None:
+                        scope[name] = lowering.expand(default, scope, each.span)
+            case Copy(add=True, sources=(source,), heredocs=()):
+                url, checksum = (
+                    lowering.expand(word, scope, each.span) for word in (source, each.checksum)
+                )
+                found.append(remote.added(url, checksum=checksum, keep_git_dir=each.keep_git_dir))
+            case _:
+                found.append(None)
+    if stage.from_.base != SCRATCH or len(found) != 1 or found[0] is None:
+        message = (
+            f'{NAME}: stage "{stage.name}" is more, or less, than FROM scratch and ADD of one URL'
+        )
+        raise SourceError(message, (stage.from_.span,))
+    return found[0]
