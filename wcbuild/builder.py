@@ -34,6 +34,7 @@ from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
 from wcbuild.export import Exporter, Output
+from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
@@ -61,7 +62,7 @@ from wcbuild.request import (
 from wcbuild.sandbox.base import RunSpec
 from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
-from wcbuild.solve.cache import LocalCache, timestamp
+from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
@@ -74,6 +75,7 @@ from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
     from wcbuild.buildplan import BuildPlan
+    from wcbuild.remotecache.imports import ImportedCache
     from wcbuild.sandbox.wine.sandbox import WineSandbox
     from wcbuild.solve.agents import Agent
 
@@ -147,6 +149,10 @@ class _Inputs:
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
+    for source in request.cache_from:
+        source.check()
+    for target in request.cache_to:
+        target.check()
     context = None
     if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
@@ -187,9 +193,10 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self._wine: WineSandbox | None = None
+        self._imported: ImportedCache | None = None
         self.warnings: tuple[LintWarning, ...] = ()
         self._fetched_text: str | None = None
-        policy = cache(partial(open_policy, request.registries))
+        policy = self._policy = cache(partial(open_policy, request.registries))
         self._fetcher = Fetcher(
             store,
             request.registries,
@@ -235,14 +242,15 @@ class _Build:
         graph, plans, epoch = self._lower(main, self._parse(main.source))
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
-        with self._executor(graph, main, epoch, layers) as executor:
+        with self._executor(graph, main, epoch, layers, plans) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             left = self._left(graph)
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
-            images = [self._assemble(plan, results, timestamp(epoch)) for plan in plans]
+            now, noted = timestamp(epoch), executor.noted
+            images = [self._assemble(plan, results, now, noted) for plan in plans]
             descriptor, image_id = self._joined(images)
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
@@ -253,6 +261,7 @@ class _Build:
             self._exporter.write(output, descriptor, self._inputs.tags, trees)
         if request.push:
             descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
+        self._write_caches(noted, results, images)
         return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
@@ -264,7 +273,7 @@ class _Build:
         dockerfile = self._parse(main.source)
         graph, plans, epoch = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
-        with self._executor(graph, main, epoch, layers, thorough=True) as executor:
+        with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
         return make_plan(dockerfile, graph, plans, frozenset(known))
 
@@ -395,9 +404,65 @@ class _Build:
 
         Nobody reads them, and the image goes to a registry alone, which may have them, too.
         """
+        if self._imported is not None:
+            # What is read of them has been fetched, because somebody read it.
+            return frozenset(step.op.digest for step in graph.steps if isinstance(step.op, ImageOp))
+        unread = unread_images(graph) if self._only_pushed() else ()
+        return frozenset(filter(self._bases.may_stay, unread))
+
+    def _only_pushed(self) -> bool:
         outputs = [output.kind for output in self._request.outputs]
-        only_pushed = (self._request.push or outputs) and set(outputs) <= {"registry"}
-        return unread_images(graph) if only_pushed else frozenset()
+        return bool(self._request.push or outputs) and set(outputs) <= {"registry"}
+
+    def _cache(self) -> Cache:
+        """Return the local cache, with those of `--cache-from` behind it."""
+        request = self._request
+        local = LocalCache(self._store.root / "cache", self._store.has)
+        if request.no_cache or not request.cache_from:
+            return local
+        from wcbuild.remotecache.imports import (  # noqa: PLC0415 - most builds have none
+            ImportedCache,
+            open_places,
+        )
+
+        client = cache(partial(open_client, request.registries, hurried=True))
+        self._imported = ImportedCache(
+            local,
+            open_places(request.cache_from, client, self._policy, self._emit),
+            self._store,
+            self._emit,
+            cancel=self._cancel,
+            staying=frozenset(tag.registry for tag in self._inputs.tags if self._only_pushed()),
+        )
+        return self._imported
+
+    def _located(self, layer: Descriptor) -> Descriptor | None:
+        """Return the blob that a layer of a result is now."""
+        return layer if self._imported is None else self._imported.located(layer)
+
+    def _write_caches(
+        self,
+        noted: Mapping[CacheKey, Record],
+        results: list[Result],
+        images: list[_BuiltImage],
+    ) -> None:
+        """Write what `--cache-to` asks for, but for what is in the image itself."""
+        specs = [spec for spec in self._request.cache_to if spec.kind != "inline"]
+        if not specs:
+            return
+        from wcbuild.remotecache import exports  # noqa: PLC0415 - most builds write none
+
+        writer = exports.CacheWriter(
+            self._store,
+            self._imported or self._store,
+            partial(open_client, self._request.registries),
+            progress=self._exporter.progress("export"),
+            emit=self._emit,
+        )
+        kept = exports.identities(image.files for image in images)
+        for spec in specs:
+            only = kept if spec.mode == "min" else None
+            writer.write(spec, exports.select_results(noted, results, self._located, only))
 
     def _layers(self) -> Layers:
         identity = self._machine.identity
@@ -422,6 +487,7 @@ class _Build:
         main: MainContext,
         epoch: int | None,
         layers: Layers,
+        plans: list[ImagePlan],
         *,
         thorough: bool = False,
     ) -> Iterator[StepExecutor]:
@@ -430,7 +496,7 @@ class _Build:
         contexts = self._contexts(graph, main)
         executor = StepExecutor(
             layers=layers,
-            cache=LocalCache(self._store.root / "cache", self._store.has),
+            cache=self._cache(),
             images=self._bases,
             contexts=contexts,
             remotes=self._fetcher.remotes,
@@ -455,7 +521,10 @@ class _Build:
             ),
             wine=self._wine,
             unread=self._left(graph),
-            thorough=thorough,
+            # What is looked up late has to be brought here, so as little as possible is.
+            thorough=thorough or self._imported is not None,
+            results=frozenset(plan.rootfs for plan in plans),
+            pushed=self._only_pushed(),
         )
         try:
             yield executor
@@ -484,7 +553,13 @@ class _Build:
             contexts[name] = LocalTree(root, rules, index)
         return contexts
 
-    def _assemble(self, plan: ImagePlan, results: list[Result], now: str) -> _BuiltImage:
+    def _assemble(
+        self,
+        plan: ImagePlan,
+        results: list[Result],
+        now: str,
+        noted: Mapping[CacheKey, Record],
+    ) -> _BuiltImage:
         files = results[plan.rootfs]
         if not isinstance(files, FileSystem):
             raise TypeError(files)
@@ -495,12 +570,13 @@ class _Build:
             if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
                 created[line.step] = made.layer().created
         config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
-        descriptor, image_id = put_image(
-            config,
-            [layer.descriptor for layer in layers],
-            self._store,
-            select(self._inputs.annotations, Level.MANIFEST, plan.platform),
-        )
+        blobs = [self._located(layer.descriptor) or layer.descriptor for layer in layers]
+        annotations = select(self._inputs.annotations, Level.MANIFEST, plan.platform)
+        if any(spec.kind == "inline" for spec in self._request.cache_to):
+            from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
+
+            annotations |= inline(noted, results, files, blobs)
+        descriptor, image_id = put_image(config, blobs, self._store, annotations)
         return _BuiltImage(
             platform=plan.platform, descriptor=descriptor, image_id=image_id, files=files
         )

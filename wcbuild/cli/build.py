@@ -22,6 +22,7 @@ from wcbuild.errors import UsageError
 from wcbuild.export import Output
 from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
+from wcbuild.remotecache.spec import CacheFrom, CacheTo
 from wcbuild.request import BuildRequest, BuildResult
 from wcbuild.sizes import parse_size
 from wcbuild.solve.events import Event
@@ -89,6 +90,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="STAGE[,...]",
         help="build every step of these stages again",
+    )
+    add(
+        "--cache-from",
+        action="append",
+        default=[],
+        metavar="REF|SPEC",
+        help="look for results there, too: REF, type=registry,ref=REF or type=local,src=DIR",
+    )
+    add(
+        "--cache-to",
+        action="append",
+        default=[],
+        metavar="REF|SPEC",
+        help="leave results there: type=registry,ref=REF[,mode=max], type=local,dest=DIR or type=inline",
     )
     add(
         "--allow",
@@ -238,6 +253,8 @@ def make_request(invocation: Invocation) -> BuildRequest:
         pull=args.pull,
         no_cache=args.no_cache,
         no_cache_filter=_words(args.no_cache_filter),
+        cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from),
+        cache_to=tuple(CacheTo.parse(text) for text in args.cache_to),
         allow=_words(args.allow),
         compat=args.compat,
         network=args.network,
