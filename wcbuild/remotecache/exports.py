@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import Digest, sha256
 from registry.oci.manifest import Manifest
 from registry.reference import Reference
-from registry.store import BlobSource, Target
+from registry.store import BlobSource
 from wcbuild.graph.keys import CacheKey
 from wcbuild.remotecache.document import (
     ARTIFACT_TYPE,
@@ -29,6 +30,7 @@ from wcbuild.store import LocalStore
 
 if TYPE_CHECKING:
     from registry.copy import BlobProgress
+    from registry.layout import OciLayout
     from registry.remote.client import Client
 
 Locate = Callable[[Descriptor], Descriptor | None]
@@ -86,6 +88,42 @@ def inline(
         noted, results, lambda layer: blobs.get(layer.digest), identities([image])
     )
     return {INLINE: encode_results(chosen, layers).decode()}
+
+
+def _blobs(layout: OciLayout, tag: str) -> dict[Digest, Descriptor]:
+    """Return all that a cache in a folder is made of; nothing if there is none, or something odd."""
+    try:
+        return _parts(layout, layout.resolve(tag))
+    except RegistryError:
+        return {}
+
+
+def _parts(layout: OciLayout, root: Descriptor) -> dict[Digest, Descriptor]:
+    from registry.copy import read_tree  # noqa: PLC0415 - as below
+
+    parts = {}
+    for document in read_tree(layout, root).values():
+        named = (
+            (document.config, *document.layers)
+            if isinstance(document, Manifest)
+            else document.manifests
+        )
+        parts |= {each.digest: each for each in (document.descriptor, *named)}
+    return parts
+
+
+def _remove_unnamed(layout: OciLayout, before: Mapping[Digest, Descriptor]) -> None:
+    """Remove what only the cache named that was there ``before``.
+
+    A folder that is kept from job to job would grow with each of them.
+    """
+    try:
+        kept = {digest for entry in layout.index().manifests for digest in _parts(layout, entry)}
+        for digest, blob in before.items():
+            if digest not in kept and layout.has(blob):
+                layout.delete(blob)
+    except RegistryError:
+        return  # what cannot be read may name anything, so nothing goes
 
 
 class CacheWriter:
@@ -148,23 +186,19 @@ class CacheWriter:
                 memo=self._store.compressed,
                 config_types=(CONFIG_TYPE,),
             )
-        target, tag = self._target(spec)
-        copy(
-            self._source,
-            target,
-            manifest.descriptor,
-            tags=(tag,),
-            emit=self._progress,
-            recompress=recompress,
+        write = partial(
+            copy, self._source, emit=self._progress, recompress=recompress, root=manifest.descriptor
         )
-
-    def _target(self, spec: CacheTo) -> tuple[Target, str]:
         if spec.kind == "registry":
             reference = Reference.parse(spec.ref).with_default_tag()
-            return self._client().repository(reference), reference.tag
+            write(target=self._client().repository(reference), tags=(reference.tag,))
+            return
         from registry.layout import OciLayout  # noqa: PLC0415 - few builds have one
 
-        return OciLayout(Path(spec.dest)), spec.tag
+        layout = OciLayout(Path(spec.dest))
+        before = _blobs(layout, spec.tag)
+        write(target=layout, tags=(spec.tag,))
+        _remove_unnamed(layout, before)
 
     def _tell(self, text: str, level: str = "info") -> None:
         self._emit(Notice(level=level, text=text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -259,11 +258,16 @@ class ImportedCache:
     def _stays(self, diff_id: Digest) -> bool:
         """Say whether a layer is in a registry that it may stay in; from now on that is where it is."""
         for place, blob in self._layers[diff_id]:
-            if place.reference is not None and place.reference.registry in self._staying:
-                with contextlib.suppress(RegistryError):
-                    if place.repository.has(blob):
-                        self._layers[diff_id] = [(place, blob)]
-                        return True
+            if place.reference is None or place.reference.registry not in self._staying:
+                continue
+            try:
+                if place.repository.has(blob):
+                    self._layers[diff_id] = [(place, blob)]
+                    return True
+            except UnreachableError:
+                self._forget(place)
+            except RegistryError:
+                continue
         return False
 
     def _fetch_all(self, layers: Collection[Descriptor]) -> set[Digest]:
