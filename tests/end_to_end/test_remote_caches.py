@@ -10,6 +10,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import peers
 import pytest
 
 from registry.oci import mediatypes
@@ -559,3 +560,29 @@ def test_a_policy_decides_on_caches_too(jobs, tmp_path):
     )
     assert "rejected" in warnings(done)[0] or "reject" in warnings(done)[0]
     assert "RUN echo hello > /hello" in done_again(done)
+
+
+# -- other people's registries
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [peers.docker_registry, peers.crane_registry])
+def test_other_registries_hold_caches(start, wcbuild, stores, context, tmp_path):
+    (tmp_path / "registry").mkdir()
+    with start(tmp_path / "registry") as registry:
+        cache, folder = f"{registry.host}/app:cache", context(STAGES, FILES)
+        for number, words in enumerate(
+            (
+                ("--cache-to", f"type=registry,ref={cache},mode=max", "--cache-to", "inline"),
+                ("--cache-from", cache),
+                ("--cache-from", f"{registry.host}/app:0"),
+                ("--cache-from", f"{registry.host}/other/place:copied"),
+            )
+        ):
+            stores.append(tmp_path / f"store{number}")
+            machine = dataclasses.replace(wcbuild, root=stores[-1])
+            done = machine.build(folder, "-t", f"{registry.host}/app:{number}", "--push", *words)
+            assert not number or done_again(done) == []
+            assert warnings(done) == []
+            machine("copy", cache, f"{registry.host}/other/place:copied")

@@ -101,7 +101,7 @@ def _blobs(layout: OciLayout, tag: str) -> dict[Digest, Descriptor]:
 def _parts(layout: OciLayout, root: Descriptor) -> dict[Digest, Descriptor]:
     from registry.copy import read_tree  # noqa: PLC0415 - as below
 
-    parts = {}
+    parts: dict[Digest, Descriptor] = {}
     for document in read_tree(layout, root).values():
         named = (
             (document.config, *document.layers)
