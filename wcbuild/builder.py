@@ -428,7 +428,7 @@ class _Build:
         client = cache(partial(open_client, request.registries, hurried=True))
         self._imported = ImportedCache(
             local,
-            open_places(request.cache_from, client, self._policy, self._emit),
+            partial(open_places, request.cache_from, client, self._policy, self._emit),
             self._store,
             self._emit,
             cancel=self._cancel,

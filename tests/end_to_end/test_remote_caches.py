@@ -430,6 +430,14 @@ def test_kinds_that_there_are_not_say_what_there_is(jobs, kind):
         assert f'{flag}: there is no type "{kind}", but registry, local' in done.stderr
 
 
+def test_what_is_known_here_needs_no_other_cache(jobs):
+    machine, context = jobs.machine(), jobs.context()
+    jobs.build(context, machine=machine)
+    done = jobs.build(context, "--cache-from", f"{jobs.app}:cache", machine=machine)
+    assert done_again(done) == []
+    assert jobs.registry.requests == []
+
+
 # -- what is damaged
 
 

@@ -159,14 +159,14 @@ def _what_else(document: Manifest | Index) -> str:
 class ImportedCache:
     """The local cache, and behind it those of others. Safe to use from several threads.
 
-    As a source of blobs it opens layers wherever they are. ``staying`` are registries whose layers may
-    stay there because the results go there, too.
+    ``places`` is asked when something is not known here. As a source of blobs it opens layers wherever they
+    are. ``staying`` are registries whose layers may stay there because the results go there, too.
     """
 
     def __init__(
         self,
         local: Cache,
-        places: Iterable[Place],
+        places: Callable[[], Iterable[Place]],
         store: LocalStore,
         emit: Emit,
         *,
@@ -174,6 +174,7 @@ class ImportedCache:
         staying: frozenset[str] = frozenset(),
     ) -> None:
         self._local = local
+        self._places: Callable[[], Iterable[Place]] | None = places
         self._store = store
         self._emit = emit
         self._cancel = cancel
@@ -184,14 +185,6 @@ class ImportedCache:
         self._blobs: dict[Digest, Place] = {}
         self._lost: set[Digest] = set()
         self._lock = threading.Lock()
-        for place in places:
-            for result in place.results:
-                for key in result.keys:
-                    self._records.setdefault(key, result.record)
-                if result.layer is not None:
-                    where = self._layers.setdefault(result.record.diff_id, [])
-                    where.append((place, result.layer))
-                    self._blobs.setdefault(result.layer.digest, place)
 
     # -- wcbuild.solve.cache.Cache
 
@@ -200,12 +193,26 @@ class ImportedCache:
         record = self._local.find(key)
         if record is not None:
             return record
+        with self._lock:
+            if self._places is not None:
+                places, self._places = self._places, None
+                self._learn(places())
         record = self._records.get(key)
         if record is None or record.diff_id in self._lost:
             return None
         # No record yet, but one as soon as the layer is here.
         self._local.remember(key, record)
         return record
+
+    def _learn(self, places: Iterable[Place]) -> None:
+        for place in places:
+            for result in place.results:
+                for key in result.keys:
+                    self._records.setdefault(key, result.record)
+                if result.layer is not None:
+                    where = self._layers.setdefault(result.record.diff_id, [])
+                    where.append((place, result.layer))
+                    self._blobs.setdefault(result.layer.digest, place)
 
     def remember(self, key: CacheKey, record: Record) -> None:
         self._local.remember(key, record)
