@@ -22,7 +22,7 @@ from typing import BinaryIO, Self
 
 from registry.compress import SNIFF, decompressing, sniff
 from registry.errors import InvalidDocumentError, NotFoundError, StoreError, TooLargeError
-from registry.files import create_temporary, store_errors
+from registry.files import replacing, store_errors
 from registry.layout import (
     IMAGE_NAME,
     INDEX_NAME,
@@ -369,32 +369,10 @@ def archive_file(path: Path, *, docker: bool = False) -> Iterator[ArchiveTarget]
         StoreError
     """
     with (
-        _replacing(path) as stream,
+        replacing(path) as stream,
         ArchiveTarget(stream, docker=docker, where=path, spool=path.parent) as target,
     ):
         yield target
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of ``path`` at the end of the block."""
-    if path.exists() and not path.is_file():  # a pipe or a device: there is nothing to replace
-        with store_errors(path):
-            device = open(path, "wb")  # noqa: SIM115 - closed below
-        with device:
-            yield device
-        return
-    with store_errors(path):
-        fd, temporary = create_temporary(path.parent, f".{path.name}.", mode=0o666)
-    try:
-        with open(fd, "wb", buffering=_CHUNK) as stream:
-            yield stream
-        with store_errors(path):
-            os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,9 @@ MAX_WINDOW_BYTES = 128 * 1024 * 1024
 DEFAULT_LEVELS = {"gzip": 1, "zstd": 3, "none": 0}
 """Levels used when nobody chose one. gzip 1 is the fast one that still finds repetitions."""
 
+_MAX_ISAL_LEVEL = 3
+"""isal is fast; who asks for more than it has wants smaller layers, and waits for zlib."""
+
 _CHUNK = 1024 * 1024
 _MAX_THREADS = 4
 """More would wait for the one that reads, and each holds memory."""
@@ -88,7 +91,8 @@ def compressing(
 ) -> BinaryIO:
     """Return a stream of what ``stream`` holds, compressed as `gzip`, `zstd` or `none`.
 
-    ``level`` is isal's (0 to 3) or zstd's; ``threads`` changes the speed only. Closing closes ``stream``.
+    ``level`` is gzip's (0 to 3 are isal's, 4 to 9 zlib's) or zstd's; ``threads`` changes the speed only.
+    Closing closes ``stream``.
     The result can go back to its start if ``stream`` can.
     """
     if codec == "none":
@@ -102,7 +106,9 @@ def encoder(codec: str, level: int | None = None) -> str:
     """Name all that decides which bytes `compressing` makes, to remember them under."""
     if codec == "none":
         return codec
-    if codec == "gzip":
+    if codec == "gzip" and (level or 0) > _MAX_ISAL_LEVEL:
+        from zlib import ZLIB_RUNTIME_VERSION as version  # noqa: PLC0415, N811
+    elif codec == "gzip":
         from isal import __version__ as version  # noqa: PLC0415
     else:
         from zstandard import __version__ as version  # noqa: PLC0415
@@ -317,16 +323,18 @@ def _gzip(stream: BinaryIO, level: int, threads: int) -> Chunks:
 
     Each ends on a byte boundary (a sync flush), so joining them needs no more than their order.
     """
+    import zlib  # noqa: PLC0415
+
     from isal import isal_zlib  # noqa: PLC0415
 
+    library: Any = isal_zlib if level <= _MAX_ISAL_LEVEL else zlib
+
     def deflate(block: bytes, before: bytes) -> _Deflated:
-        options = (level, isal_zlib.DEFLATED, -15)
+        options = (level, library.DEFLATED, -15)
         # An empty dictionary is not the same to the library as none.
-        if before:
-            packer = isal_zlib.compressobj(*options, zdict=before)
-        else:
-            packer = isal_zlib.compressobj(*options)
-        data = packer.compress(block) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
+        dictionary = {"zdict": before} if before else {}
+        packer = library.compressobj(*options, **dictionary)
+        data = packer.compress(block) + packer.flush(library.Z_SYNC_FLUSH)
         return data, isal_zlib.crc32(block), len(block)
 
     yield _GZIP_HEADER

@@ -10,8 +10,11 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from registry.errors import StoreError, TooLargeError
+
+_BUFFER = 1024 * 1024
 
 
 @contextlib.contextmanager
@@ -72,6 +75,39 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         fsync_directory(path.parent)
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of ``path`` at the end of the block; nobody sees half of it.
+
+    A pipe or a device is written to: there is nothing to replace.
+
+    Raises:
+        StoreError
+    """
+    if path.exists() and not path.is_file():
+        with store_errors(path):
+            device = open(path, "wb")  # noqa: SIM115 - closed below
+        with device:
+            yield device
+        return
+    try:
+        fd, temporary = create_temporary(path.parent, f".{path.name}.", mode=0o666)
+    except OSError as error:
+        # Not the temporary file's name: nobody asked for that.
+        error.filename = str(path)
+        with store_errors(path):
+            raise
+    try:
+        with open(fd, "wb", buffering=_BUFFER) as stream:
+            yield stream
+        with store_errors(path):
+            os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
 def write_all(file: io.FileIO, data: bytes) -> None:
     """Write all of ``data`` to an unbuffered file: a disk that fills up first takes only a part.
 
@@ -130,6 +166,16 @@ class FileLock:
         except BlockingIOError:
             return False
         return True
+
+    def fileno(self) -> int:
+        """Return the descriptor: a process that inherits it holds the lock, too, until it ends.
+
+        Raises:
+            ValueError: the lock is not held.
+        """
+        if self._fd is None:
+            raise ValueError("a lock that is not held has no descriptor")
+        return self._fd
 
     def release(self) -> None:
         """Give the lock back; again is harmless."""

@@ -118,7 +118,7 @@ def repositories(tmp_path):
         pytest.skip("not installed: git")
     folder = tmp_path / "repositories"
     folder.mkdir()
-    return folder, lambda name: web.Repository(folder / f"{name}.git")
+    return folder, lambda name, **options: web.Repository(folder / f"{name}.git", **options)
 
 
 @pytest.fixture

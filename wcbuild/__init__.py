@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wcbuild.calls import CheckResult, Outline, TargetList, check, outline, targets
     from wcbuild.dockerfile.rules import LintWarning
     from wcbuild.errors import WcbuildError
-    from wcbuild.export import Output
+    from wcbuild.outputs import Output
     from wcbuild.remotecache.spec import CacheFrom, CacheTo
     from wcbuild.request import BuildRequest, BuildResult
     from wcbuild.worker import build, plan
@@ -49,7 +49,7 @@ _HOMES = {
     "CheckResult": "wcbuild.calls",
     "LintWarning": "wcbuild.dockerfile.rules",
     "Outline": "wcbuild.calls",
-    "Output": "wcbuild.export",
+    "Output": "wcbuild.outputs",
     "RegistryAccess": "wcbuild.access",
     "TargetList": "wcbuild.calls",
     "WcbuildError": "wcbuild.errors",

@@ -52,7 +52,7 @@ def parse_annotations(given: Mapping[str, str]) -> tuple[Annotation, ...]:
 
 
 def _parse(text: str, value: str) -> Iterable[Annotation]:
-    places, colon, key = text.rpartition(":")
+    places, colon, key = text.partition(":") if ":" in text else ("", "", text)
     if not key or (colon and not places):
         raise UsageError(f'--annotation "{text}": has no key')
     for place in places.split(",") if places else (Level.MANIFEST,):

@@ -33,7 +33,7 @@ from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
-from wcbuild.export import Exporter, Output
+from wcbuild.export import Exporter
 from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
@@ -50,6 +50,7 @@ from wcbuild.inputs import (
     read_ignore,
 )
 from wcbuild.machine import Machine
+from wcbuild.outputs import Output
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
@@ -154,11 +155,14 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
     for target in request.cache_to:
         target.check()
     context = None
+    if not str(request.context):
+        raise UsageError('the build context is empty text; "." is this folder')
     if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
+    names = request.tags or [name for output in request.outputs for name in output.names]
     return _Inputs(
         context=context,
-        tags=tuple(Reference.parse(tag).with_default_tag() for tag in request.tags),
+        tags=tuple(Reference.parse(name).with_default_tag() for name in names),
         platforms=read_platforms(request.platform),
         annotations=parse_annotations(request.annotations),
         agents=find_agents(request.ssh),
@@ -257,12 +261,12 @@ class _Build:
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
         self._emit(Notice(level="info", text=f"image {image_id} {names}"))
         trees = {image.platform: partial(layers.tree, image.files) for image in images}
-        for output in request.outputs:
-            self._exporter.write(output, descriptor, self._inputs.tags, trees)
-        if request.push:
-            descriptor = self._exporter.push(descriptor, self._inputs.tags, Output(kind="registry"))
+        sent = descriptor
+        pushes = (Output(kind="registry"),) if request.push else ()
+        for output in (*request.outputs, *pushes):
+            sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
         self._write_caches(noted, results, images)
-        return descriptor, image_id, tuple(str(tag) for tag in self._inputs.tags)
+        return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
         """Say what would be built, and what of it is there already. Files are read, and no more."""
@@ -548,7 +552,7 @@ class _Build:
                 root, rules = main.folder, main.ignore
             else:
                 root = self._bases.folder(name).resolve()
-                rules = read_ignore(root, root / "Dockerfile")
+                rules = read_ignore(root)
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts
@@ -587,7 +591,9 @@ class _Build:
         if not self._makes_index():
             [image] = images
             own = select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform)
-            return replace(image.descriptor, annotations=own), image.image_id
+            return replace(
+                image.descriptor, annotations=own, platform=image.platform
+            ), image.image_id
         manifests = [
             replace(
                 image.descriptor,

@@ -48,7 +48,7 @@ def outline(request: BuildRequest) -> Outline:
         WcbuildError, RegistryError: the build would fail before anything is run.
     """
     with _opened(request) as (main, options, bases):
-        return outlines.outline(main.source, options, bases)
+        return outlines.outline(main.source, options, bases, main.ignore)
 
 
 def targets(request: BuildRequest) -> TargetList:

@@ -33,6 +33,9 @@ def collect_cache(store: LocalStore, snapshotter: Snapshotter) -> int:
     LocalCache(store.root / "cache", store.has).clear()
     freed, chains = store.collect(lambda _: False, derived=False)
     freed += store.blobs.sweep(parts_kept_s=0)
+    for path in (store.root / "contexts").iterdir():
+        freed += path.stat().st_size
+        path.unlink()
     # Caches of mounts may hold files of ids that this process has no map for any more.
     with contextlib.suppress(PermissionError):
         freed += remove_tree(store.root / "mounts")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from registry.files import create_temporary, store_errors
+from registry.files import replacing, store_errors
 from registry.oci.descriptor import Descriptor
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from registry.store import Repository, Source, Target
 from wcbuild.errors import CancelledError, UsageError
 from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change, Meta
+from wcbuild.outputs import Output
 from wcbuild.solve.events import Emit, Notice, Transfer
 from wcbuild.store import LocalStore
 from wcbuild.tree.base import FileTree
@@ -25,73 +24,6 @@ if TYPE_CHECKING:
     from registry.copy import BlobProgress, Foreign
     from registry.remote.client import Client
     from registry.sign import Policy, SigningKey
-
-KINDS = ("image", "registry", "oci", "docker", "local", "tar")
-_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
-_KEYS = (
-    "type",
-    "dest",
-    "tar",
-    "compression",
-    "compression-level",
-    "push",
-    "name",
-    "platform-split",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """One `-o`."""
-
-    kind: str
-    dest: str = ""
-    """A path; `-` is standard output."""
-    tar: bool = True
-    """For `oci`: one file, or a folder."""
-    compression: str = "gzip"
-    level: int | None = None
-    platform_split: bool | None = None
-    """For `local` and `tar`: a folder for each platform; None is if there are several."""
-
-    @classmethod
-    def parse(cls, text: str) -> Output:
-        """Parse `type=oci,dest=F[,tar=false][,compression=zstd]`, or `DIR`, or `-`.
-
-        Raises:
-            UsageError: an unknown key, type or value.
-        """
-        if "=" not in text:
-            return cls(kind="tar", dest="-") if text == "-" else cls(kind="local", dest=text)
-        fields = dict(part.partition("=")[::2] for part in text.split(","))
-        unknown = sorted(set(fields) - set(_KEYS))
-        if unknown:
-            raise UsageError(f'--output: unknown key "{unknown[0]}"; there are {", ".join(_KEYS)}')
-        kind = fields.get("type", "")
-        if kind not in KINDS:
-            raise UsageError(f'--output: unknown type "{kind}"; there are {", ".join(KINDS)}')
-        compression = fields.get("compression", "gzip")
-        if compression not in _COMPRESSIONS:
-            raise UsageError(f'--output: unknown compression "{compression}"')
-        level = fields.get("compression-level")
-        if level is not None and not level.isdecimal():
-            raise UsageError(f'--output: compression-level "{level}" is not a number')
-        if kind == "image" and fields.get("push", "") == "true":
-            kind = "registry"
-        if kind == "local" and not fields.get("dest"):
-            raise UsageError("--output: type=local needs dest=DIR")
-        return cls(
-            kind=kind,
-            dest=fields.get("dest", "-"),
-            tar=fields.get("tar", "true") != "false",
-            compression=compression,
-            level=None if level is None else int(level),
-            platform_split=_optional_bool(fields.get("platform-split")),
-        )
-
-
-def _optional_bool(text: str | None) -> bool | None:
-    return None if text is None else text != "false"
 
 
 class Exporter:
@@ -197,7 +129,7 @@ class Exporter:
                 self._store,
                 descriptor,
                 repository,
-                tags=(reference.tag,),
+                tags=() if output.by_digest else (reference.tag,),
                 compression=output.compression,
                 level=output.level,
                 foreign=Foreign.TAKE_ALONG if foreign else Foreign.LEAVE_OUT,
@@ -223,52 +155,57 @@ class Exporter:
         descriptor: Descriptor,
         references: tuple[Reference, ...],
         trees: Mapping[Platform, Callable[[], FileTree]],
-    ) -> None:
-        """Write one `-o`. ``trees`` give each platform's files where it is they that are wanted."""
+    ) -> Descriptor | None:
+        """Write one `-o`; return the image as it is there, with compressed layers, if it is sent anywhere.
+
+        ``trees`` give each platform's files where it is they that are wanted.
+        """
         match output.kind:
-            case "image":
+            case "image" | "cacheonly":
                 pass  # every image lands in the local store
             case "registry":
-                self.push(descriptor, references, output)
+                return self.push(descriptor, references, output)
             case "oci" | "docker":
-                self.save({descriptor: references}, output)
+                return self.save({descriptor: references}, output)[0]
             case "tar":
                 self._write_tar(output.dest, _split(output, trees))
             case "local":
                 self._write_folder(Path(output.dest), _split(output, trees))
             case _:
                 raise UsageError(f'--output: unknown type "{output.kind}"')
+        return None
 
-    def save(self, images: Mapping[Descriptor, tuple[Reference, ...]], output: Output) -> None:
-        """Write images to an archive or a layout."""
+    def save(
+        self, images: Mapping[Descriptor, tuple[Reference, ...]], output: Output
+    ) -> list[Descriptor]:
+        """Write images to an archive or a layout; return what they are there."""
         from registry.archive import ArchiveTarget, archive_file  # noqa: PLC0415 - as in `fetch`
         from registry.layout import OciLayout  # noqa: PLC0415
 
         if output.kind == "oci" and not output.tar:
-            self._save_into(OciLayout(Path(output.dest)), images, output)
-        elif output.dest == "-":
+            return self._save_into(OciLayout(Path(output.dest)), images, output)
+        if output.dest == "-":
             stream = sys.stdout.buffer
             with ArchiveTarget(stream, docker=output.kind == "docker") as archive:
-                self._save_into(archive, images, output)
-        else:
-            path = Path(output.dest).absolute()
-            with archive_file(path, docker=output.kind == "docker") as archive:
-                self._save_into(archive, images, output)
+                return self._save_into(archive, images, output)
+        with archive_file(_new_file(output.dest), docker=output.kind == "docker") as archive:
+            return self._save_into(archive, images, output)
 
     def _save_into(
         self,
         target: Target,
         images: Mapping[Descriptor, tuple[Reference, ...]],
         output: Output,
-    ) -> None:
+    ) -> list[Descriptor]:
         from registry.copy import Foreign  # noqa: PLC0415 - as in `fetch`
 
+        saved = []
         for descriptor, references in images.items():
             names = tuple(str(reference) for reference in references)
             if output.kind == "oci" and not output.tar:
                 # A layout is a repository of its own: its names are tags.
                 names = tuple(reference.tag for reference in references)
-            self.copy(
+            copied = self.copy(
                 self._store,
                 descriptor,
                 target,
@@ -278,6 +215,8 @@ class Exporter:
                 verb="export",
                 foreign=Foreign.TAKE_ALONG,
             )
+            saved.append(copied)
+        return saved
 
     def copy(
         self,
@@ -345,17 +284,8 @@ class Exporter:
         if dest == "-":
             pack(changes, sys.stdout.buffer, epoch=None)
             return
-        path = Path(dest).absolute()
-        with store_errors(path):
-            fd, temporary = create_temporary(path.parent, ".new-")
-            try:
-                with open(fd, "wb") as file:
-                    pack(changes, file, epoch=None)
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+        with replacing(_new_file(dest)) as file:
+            pack(changes, file, epoch=None)
 
     def _write_folder(self, dest: Path, changes: Iterable[Change]) -> None:
         """Write files into a folder, owned by whoever runs this, over what lies there."""
@@ -373,6 +303,14 @@ class Exporter:
                 apply(file, dest, ownership=False, devices=False)
         finally:
             spool.unlink()
+
+
+def _new_file(dest: str) -> Path:
+    """Return the path of a file to write, whose folder is there."""
+    path = Path(dest).absolute()
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _split(output: Output, trees: Mapping[Platform, Callable[[], FileTree]]) -> Iterator[Change]:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 STDIN = "-"
 """A context, or a Dockerfile, that comes from standard input."""
 
-_NAMES = ("Dockerfile", "dockerfile")
+_NAME = "Dockerfile"
+"""Of a Dockerfile if nobody says another; in lower case it will do as well."""
+_IGNORE = ".dockerignore"
 _SHOWN = "stdin"
 """What to call standard input in messages."""
 _BLOCK = 1024 * 1024
@@ -76,7 +78,13 @@ def _is_remote(text: str) -> bool:
     if text == STDIN:
         return True
     maybe = "://" in text or "@" in text or text.startswith("github.com/")
-    return maybe and not os.path.isdir(text) and _operation(text) is not None
+    if not maybe or os.path.isdir(text):
+        return False
+    try:
+        return _operation(text) is not None
+    except SourceError:
+        # A URL, but one that makes no sense: whoever fetches it will say so.
+        return True
 
 
 def _operation(text: str, *, keep_git_dir: bool = False) -> HttpOp | GitOp | None:
@@ -97,10 +105,9 @@ def read_folder(context: Path, file: str | Path | None, stdin: Stdin) -> MainCon
     """
     _check_folder(context)
     if file == STDIN:
-        source = _read_stdin(stdin)
-        ignore = read_ignore(context, context / "Dockerfile")
+        source, ignore = _read_stdin(stdin), read_ignore(context)
     else:
-        path, text = _read_dockerfile(context, file)
+        path, text = _read_dockerfile(context, Path(file or context / _NAME))
         source, ignore = SourceFile(name=path.name, data=text), read_ignore(context, path)
     return MainContext(source=source, folder=context.resolve(), ignore=ignore)
 
@@ -112,14 +119,19 @@ def _check_folder(context: Path) -> None:
         raise ContextError(str(context), "is not a folder")
 
 
-def _read_dockerfile(context: Path, file: str | Path | None) -> tuple[Path, bytes]:
-    path = Path(file) if file else context / "Dockerfile"
-    if not file and not path.exists() and (context / "dockerfile").exists():
-        path = context / "dockerfile"
+def _read_dockerfile(context: Path, path: Path) -> tuple[Path, bytes]:
+    """Read the Dockerfile at ``path``; one that lies in the context may not be a link out of it."""
+    if path.name == _NAME and not path.exists() and path.with_name(_NAME.lower()).exists():
+        path = path.with_name(_NAME.lower())
     try:
         if path.is_dir():
             raise SourceError(f'"{path}" is a folder, not a Dockerfile')
         with path.open("rb") as stream:
+            real = os.path.realpath(f"/proc/self/fd/{stream.fileno()}")
+            if _lies_in(path, context) and not Path(real).is_relative_to(context.resolve()):
+                # What is wrong with its lines would be said with these lines.
+                message = f'"{path}" is a link that leads out of the build context'
+                raise SourceError(message, hint="name the file itself with -f")
             text = stream.read(MAX_DOCKERFILE_BYTES + 1)
     except FileNotFoundError as error:
         near = did_you_mean(path.name, _list(path.parent))
@@ -132,6 +144,11 @@ def _read_dockerfile(context: Path, file: str | Path | None) -> tuple[Path, byte
     return path, text
 
 
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Say whether a path, as it is written, lies in ``folder``."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
 def _list(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
@@ -139,21 +156,25 @@ def _list(folder: Path) -> list[str]:
         return []
 
 
-def read_ignore(context: Path, dockerfile: Path) -> IgnoreRules | None:
-    """Read the Dockerfile's own ignore file, or else the context's.
+def read_ignore(context: Path, dockerfile: Path | None = None) -> IgnoreRules | None:
+    """Read the ignore file of a Dockerfile that lies in a folder, or else the context's.
 
     Raises:
-        ContextError: it cannot be read.
+        ContextError: it cannot be read, or is too large.
+        SourceError: it has a pattern that makes no sense.
     """
-    own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    for path in (own, context / ".dockerignore"):
+    own = [dockerfile.with_name(f"{dockerfile.name}{_IGNORE}")] if dockerfile else []
+    for path in (*own, context / _IGNORE):
         try:
             with path.open("rb") as file:
-                return IgnoreRules.parse(file.read(MAX_DOCKERFILE_BYTES))
-        except FileNotFoundError:
+                data = file.read(MAX_DOCKERFILE_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             continue
         except OSError as error:
-            raise ContextError(str(path), error.strerror or str(error)) from error
+            raise ContextError(str(path), (error.strerror or str(error)).lower()) from error
+        if len(data) > MAX_DOCKERFILE_BYTES:
+            raise ContextError(str(path), f"is larger than {MAX_DOCKERFILE_BYTES} bytes")
+        return IgnoreRules.parse(data, file=path.name)
     return None
 
 
@@ -259,7 +280,8 @@ class Fetcher:
     def read(self, context: str, file: str | Path | None, stdin: Stdin) -> MainContext:
         """Fetch a context, and read its Dockerfile; ``file`` is one of its files, `-`, or a URL.
 
-        Of a folder only the Dockerfile is fetched.
+        Of a folder only the Dockerfile is fetched. An absolute path is that of a file of this machine,
+        unless the context came from standard input.
 
         Raises:
             RemoteError: it cannot be had.
@@ -272,16 +294,18 @@ class Fetcher:
         if not _is_remote(context):
             folder = Path(context)
             _check_folder(folder)
-            ignore = read_ignore(folder, folder / "Dockerfile")
-            source = self._dockerfile(str(file))
+            source, ignore = self._dockerfile(str(file)), read_ignore(folder)
             return MainContext(source=source, folder=folder.resolve(), ignore=ignore)
         found = self._from_stdin(stdin) if context == STDIN else self._from_url(context)
         if _is_url(file):
             source = self._dockerfile(str(file))
         elif file == STDIN:
             source = _read_stdin(stdin)
+        elif file and context != STDIN and os.path.isabs(file):
+            path, text = _read_dockerfile(Path(file).parent, Path(file))
+            source = SourceFile(name=path.name, data=text)
         elif found.alone is None:
-            source = _find_dockerfile(found, file)
+            source = _find_dockerfile(found, str(file or _NAME))
         elif context == STDIN and file is not None:
             raise UsageError(
                 f'standard input is a Dockerfile, and so is "{file}"; give one of them'
@@ -351,15 +375,16 @@ def _alone(path: Path, where: str, tree: FileTree, moment: int | None) -> _Found
     return _Found(tree=tree, where=where, moment=moment, alone=text)
 
 
-def _find_dockerfile(found: _Found, file: str | Path | None) -> SourceFile:
+def _find_dockerfile(found: _Found, file: str) -> SourceFile:
     """Read a Dockerfile that is among the files of a context; no symlink leads out of them."""
     from wcbuild.context.archive import read_file  # noqa: PLC0415 - see above
 
-    for name in (str(file),) if file else _NAMES:
-        text = read_file(found.tree, name, MAX_DOCKERFILE_BYTES + 1)
+    folder, name = os.path.split(file)
+    for each in (name, name.lower()) if name == _NAME else (name,):
+        text = read_file(found.tree, os.path.join(folder, each), MAX_DOCKERFILE_BYTES + 1)
         if text is not None:
-            return SourceFile(name=os.path.basename(name), data=text)
-    names = [name for name, _ in found.tree.children("")]
-    near = did_you_mean(str(file or _NAMES[0]), names)
-    message = f'there is no Dockerfile "{file or _NAMES[0]}" in the context from {found.where}'
+            return SourceFile(name=each, data=text)
+    names = [each for each, _ in found.tree.children(folder.strip("/"))]
+    near = did_you_mean(name, names)
+    message = f'there is no Dockerfile "{file}" in the context from {found.where}'
     raise SourceError(message, hint=near or "name it with -f")

@@ -19,14 +19,17 @@ from wcbuild.dockerfile.lower import MAIN_CONTEXT, Entitlement, Options
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError
-from wcbuild.export import Output
 from wcbuild.graph.ops import Network
 from wcbuild.inputs import MainContext
+from wcbuild.outputs import Output
 
 if TYPE_CHECKING:
     from registry.sign import SigningKey
     from wcbuild.remotecache.spec import CacheFrom, CacheTo
 
+
+MAX_EPOCH = 253402300799
+"""The last second of the year 9999: RFC 3339 has no later ones."""
 
 DEVICE_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 """Where specifications of devices usually are."""
@@ -105,7 +108,7 @@ class BuildResult:
     image_id: Digest
     """The config's digest; of several platforms, the index's."""
     descriptor: Descriptor
-    """The manifest or index in the local store, or, after a push, the one in the registry."""
+    """In the local store, or what the last archive, layout or registry has that it went to."""
     names: tuple[str, ...]
     """Canonical references that now point to the image."""
     seconds: float
@@ -176,11 +179,11 @@ def read_epoch(text: str, context: int | None) -> int | None:
     """Read SOURCE_DATE_EPOCH (seconds since 1970); ``context`` is how new the build context is.
 
     Raises:
-        UsageError: it is neither a number nor `context`.
+        UsageError: it is neither a number nor `context`, or beyond the years that can be written.
     """
     if text == MAIN_CONTEXT:
         return context
-    if text and not (text.isascii() and text.isdecimal()):
+    if text and not (text.isascii() and text.isdecimal() and int(text) <= MAX_EPOCH):
         raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
     return int(text) if text else None
 

@@ -105,7 +105,7 @@ class LocalStore:
             subject, entry = found
             folder = self._referrers / subject.hex
             with store_errors(folder):
-                self.blobs.make_durable(self._closure(entry))
+                self.blobs.make_durable(self.closure(entry))
                 folder.mkdir(parents=True, exist_ok=True)
                 atomic_write(folder / entry.digest.hex, json.dumps(entry.to_json()).encode())
 
@@ -189,11 +189,11 @@ class LocalStore:
             if path.exists() and path.read_bytes() == raw:
                 return record
             # Last of all, and after its blobs are durable: a name leads to whole images only.
-            self.blobs.make_durable(self._closure(descriptor))
+            self.blobs.make_durable(self.closure(descriptor))
             atomic_write(path, raw)
         return record
 
-    def _closure(self, descriptor: Descriptor) -> Iterator[Digest]:
+    def closure(self, descriptor: Descriptor) -> Iterator[Digest]:
         """Yield the digests of all blobs here that an image or index is made of."""
         return (blob.digest for blob in self._parts(descriptor) if self.has(blob))
 
@@ -532,7 +532,12 @@ def sweep(store: LocalStore, clean_snapshots: Callable[[], object]) -> None:
         with store.exclusively():
             store.blobs.sweep()
             for path in (store.root / "tmp").iterdir():
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    import shutil  # noqa: PLC0415 - few leave folders
+
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             clean_snapshots()
     except StoreInUseError:
         return

@@ -13,9 +13,9 @@ from typing import Any
 from registry.errors import InvalidDocumentError
 
 _ARCHITECTURES = {
-    "x86_64": ("amd64", ""),
-    "x86-64": ("amd64", ""),
-    "aarch64": ("arm64", ""),
+    "x86_64": ("amd64", None),
+    "x86-64": ("amd64", None),
+    "aarch64": ("arm64", None),
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
     "i386": ("386", ""),
@@ -23,12 +23,26 @@ _ARCHITECTURES = {
     "i586": ("386", ""),
     "i686": ("386", ""),
 }
+"""Other names, and the variant that is meant by one; None is whichever is named."""
+_VARIANTS = {
+    "amd64": {"v1": ""},
+    "arm": {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"},
+    "arm64": {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"},
+}
 _KNOWN_OS = frozenset(
     (
-        *("aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux"),
-        *("netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
+        *("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js"),
+        *("linux", "nacl", "netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
     )
 )
+_KNOWN_ARCHITECTURES = frozenset(
+    (
+        *("386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips"),
+        *("mips64", "mips64le", "mips64p32", "mips64p32le", "mipsle", "ppc", "ppc64", "ppc64le"),
+        *("riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm"),
+    )
+)
+"""One part alone has to be known; beside another, it may be anything."""
 _OS_PART = re.compile(
     r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\))?", re.ASCII
 )
@@ -66,9 +80,13 @@ class Platform:
         head = _OS_PART.fullmatch(parts[0])
         if head is None or not all(_PART.fullmatch(part) for part in parts[1:]):
             raise InvalidDocumentError(f'platform "{text}"', "has a part that is not a plain word")
-        name = head[1].lower()
+        name = {"macos": "darwin"}.get(head[1].lower(), head[1].lower())
         if len(parts) == 1 and name not in _KNOWN_OS:
-            return cls(os="linux", architecture=name).normalized()
+            alone = cls(os="linux", architecture=parts[0].lower()).normalized()
+            if alone.architecture not in _KNOWN_ARCHITECTURES:
+                reason = "is neither an operating system nor an architecture"
+                raise InvalidDocumentError(f'platform "{text}"', reason)
+            return alone
         version = head[2] or (behind["version"] if behind else "")
         if name == "windows" and version and not _version(version):
             reason = f'"{version}" is no version of Windows, as 10.0.20348 is one'
@@ -76,7 +94,7 @@ class Platform:
         architecture = parts[1] if len(parts) > 1 else "amd64"
         variant = parts[2] if len(parts) > 2 else ""  # noqa: PLR2004
         return cls(
-            os={"macos": "darwin"}.get(name, name),
+            os=name,
             architecture=architecture.lower(),
             variant=variant.lower(),
             os_version=version,
@@ -114,20 +132,15 @@ class Platform:
 
     def normalized(self) -> Platform:
         """Return the platform with aliases resolved and default variants in their usual place."""
-        architecture, implied = _ARCHITECTURES.get(self.architecture, (self.architecture, ""))
-        variant = self.variant or implied
-        if architecture == "arm64" and variant in ("8", "v8", "v8.0"):
-            variant = ""
-        if architecture == "arm":
-            variant = {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"}.get(variant, variant)
-        if architecture == "amd64" and variant == "v1":
-            variant = ""
+        architecture, implied = _ARCHITECTURES.get(self.architecture, (self.architecture, None))
+        variant = self.variant if implied is None else implied
+        variant = _VARIANTS.get(architecture, {}).get(variant, variant)
         return Platform(
             os=self.os,
             architecture=architecture,
             variant=variant,
             os_version=self.os_version,
-            os_features=self.os_features,
+            os_features=tuple(sorted(self.os_features)),
         )
 
     def accepts(self, candidate: Platform) -> bool:
@@ -178,7 +191,8 @@ class Platform:
         return (*_version(self.os_version), 0, 0, 0, 0)[:4]
 
     def __str__(self) -> str:
-        version = f"({self.os_version})" if self.os_version else ""
+        options = "+".join((self.os_version, *sorted(self.os_features)))
+        version = f"({options})" if options else ""
         variant = f"/{self.variant}" if self.variant else ""
         return f"{self.os}{version}/{self.architecture}{variant}"
 

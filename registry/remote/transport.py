@@ -35,7 +35,7 @@ BLOCK = 256 * 1024
 MIN_RATE = 1024
 """Bytes a second; who sends less for the whole stall timeout is not sending."""
 
-_MAX_REDIRECTS = 5
+_MAX_REDIRECTS = 9
 _MAX_RETRY_AFTER_S = 60.0
 _MAX_WAIT_S = 15.0
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))

@@ -172,7 +172,7 @@ def test_outlines_and_targets_are_as_recorded(tables, measure, call, floor):
                 got = (calls.targets_json(listed), calls.targets_text(listed))
             else:
                 images = FakeImages(attrs, None, {})
-                found = outline(file, options(attrs, BUILD_PLATFORM), images)
+                found = outline(file, options(attrs, BUILD_PLATFORM), images, None)
                 got = (calls.outline_json(found), calls.outline_text(found))
         except WcbuildError as error:
             if "error" in expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from processes import until
+
+from wcbuild.sizes import parse_size
 
 from .conftest import ROOT, Wcbuild
 
@@ -179,8 +182,41 @@ def test_names_come_and_go(wcbuild, context):
 
 def test_prune_keeps_what_is_named(wcbuild, context):
     wcbuild.build(context("FROM base\nRUN echo x > /made\nCMD cat /made\n"), "-t", "app:1")
+    wcbuild.build(context("FROM scratch\nCOPY Dockerfile /\n"))
+    assert list(wcbuild.root.glob("contexts/*"))
     wcbuild("prune")
+    assert not list(wcbuild.root.glob("contexts/*"))
     assert wcbuild("run", "app:1").stdout == "x\n"
+
+
+def test_df_says_what_takes_the_space(wcbuild, context):
+    def space() -> dict[str, tuple[int, int]]:
+        lines = wcbuild("df", "--format", "{{.Type}}|{{.TotalCount}}|{{.Size}}").stdout
+        rows = (line.split("|") for line in lines.splitlines())
+        return {kind: (int(count), parse_size(size)) for kind, count, size in rows}
+
+    folder = context(
+        "FROM base\nCOPY big /big\nRUN --mount=type=cache,target=/c cat /big /big > /c/twice\n"
+        "ADD --unpack=false big /again\n",
+        {"big": "x" * 2_000_000},
+    )
+    wcbuild.build(folder, "-t", "app:1")
+    built = space()
+    assert built["Images"][0] == 1
+    assert built["Images"][1] > 4_000_000
+    assert built["Build Cache"][0] == 3
+    assert built["Cache Mounts"][0] == 1
+    assert 4_000_000 <= built["Cache Mounts"][1] < 5_000_000
+    assert built["Fetched Sources"] == (0, 0)
+    wcbuild("prune")
+    pruned = space()
+    assert pruned["Images"] == built["Images"]
+    assert pruned["Build Cache"][0] == 0
+    assert pruned["Cache Mounts"] == (0, 0)
+    wcbuild("rmi", "app:1")
+    assert space()["Images"] == (0, 0)
+    wcbuild("prune")
+    assert space()["Build Cache"][1] < 1_000_000 < built["Build Cache"][1]
 
 
 def test_two_builds_at_once_are_both_right(wcbuild, context):
@@ -211,11 +247,19 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_build_leaves_nothing(wcbuild, context, number):
-    folder = context("FROM base\nRUN echo begun; sleep 600 & sleep 600\n")
+def test_an_interrupted_build_leaves_nothing(wcbuild, context, tmp_path, number):
+    folder = context(
+        "FROM base\nRUN --mount=type=ssh --mount=type=secret,id=word --mount=type=cache,target=/c "
+        "--mount=target=/here --mount=type=tmpfs,target=/t echo begun; sleep 600 & sleep 600\n",
+        {"word": "secret"},
+    )
     base = f"base=oci-layout://{wcbuild.base}"
-    words = wcbuild.command("build", "--progress", "plain", "--build-context", base, folder)
-    build = subprocess.Popen(words, env=wcbuild.env, stderr=subprocess.PIPE, text=True)
+    given = ("--ssh", f"default={tmp_path}/agent", "--secret", f"id=word,src={folder}/word")
+    words = wcbuild.command("build", "--progress", "plain", "--build-context", base, *given, folder)
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(f"{tmp_path}/agent")
+        agent.listen()
+        build = subprocess.Popen(words, env=wcbuild.env, stderr=subprocess.PIPE, text=True)
     with build.stderr:
         for line in build.stderr:
             if line.endswith("begun\n"):

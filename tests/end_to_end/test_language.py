@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -11,6 +12,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from wcbuild.request import host_platform
 
 from .conftest import call
 
@@ -320,3 +323,152 @@ def test_source_date_epoch_gives_the_same_image_to_another_user(wcbuild, context
         script += "with Machine.start(): shutil.rmtree(sys.argv[1])"
         call(*nobody, sys.executable, "-c", script, public / "store", cwd=public)
     assert mine == theirs
+
+
+# -- the rest of what each instruction promises, several to a build
+
+
+@pytest.fixture
+def built(wcbuild, context):
+    """Build; give the inner config and the history, as pairs of text and whether it made a layer."""
+
+    def build(dockerfile, files=None, *flags, name="built"):
+        wcbuild.build(context(dockerfile, files), "-t", name, *flags)
+        document = json.loads(wcbuild("inspect", "--format", "{{json .}}", name).stdout)
+        lines = wcbuild("history", "--no-trunc", "--format", "{{json .}}", name).stdout.splitlines()
+        history = [json.loads(line) for line in lines][::-1]
+        return document["Config"], [(line["CreatedBy"], line["Size"] != "0B") for line in history]
+
+    return build
+
+
+def test_config_instructions_in_every_form(built):
+    config, history = built(
+        "FROM base AS parent\n"
+        'SHELL ["/bin/sh", "-ec"]\nENV A=1 B=2\nENV A=3\nLABEL x=parent y=parent\nCMD inherited\n'
+        "FROM parent\n"
+        "ARG KEY=k USERNAME=app\nENV ${KEY}_NAME=$KEY\nLABEL $KEY=v x=file\n"
+        "ENTRYPOINT run it\n"
+        "HEALTHCHECK --interval=0 --retries=0 cmd probe it\n"
+        "EXPOSE 9 127.0.0.1:80:8080 7/\nVOLUME [/a, /b]\nUSER $USERNAME\nSTOPSIGNAL SIGRTMIN+3\n"
+        "WORKDIR /\n",
+        None,
+        *("--label", "x=cli", "--label", "new=cli"),
+    )
+    assert config["Env"][-3:] == ["A=3", "B=2", "k_NAME=k"]
+    assert config["Labels"] == {"k": "v", "new": "cli", "x": "cli", "y": "parent"}
+    assert config["Entrypoint"] == ["/bin/sh", "-ec", "run it"]
+    assert not config.get("Cmd")
+    assert config["Shell"] == ["/bin/sh", "-ec"]
+    assert config["Healthcheck"] == {"Test": ["CMD-SHELL", "probe it"]}
+    assert sorted(config["ExposedPorts"]) == ["7/tcp", "8080/tcp", "9/tcp"]
+    assert sorted(config["Volumes"]) == ["/b]", "[/a,"]
+    assert (config["User"], config["StopSignal"]) == ("app", "SIGRTMIN+3")
+    assert config["WorkingDir"] == "/"
+    assert history[-15:] == [
+        (text, False)
+        for text in (
+            "SHELL [/bin/sh -ec]",
+            "ENV A=1 B=2",
+            "ENV A=3",
+            "LABEL x=parent y=parent",
+            'CMD ["/bin/sh" "-ec" "inherited"]',
+            "ARG KEY=k USERNAME=app",
+            "ENV k_NAME=k",
+            "LABEL k=v x=file",
+            'ENTRYPOINT ["/bin/sh" "-ec" "run it"]',
+            (
+                "HEALTHCHECK {Test:[CMD-SHELL probe it] Interval:0s Timeout:0s StartPeriod:0s"
+                " StartInterval:0s Retries:0}"
+            ),
+            "EXPOSE [8080/tcp 7/tcp 9/tcp]",
+            "VOLUME [[/a, /b]]",
+            "USER app",
+            "STOPSIGNAL SIGRTMIN+3",
+            "WORKDIR /",
+        )
+    ]
+
+
+def test_history_of_what_makes_layers(built):
+    _, history = built(
+        'FROM base\nARG A=1 B\nRUN echo "$A" > /x\nWORKDIR /w/v\nCOPY one /\nRUN ["touch", "/y"]\n'
+        "RUN <<EOF\necho a\nEOF\nCOPY <<EOF /h\nx\nEOF\n",
+        {"one": "1"},
+    )
+    assert [text for text, is_layer in history if is_layer][-6:] == [
+        'RUN |2 A=1 B= /bin/sh -c echo "$A" > /x # buildkit',
+        "WORKDIR /w/v",
+        "COPY one / # buildkit",
+        "RUN |2 A=1 B= touch /y # buildkit",
+        "RUN |2 A=1 B= /bin/sh -c echo a\n # buildkit",
+        "COPY <<EOF /h # buildkit",
+    ]
+
+
+def test_cmd_and_entrypoint_of_a_base_image(built):
+    built('FROM base\nENTRYPOINT ["e"]\nCMD ["c"]\n', name="image")
+    config, _ = built("FROM image\nENTRYPOINT []\n")
+    assert not config.get("Entrypoint")
+    assert not config.get("Cmd")
+    config, _ = built('FROM image\nCMD ["d"]\n')
+    assert (config["Entrypoint"], config["Cmd"], config["ArgsEscaped"]) == (["e"], ["d"], True)
+    config, _ = built('FROM base\nCMD ["c"]\nENTRYPOINT ["e"]\nCMD ["d"]\n')
+    assert (config["Entrypoint"], config["Cmd"]) == (["e"], ["d"])
+    config, _ = built('FROM scratch\nENTRYPOINT ["e"]\nUSER nobody-here\nHEALTHCHECK none\n')
+    assert "ArgsEscaped" not in config
+    assert (config["User"], config["Healthcheck"]) == ("nobody-here", {"Test": ["NONE"]})
+
+
+def test_onbuild_keeps_its_words_and_is_done_where_it_is_wanted(built, files_of):
+    text = "FROM base AS parent\nONBUILD run echo $X >> /order\nONBUILD COPY <<EOF /h\nkept\nEOF\n"
+    config, history = built(text, name="parent-image")
+    assert config["OnBuild"] == ["run echo $X >> /order", "COPY <<EOF /h\nkept\nEOF"]
+    assert not any("ONBUILD" in line for line, _ in history)
+    for child in (f"{text}FROM parent\n", "FROM parent-image\n"):
+        found = files_of(f"{child}RUN cat /h >> /order\n")
+        assert found["order"][1].split() == [b"kept"]
+    config, _ = built("FROM parent-image\n", name="child")
+    assert not config["OnBuild"]
+
+
+def test_what_a_run_finds_of_the_machine_stays_out_of_the_layer(files_of):
+    before = files_of("FROM base\n")
+    found = files_of(
+        "FROM base\nRUN (hostname || cat /proc/sys/kernel/hostname) > /name;"
+        " grep -c localhost /etc/hosts > /hosts; test -e /etc/resolv.conf\n"
+    )
+    assert text(found, "name") == "buildkitsandbox\n"
+    assert int(text(found, "hosts")) >= 1
+    assert set(found) - set(before) == {"name", "hosts"}
+    for name in ("etc/hosts", "etc/resolv.conf"):
+        assert before.get(name, (0, b""))[1] == found.get(name, (0, b""))[1]
+
+
+def test_bases_by_their_other_names_and_platforms_of_stages(wcbuild, context, files_of):
+    assert "etc/passwd" in files_of("FROM docker.io/library/base:latest\n")
+    dockerfile = (
+        "FROM --platform=linux/s390x scratch AS a\nCOPY f /\nFROM a AS b\nFROM scratch AS c\n"
+    )
+    for target, architecture in (("b", "s390x"), ("c", None)):
+        wcbuild.build(context(dockerfile, {"f": ""}), "--target", target, "-t", "built")
+        found = json.loads(wcbuild("inspect", "built").stdout)[0]["Architecture"]
+        assert found == (architecture or str(host_platform().architecture))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("RUN []", "arguments are required"),
+        ('VOLUME ["/a", " "]', "VOLUME specified can not be an empty string"),
+        ("ONBUILD MAINTAINER x", "isn't allowed"),
+        ("EXPOSE 1-", "invalid"),
+        ("USER", "requires exactly one argument"),
+        ("HEALTHCHECK NONE x", "takes no arguments"),
+    ],
+)
+def test_what_is_empty_or_too_much_is_refused(wcbuild, context, line, said):
+    failed = wcbuild.build(context(f"FROM base\n{line}\n"), check=False)
+    assert failed.returncode == 1
+    assert said in failed.stderr
+    assert "Dockerfile:2" in failed.stderr

@@ -270,6 +270,7 @@ def test_a_cache_begins_with_what_from_says(wcbuild, context):
         "FROM base\n"
         "RUN --mount=type=cache,from=s,source=begin,target=/c test $(cat /c/l/f) = x && rm -r /c/d\n"
         "RUN --mount=type=cache,id=/c,from=s,source=begin,target=/e test ! -e /e/d -a -L /e/l\n"
+        "RUN --mount=type=cache,from=s,source=begin/d,target=/m,uid=3 test $(stat -c %a /m) = 711\n"
     )
     wcbuild.build(folder)
 

@@ -42,6 +42,20 @@ def test_several_platforms_give_an_index(wcbuild, context, tmp_path):
         assert config["architecture"] == each.platform.architecture
 
 
+def test_a_base_of_the_build_platform_gives_an_image_for_each_platform(wcbuild, context, tmp_path):
+    folder = context("FROM --platform=$BUILDPLATFORM base\nCOPY Dockerfile /\n")
+    layout = tmp_path / "layout"
+    out = f"type=oci,tar=false,dest={layout}"
+    wcbuild.build(folder, "--platform", BOTH, "-t", "a:1", "-o", out)
+    store = OciLayout(layout)
+    index = opened(store, store.resolve("1"))
+    assert [str(each.platform) for each in index.manifests] == BOTH.split(",")
+    configs = [
+        json.loads(store.open(opened(store, each).config).read()) for each in index.manifests
+    ]
+    assert [config["architecture"] for config in configs] == ["amd64", "arm64"]
+
+
 def test_each_platform_has_a_folder(wcbuild, context, tmp_path):
     wcbuild.build(context(CROSS), "--platform", BOTH, "-o", tmp_path / "out")
     assert (tmp_path / "out/linux_amd64/made").read_text() == "for amd64\n"

@@ -45,7 +45,23 @@ FRAGMENTS = (
         "${",
         ":-",
     ),
-    *("é", "\u2028", "\x00", "/", "//", "*", "?", "[^", "!", "**", "."),
+    *(
+        "é",
+        "\u2028",
+        "\x00",
+        "/",
+        "//",
+        "*",
+        "?",
+        "[^",
+        "!",
+        "**",
+        ".",
+        "²",
+        "9" * 5000,
+        "\x1f",
+        "<<",
+    ),
 )
 TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 NAMES = st.text("ab.*[]é", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))

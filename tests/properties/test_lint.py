@@ -105,7 +105,7 @@ def test_any_file_has_an_outline_and_targets_or_an_error(data, platform):
         listed = list_targets(source)
         json.dumps(calls.targets_json(listed)).encode()
         assert calls.targets_text(listed).count("(default)") == 1
-        found = outline(source, options(platform), Images())
+        found = outline(source, options(platform), Images(), None)
     except WcbuildError:
         return
     json.dumps(calls.outline_json(found)).encode()

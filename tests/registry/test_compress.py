@@ -66,7 +66,7 @@ def test_what_was_compressed_comes_back(codec, data):
         assert zstandard.ZstdDecompressor().decompressobj().decompress(compressed) == data
 
 
-@pytest.mark.parametrize("level", [0, 1, 2, 3])
+@pytest.mark.parametrize("level", [0, 1, 2, 3, 4, 9])
 def test_every_gzip_level_is_valid(level):
     assert gzip.decompress(compress(TEXT + NOISE, "gzip", level=level)) == TEXT + NOISE
 

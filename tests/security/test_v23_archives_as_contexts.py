@@ -52,13 +52,27 @@ def test_folders_that_are_links_are_looked_for_inside(built, canary):
     assert b"inside" in built(*parts, inside)
 
 
-def test_an_entry_below_a_link_lands_nowhere_else(built, canary):
+def test_an_entry_below_a_link_lands_inside(built, canary):
     parts = [
         entry("Dockerfile", b"FROM scratch\nCOPY . /\n"),
         entry("sub", kind=SYMLINK, link=str(canary.path)),
         entry("sub/f", b"overwritten"),
     ]
-    assert b"overwritten" not in built(*parts)
+    assert b"overwritten" in built(*parts)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (entry("x", kind=HARDLINK, link="etc/passwd"),),
+        (entry("d", kind=DIRECTORY), entry("x", kind=HARDLINK, link="d")),
+        (entry("x", b"x"), entry("x/y", b"y")),
+        (entry("x", b"x"), entry("l", kind=SYMLINK, link="x"), entry("l/y/z", b"y")),
+    ],
+)
+def test_entries_that_have_no_place_are_refused(built, parts):
+    with pytest.raises(UnsafeArchiveError):
+        built(entry("Dockerfile", b"FROM scratch\nCOPY . /\n"), *parts)
 
 
 @pytest.mark.parametrize("name", ["../f", "/../f", "a/../../f"])

@@ -1,5 +1,6 @@
 """V35: servers that send whoever asks them to where they must not go, or send what nobody can hold."""
 
+import gzip
 import threading
 
 import pytest
@@ -79,14 +80,19 @@ def test_what_has_another_checksum_is_not_kept(web, fetch):
         fetch(web.put("/f", b"evil"), "sha256:" + "0" * 64)
 
 
-def test_what_was_compressed_on_the_road_is_not_expanded(web, tmp_path):
-    """A small answer stays small, whatever it claims to be."""
-    import gzip
-
+def test_what_was_compressed_on_the_road_is_measured_when_it_is_not_any_more(
+    web, fetch, monkeypatch
+):
     body = gzip.compress(bytes(10_000_000))
-    url = web.put("/f", body, headers={"Content-Encoding": "gzip"})
-    downloads = Downloads(tmp_path / "kept", lambda: Transport(Settings(plain=True)), {})
-    assert downloads.fetch(url, "", threading.Event()).path.read_bytes() == body
+    monkeypatch.setattr(http, "MAX_DOWNLOAD_BYTES", 1_000_000)
+    with pytest.raises(RemoteError, match="more than 1000000 bytes"):
+        fetch(web.put("/f", body, headers={"Content-Encoding": "gzip"}))
+
+
+def test_what_claims_to_be_compressed_and_is_not_is_refused(web, fetch):
+    for body in (b"plain", gzip.compress(b"x")[:-4], gzip.compress(b"x")[:-4] + b"1234"):
+        with pytest.raises(RemoteError):
+            fetch(web.put("/f", body, headers={"Content-Encoding": "gzip"}))
 
 
 def test_a_hostile_address_cannot_become_a_path(web, tmp_path, canary):

@@ -148,6 +148,11 @@ def test_working_directory_is_created_and_stays(sandbox):
     assert (Path(root["upper"]) / "a/b").stat().st_mode & 0o7777 == 0o755
 
 
+def test_working_directory_that_is_made_is_of_the_user(sandbox):
+    ended = sandbox.run("stat", "-c", "%u:%g %n", "/made", "/made/x", user="5:6", cwd="/made/x")
+    assert ended.out == "5:6 /made\n5:6 /made/x\n"
+
+
 def test_working_directory_may_lead_through_links(sandbox):
     root = sandbox.root()
     sandbox.sh("mkdir -p /data/x; ln -s /data /link", root=root)
@@ -421,6 +426,26 @@ def test_mounts_tmpfs_of_a_size(sandbox):
         mounts=({"target": "/t", "size": 1 << 20, "mode": 0o700},),
     )
     assert ended.out.split() == ["1024", "700"]
+
+
+def test_a_tmpfs_has_the_mode_of_what_it_covers(sandbox):
+    mounts = ({"target": "/covered"}, {"target": "/fresh"})
+    root = sandbox.root()
+    sandbox.sh("mkdir -m 750 /covered", root=root)
+    ended = sandbox.sh("stat -c %a /covered /fresh", root=root, mounts=mounts)
+    assert ended.out == "750\n1777\n"
+
+
+def test_mounts_may_cover_our_own_files(sandbox):
+    folder = sandbox.directory / "etc"
+    if not folder.exists():
+        folder.mkdir()
+        (folder / "hosts").write_text("mine\n")
+        sandbox.own(folder)
+    mounts = ({"source": str(folder / "hosts"), "target": "/etc/hosts"},)
+    assert sandbox.sh("cat /etc/hosts", mounts=mounts).out == "mine\n"
+    mounts = ({"source": str(folder), "target": "/etc", "read_only": True},)
+    assert sandbox.sh("ls /etc", mounts=mounts).out == "hosts\n"
 
 
 def test_mount_over_a_file_needs_a_file(sandbox):

@@ -74,8 +74,12 @@ class WebServer:
 
     def put(self, path: str, body: bytes = b"", **options) -> str:
         """Serve ``body`` at ``path``, and return the URL."""
-        self.pages[path] = Page(body=body, **options)
+        self.put_page(path, body, **options)
         return self.url + path
+
+    def put_page(self, path: str, body: bytes = b"", **options) -> Page:
+        self.pages[path] = Page(body=body, **options)
+        return self.pages[path]
 
     def redirect(self, path: str, location: str) -> str:
         return self.put(path, status=302, headers={"Location": location})
@@ -102,7 +106,9 @@ class WebServer:
         page = self.pages.get(request.path, Page(status=404))
         status, body = page.fail.pop(0) if page.fail else page.status, page.body
         etag = page.headers.get("ETag")
-        if status == 200 and etag and asked.headers.get("if-none-match") == etag:
+        if status == 304:
+            body = b""
+        elif status == 200 and etag and asked.headers.get("if-none-match") == etag:
             status, body = 304, b""
         asked.status = status
         request.send_response(status)
@@ -185,12 +191,12 @@ COMMIT_TIME = 1580608922
 class Repository:
     """A repository to be served, and a working copy beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, object_format: str = "sha1") -> None:
         self.path = path
         self.work = path.with_suffix(".work")
         if not path.exists():
-            place = f"--separate-git-dir={path}"
-            self.git("init", "--quiet", "-b", "main", place, str(self.work), here=False)
+            place = (f"--separate-git-dir={path}", f"--object-format={object_format}")
+            self.git("init", "--quiet", "-b", "main", *place, str(self.work), here=False)
 
     def git(self, *words: str, here: bool = True, data: bytes = b"") -> str:
         own = [f"--git-dir={self.path}", f"--work-tree={self.work}", "-C", str(self.work)]

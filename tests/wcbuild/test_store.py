@@ -105,10 +105,11 @@ def test_nothing_is_deleted_while_another_process_uses_the_store(store):
 
 
 def test_leftovers_of_killed_processes_are_swept_when_nobody_else_is_there(store):
-    leftover = store.scratch_file()
+    leftovers = [store.scratch_file(), store.scratch_folder()]
+    (leftovers[1] / "agent").touch()
     swept = []
     sweep(store, lambda: swept.append(True))
-    assert not leftover.exists()
+    assert not any(leftover.exists() for leftover in leftovers)
     assert swept == [True]
 
 

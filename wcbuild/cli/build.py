@@ -6,25 +6,28 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.files import atomic_write, store_errors
+from registry.files import replacing
 from registry.oci import mediatypes
 from wcbuild.builder import plan_build, run_build
+from wcbuild.cli.buildargs import read_build_args
 from wcbuild.cli.errors import SourceReader, read_file
+from wcbuild.cli.flags import add_absent, add_switch
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.render import choose, rendering
+from wcbuild.cli.runflags import read_host, read_limits, read_size, read_ulimit
 from wcbuild.cli.secrets import find_agents, read_secrets
 from wcbuild.cli.signing import add_password_argument, signing_key
 from wcbuild.errors import UsageError
-from wcbuild.export import Output
+from wcbuild.graph.ops import Network
 from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
+from wcbuild.outputs import Output
 from wcbuild.remotecache.spec import CacheFrom, CacheTo
 from wcbuild.request import BuildRequest, BuildResult
-from wcbuild.sizes import parse_size
 from wcbuild.solve.events import Event
 
 if TYPE_CHECKING:
@@ -76,14 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SPEC",
-        help="type=oci|docker|local|tar[,dest=PATH], or a folder",
+        help="type=oci|docker|local|tar|image|registry[,dest=PATH], or a folder",
     )
-    add("--push", action="store_true", help="push the image under its names")
+    add_switch(parser, "--push", dest="push", help="push the image under its names")
     add("--sign-key", default="", metavar="FILE", help="sign what is pushed with a private key")
     add_password_argument(parser)
-    add("--load", action="store_true", help="accepted for docker's sake: images always land here")
-    add("--pull", action="store_true", help="ask registries for newer base images")
-    add("--no-cache", action="store_true", help="build every step again")
+    add_switch(
+        parser, "--load", dest="load", help="accepted for docker's sake: images always land here"
+    )
+    add_switch(parser, "--pull", dest="pull", help="ask registries for newer base images")
+    add_switch(parser, "--no-cache", dest="no_cache", help="build every step again")
     add(
         "--no-cache-filter",
         action="append",
@@ -132,12 +137,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="2015",
         help="read backslashes of a Dockerfile for Windows as paths, without # escape=`",
     )
-    add("--network", default="default", choices=("default", "host", "none"))
-    add("--add-host", action="append", default=[], metavar="NAME:IP", help="add a host name")
-    add("--ulimit", action="append", default=[], metavar="TYPE=SOFT[:HARD]")
+    add(
+        "--network",
+        type=lambda text: text or Network.DEFAULT,
+        default="default",
+        choices=tuple(map(str, Network)),
+        metavar="MODE",
+        help="of RUNs: default or host, which both are this machine's, or none",
+    )
+    add(
+        "--add-host",
+        action="append",
+        default=[],
+        metavar="NAME:IP[,...]",
+        help="add a host name; the address host-gateway is this machine",
+    )
+    add(
+        "--ulimit",
+        action="append",
+        default=[],
+        metavar="TYPE=SOFT[:HARD]",
+        help="limit what each process of a RUN may use; -1 is no limit",
+    )
     add("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm in RUN")
     add("-m", "--memory", default="0", metavar="SIZE", help="memory that a RUN may use")
     add("--cpus", type=float, default=0.0, metavar="N", help="processors that a RUN may use")
+    add("--cpu-quota", default="", metavar="US", help="--cpus in docker's way: so many of each")
+    add("--cpu-period", default="", metavar="US", help="microseconds (default: 100000)")
+    add(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="memory, cpu-quota or cpu-period, as the flags of these names",
+    )
     add("--pids-limit", type=int, default=0, metavar="N", help="processes that a RUN may have")
     add(
         "--isolation",
@@ -176,17 +209,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help="say what would be built, as text or (--print-plan=json) JSON, and build nothing",
     )
-    add("--progress", default="auto", metavar="MODE", help="auto, tty, plain, rawjson or quiet")
-    add("-q", "--quiet", action="store_true", help="print only the image id")
-    add("--iidfile", metavar="FILE", help="write the image id to FILE")
-    add("--metadata-file", metavar="FILE", help="write digests and names to FILE as JSON")
+    add(
+        "--progress",
+        default="auto",
+        metavar="MODE",
+        help="auto, tty, plain, rawjson, quiet or none",
+    )
+    add_switch(parser, "-q", "--quiet", dest="quiet", help="print only the image id")
+    add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
+    add(
+        "--metadata-file",
+        default="",
+        metavar="FILE",
+        help="write digests and names to FILE as JSON",
+    )
+    add_absent(parser)
 
 
 def run(invocation: Invocation) -> int:
     """Build; print the image id if asked to be quiet."""
     args = invocation.args
     request = make_request(invocation)
-    if args.call != "build":
+    if args.call not in ("", "build"):
         from wcbuild.cli.calls import Call, run_call  # noqa: PLC0415 - most invocations build
 
         call = Call.parse(args.call)
@@ -198,8 +242,12 @@ def run(invocation: Invocation) -> int:
         with Machine.start() as machine:
             invocation.stdout.write(shown(plan_build(request, machine, _ignore), args.print_plan))
         return 0
-    progress = "quiet" if args.quiet else args.progress
+    for path in filter(None, (args.iidfile, args.metadata_file)):
+        _check_folder(path)
+    # docker's `quiet` is `-q`, and says the id at the end; `none` says nothing.
+    quiet = args.quiet or args.progress == "quiet"
     with Machine.start() as machine:
+        progress = "none" if quiet else args.progress
         renderer = choose(progress, invocation.stderr, invocation.environment)
         with rendering(renderer) as emit:
             result = run_build(request, machine, emit)
@@ -207,7 +255,7 @@ def run(invocation: Invocation) -> int:
         _write(args.iidfile, result.image_id.encode())
     if args.metadata_file:
         _write(args.metadata_file, json.dumps(metadata(result), indent=2).encode() + b"\n")
-    if args.quiet:
+    if quiet:
         invocation.stdout.write(f"{result.image_id}\n")
     return 0
 
@@ -237,32 +285,33 @@ def make_request(invocation: Invocation) -> BuildRequest:
         UsageError: one of them makes no sense.
     """
     args = invocation.args
+    memory, cpus = read_limits(args)
     return BuildRequest(
         context=args.context,
         file=args.file,
         stdin=sys.stdin.fileno() if STDIN in (args.context, args.file) else None,
         tags=tuple(args.tag),
         target=args.target,
-        build_args=_build_args(args.build_arg, invocation),
+        build_args=read_build_args(args.build_arg, invocation.environment),
         labels=_pairs("--label", args.label),
-        annotations=_pairs("--annotation", args.annotation),
-        platform=",".join(args.platform),
+        annotations=_pairs("--annotation", filter(None, args.annotation)),
+        platform=_platform(args.platform, invocation.environment),
         build_contexts=_pairs("--build-context", args.build_context),
-        outputs=tuple(Output.parse(text) for text in args.output),
+        outputs=tuple(Output.parse(text) for text in args.output if text),
         push=args.push,
         pull=args.pull,
         no_cache=args.no_cache,
         no_cache_filter=_words(args.no_cache_filter),
-        cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from),
-        cache_to=tuple(CacheTo.parse(text) for text in args.cache_to),
+        cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from if text),
+        cache_to=tuple(CacheTo.parse(text) for text in args.cache_to if text),
         allow=_words(args.allow),
         compat=args.compat,
         network=args.network,
-        add_hosts=tuple(_host(text) for text in args.add_host),
-        ulimits=tuple(_ulimit(text) for text in args.ulimit),
-        shm_size=parse_size(args.shm_size),
-        memory=parse_size(args.memory),
-        cpus=args.cpus,
+        add_hosts=tuple(read_host(text) for text in _words(args.add_host)),
+        ulimits=tuple(read_ulimit(text) for text in args.ulimit),
+        shm_size=read_size("--shm-size", args.shm_size),
+        memory=memory,
+        cpus=cpus,
         pids_limit=args.pids_limit,
         isolation=args.isolation,
         wine_registry=args.wine_registry,
@@ -298,53 +347,32 @@ def _sign_key(invocation: Invocation) -> SigningKey | None:
     return signing_key(args.sign_key, args.key_password_fd, invocation.environment)
 
 
+def _check_folder(path: str) -> None:
+    """Say before anything is built that a file cannot be written after it."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f'cannot write "{path}": there is no folder "{folder}"')
+
+
 def _write(path: str, data: bytes) -> None:
-    target = Path(path).absolute()
-    with store_errors(target):
-        atomic_write(target, data, mode=0o644)
-
-
-def _build_args(texts: Sequence[str], invocation: Invocation) -> dict[str, str]:
-    """Read `K=V`; `K` alone takes the value from the environment, and is nothing if it has none."""
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name:
-            raise UsageError(f'--build-arg "{text}": has no name')
-        if equals:
-            values[name] = value
-        elif name in invocation.environment:
-            values[name] = invocation.environment[name]
-    epoch = invocation.environment.get("SOURCE_DATE_EPOCH")
-    return ({"SOURCE_DATE_EPOCH": epoch} if epoch else {}) | values
+    with replacing(Path(path).absolute()) as file:
+        file.write(data)
 
 
 def _words(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
-def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+def _pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not name or (not equals and flag == "--build-context"):
+        if not name or (not equals and flag != "--label"):
             raise UsageError(f'{flag} "{text}": expected NAME=VALUE')
         pairs[name] = value
     return pairs
 
 
-def _host(text: str) -> tuple[str, str]:
-    for separator in ("=", ":"):
-        name, found, address = text.partition(separator)
-        if found and name and address:
-            return name, address.strip("[]")
-    raise UsageError(f'--add-host "{text}": expected NAME:IP')
-
-
-def _ulimit(text: str) -> tuple[str, int, int]:
-    name, _, limits = text.partition("=")
-    soft, _, hard = limits.partition(":")
-    try:
-        return name.lower(), int(soft), int(hard or soft)
-    except ValueError:
-        raise UsageError(f'--ulimit "{text}": expected TYPE=SOFT[:HARD]') from None
+def _platform(texts: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return what is asked for, or else what the user builds for wherever nothing is."""
+    return ",".join(_words(texts)) or environment.get("DOCKER_DEFAULT_PLATFORM", "")

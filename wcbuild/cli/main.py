@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Protocol, TextIO, cast
 
 from wcbuild.access import RegistryAccess
-from wcbuild.cli.errors import guarded, leave_quietly, read_file
+from wcbuild.cli.errors import INTERRUPTED, describe, guarded, leave_quietly, read_file
+from wcbuild.cli.parser import Parser
 from wcbuild.cli.render import wants_colour
 from wcbuild.dockerfile.suggest import suggest
+from wcbuild.errors import UsageError
 from wcbuild.interrupts import interrupt_when_told_to_end
 from wcbuild.store import default_root
 
@@ -49,7 +51,9 @@ COMMANDS = {
     "registry": "serve a registry from a folder, and clean it up",
     "login": "remember credentials of a registry",
     "logout": "forget them",
+    "df": "show what takes the space of the local store",
     "prune": "delete what no named image needs",
+    "completion": "print what makes a shell complete words of wcbuild",
     "version": "show versions",
 }
 
@@ -90,11 +94,18 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell asks what may stand next.
+        from wcbuild.cli.completion import answer  # noqa: PLC0415 - for nobody else
+
+        answer()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:
         return leave_quietly()
+    except KeyboardInterrupt:  # before a command began
+        return INTERRUPTED
     if threading.active_count() > 1:
         # A thread still waits for a registry that says nothing; its result is not wanted any more.
         os._exit(status)
@@ -102,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    common, words = _split_common(words)
+    common, words = split_common(words)
     if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
         words = [*words[1:], "--help"]
     if words and words[0] in ("-h", "--help", "help"):
@@ -113,19 +124,20 @@ def _dispatch(words: list[str]) -> int:
     # `wcbuild -t x .` is `wcbuild build -t x .`; a first word that is no command is a context.
     is_named = bool(words) and words[0] in COMMANDS
     name = words.pop(0) if is_named else "build"
-    command = cast("Command", importlib.import_module(module_of(name)))
-    parser = _parser(name)
-    command.add_arguments(parser)
+    command, parser = command_of(name), parser_of(name)
     spelled_out = getattr(command, "spelled_out", list)
+    environment = dict(os.environ)
+    colour = wants_colour(sys.stderr, environment)
     try:
         args = parser.parse_args(spelled_out([*common, *words]))
-    except SystemExit as exit_:
-        # argparse prints and leaves; a caller of `main` gets a status like any other.
-        if exit_.code and not is_named:
+    except UsageError as error:
+        sys.stderr.write(describe(error, colour=colour))
+        if not is_named:
             sys.stderr.write(_meant_command(words))
-        return int(exit_.code or 0)
+        return error.exit_status
+    except SystemExit:
+        return 0  # the help was printed; a caller of `main` gets a status like any other
     interrupt_when_told_to_end()
-    environment = dict(os.environ)
     invocation = Invocation(
         args=args,
         # Asked now: some commands become root in a namespace, and then the answer would change.
@@ -137,7 +149,7 @@ def _dispatch(words: list[str]) -> int:
     status = guarded(
         lambda: command.run(invocation),
         stream=sys.stderr,
-        colour=wants_colour(sys.stderr, environment),
+        colour=colour,
         debug=args.debug,
         read_source=getattr(command, "read_source", lambda _: read_file)(args),
     )
@@ -146,11 +158,11 @@ def _dispatch(words: list[str]) -> int:
     return status
 
 
-def _split_common(words: list[str]) -> tuple[list[str], list[str]]:
+def split_common(words: list[str]) -> tuple[list[str], list[str]]:
     """Return the flags for every command that stand before its name, and the other words."""
     if not words or not words[0].startswith("-"):
         return [], words  # as mostly, and then no parser is made for it
-    common = _add_common(argparse.ArgumentParser())
+    common = _add_common(Parser())
     takes_value = {flag: each.nargs != 0 for each in common for flag in each.option_strings}
     end = 0
     while end < len(words):
@@ -172,17 +184,21 @@ def _meant_command(words: Sequence[str]) -> str:
 
 
 def module_of(command: str) -> str:
-    """Return the module of a subcommand."""
+    """Return the name of a subcommand's module."""
     return f"wcbuild.cli.{command.replace('-', '_')}"
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"wcbuild {name}",
-        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
-        allow_abbrev=False,
-    )
+def command_of(name: str) -> Command:
+    """Return the module of a subcommand."""
+    return cast("Command", importlib.import_module(module_of(name)))
+
+
+def parser_of(name: str) -> Parser:
+    """Return the parser of a subcommand's words."""
+    text = COMMANDS[name]
+    parser = Parser(prog=f"wcbuild {name}", description=f"{text[0].upper()}{text[1:]}.")
     _add_common(parser)
+    command_of(name).add_arguments(parser)
     return parser
 
 
@@ -197,7 +213,7 @@ def add_actions(
     made = {}
     for name, text in texts.items():
         made[name] = actions.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
         )
         # Flags for every command may stand before the action, and are not reset when they do.
         _add_common(made[name], default=argparse.SUPPRESS)

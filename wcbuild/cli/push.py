@@ -7,7 +7,7 @@ import argparse
 from registry.reference import Reference
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.stores import add_foreign, opened_exporter
-from wcbuild.export import Output
+from wcbuild.outputs import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

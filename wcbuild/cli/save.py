@@ -8,7 +8,7 @@ from registry.oci.descriptor import Descriptor
 from registry.reference import Reference
 from wcbuild.cli.main import Invocation
 from wcbuild.cli.stores import opened_exporter
-from wcbuild.export import Output
+from wcbuild.outputs import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wcbuild.csvfields import split_fields
 from wcbuild.errors import UsageError
 
 MAX_SECRET_BYTES = 500 * 1024
@@ -20,12 +21,16 @@ def read_secrets(texts: Sequence[str], environment: Mapping[str, str]) -> dict[s
     Raises:
         UsageError: one makes no sense or is not there; the message never holds a value.
     """
-    return dict(_secret(text, environment) for text in texts)
+    return dict(_secret(text, environment) for text in texts if text)
 
 
 def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, bytes]:
     fields: dict[str, str] = {}
-    for field in text.split(","):
+    try:
+        parts = split_fields(text)
+    except ValueError:
+        raise UsageError("--secret: misplaced quote") from None
+    for field in parts:
         key, equals, value = field.partition("=")
         if not equals or key.lower() not in _KEYS:
             # Not the whole text: people who get this wrong write the secret itself here.
@@ -73,7 +78,7 @@ def find_agents(
         UsageError: there is no agent.
     """
     agents = {}
-    for text in texts:
+    for text in filter(None, texts):
         name, _, value = text.partition("=")
         value = value or environment.get("SSH_AUTH_SOCK", "")
         if not value:

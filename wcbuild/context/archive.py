@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from registry.files import store_errors
-from wcbuild.layer.changes import DIRECTORY, FILE, BlobRange, Entry, HostFile, Meta
+from wcbuild.errors import UnsafeArchiveError
+from wcbuild.layer.changes import DIRECTORY, FILE, HARDLINK, BlobRange, Entry, HostFile, Meta
 from wcbuild.layer.scan import content_digest
 from wcbuild.layer.tar import read_entries
 from wcbuild.tree.base import FileTree, Node
 from wcbuild.tree.content import open_content
 from wcbuild.tree.index import LayerIndex, write_index
 from wcbuild.tree.layers import LayerTree
-from wcbuild.tree.paths import resolve
-from wcbuild.tree.unpack import find_archive
+from wcbuild.tree.paths import join, parent, resolve
+from wcbuild.tree.unpack import find_archive, plain_link
+
+_CONTENT = (FILE, HARDLINK)
+_FOLDER = Node(Meta(DIRECTORY, 0o755))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ class OpenArchive:
     tree: FileTree
     """Owners are as in the archive."""
     newest: int
-    """The latest time of an entry, in seconds since 1970; 0 if it has none."""
+    """The latest time of a file, in seconds since 1970; 0 if it has none."""
 
 
 def open_archive(path: Path, name: str, scratch: Callable[[], Path]) -> OpenArchive | None:
@@ -44,8 +48,9 @@ def open_archive(path: Path, name: str, scratch: Callable[[], Path]) -> OpenArch
     if found is None:
         return None
     with open_content(found.node) as stream:
-        entries = list(scan_files(stream))
-    newest = max((entry.meta.mtime for entry in entries if entry.meta), default=0)
+        entries = list(_unpacked(scan_files(stream)))
+    times = (each.meta.mtime for each in entries if each.meta and each.meta.kind in _CONTENT)
+    newest = max(times, default=0)
     # First, so that an entry for the root, if the archive has one, counts more.
     root = Entry("", Meta(DIRECTORY, 0o755, mtime=newest))
     index = scratch()
@@ -64,7 +69,57 @@ def scan_files(stream: BinaryIO) -> Iterator[Entry]:
         if entry.meta.kind == FILE:
             yield Entry(entry.path, entry.meta, entry.offset, content_digest(entry))
         else:
-            yield Entry(entry.path, entry.meta)
+            yield Entry(entry.path, plain_link(entry.meta))
+
+
+class _Unpacked:
+    """What is at each path when some entries of an archive have been unpacked."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Node] = {}
+
+    def find(self, path: str) -> Node | None:
+        return self._nodes.get(path)
+
+    def check_folder(self, path: str, entry: str) -> None:
+        """Raise UnsafeArchiveError if what ``path`` leads to cannot hold an ``entry``."""
+        while path and path not in self._nodes:
+            path = parent(path)
+        if path and self._nodes[path].meta.kind != DIRECTORY:
+            raise UnsafeArchiveError(entry, f'lies in "{path}", which is no folder')
+
+    def put(self, path: str, meta: Meta) -> None:
+        self._nodes[path] = Node(meta)
+        while path:
+            path = parent(path)
+            self._nodes.setdefault(path, _FOLDER)
+
+
+def _unpacked(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries of an archive with the paths at which unpacking puts them.
+
+    Symlinks that came before are followed, and lead to something in the archive.
+
+    Raises:
+        UnsafeArchiveError: one lies in a file, or is another name for nothing.
+    """
+    there = _Unpacked()
+    for entry in entries:
+        meta = entry.meta
+        if meta is None:
+            raise AssertionError(entry)  # `scan_files` knows no deletions
+        folder = resolve(there, parent(entry.path))
+        path = join(folder, entry.path.rpartition("/")[2])
+        there.check_folder(folder, entry.path)
+        if meta.kind == HARDLINK:
+            meta = meta._replace(link=resolve(there, meta.link, follow_last=False))
+            node = there.find(meta.link)
+            if node is None or node.meta.kind == DIRECTORY:
+                raise UnsafeArchiveError(
+                    entry.path, f'is a hard link to "{meta.link}", which is no file'
+                )
+        there.put(path, meta)
+        yield entry._replace(path=path, meta=meta)
 
 
 def open_tree(tars: list[tuple[Path, Path]]) -> LayerTree:

@@ -17,6 +17,7 @@ MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 """What is read of a command's output: more than the list of all files of any repository."""
 
 _MAX_REASON = 500
+_ERRORS = ("fatal:", "error:", "ERROR:")
 _TAIL_BYTES = 8192
 _POLL_S = 0.1
 _SHORT_S = 0.001
@@ -24,7 +25,7 @@ _END_S = 2.0
 
 
 class CommandError(WcbuildError):
-    """A command failed, or is not installed; ``reason`` is the last thing it said."""
+    """A command failed, or is not installed; ``reason`` is the last that it said."""
 
     def __init__(self, command: str, reason: str) -> None:
         super().__init__(command, reason)
@@ -41,10 +42,13 @@ def run(
     folder: Path,
     stdin: bytes,
     cancel: threading.Event,
+    *,
+    inherited: Sequence[int] = (),
 ) -> bytes:
     """Run a command in ``folder`` with these variables and no others, and return its standard output.
 
-    It has ended when this returns or raises, and whatever it started is killed.
+    It has ended when this returns or raises, and whatever it started is killed. It gets descriptors that
+    are ``inherited``, and the standard ones.
 
     Raises:
         CommandError: it ended with a status that is not 0, said too much, or is not installed.
@@ -65,6 +69,7 @@ def run(
                 stderr=subprocess.PIPE,
                 env=dict(environment),
                 cwd=folder,
+                pass_fds=inherited,
                 # A group of its own: with it end the helpers that it starts.
                 start_new_session=True,
             )
@@ -119,9 +124,17 @@ def _has_ended(pid: int) -> bool:
 
 
 def _reason(tail: bytes, status: int) -> str:
-    """Return what a command said of its failure, fit for one line."""
-    lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:"))]
-    text = (fatal or lines or [f"ended with status {status}"])[-1]
-    text = text.removeprefix("fatal: ").removeprefix("error: ")
+    """Return what a command said of its failure, fit for one line.
+
+    That is its last error, and the line before: what git says of ssh, or of a server, explains little
+    without what these have said themselves.
+    """
+    said = (line.strip() for line in tail.decode("utf-8", "replace").splitlines())
+    lines = [line for line in said if line and not line.startswith("hint:")]
+    ends = [number for number, line in enumerate(lines) if line.startswith(_ERRORS)]
+    end = ends[-1] if ends else len(lines) - 1
+    # Some go on in the next line.
+    found = lines[max(0, end - 1) : end + (2 if lines and lines[end].endswith(":") else 1)]
+    words = [line.removeprefix("fatal: ").removeprefix("error: ") for line in found]
+    text = "; ".join(words) or f"ended with status {status}"
     return "".join(letter if letter.isprintable() else " " for letter in text)[:_MAX_REASON]

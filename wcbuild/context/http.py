@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.blobs import BlobDirectory, BlobWriter
+from registry.compress import decompressing
 from registry.errors import RegistryError, StoreError, UnreachableError
 from registry.files import atomic_write, store_errors
 from registry.oci.digest import Digest, sha256
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 MAX_DOWNLOAD_BYTES = 64 * 1024**3
 """A file; nobody means to add more, and a server must not be able to fill any disk."""
 
-_OK, _NOT_MODIFIED = 200, 304
+_FOUND = {*range(200, 300)} - {206}
+"""Statuses with which the file comes; 206 would be a part, which nobody asked for."""
+_NOT_MODIFIED = 304
 _BLOCK = 1024 * 1024
 
 
@@ -99,11 +103,14 @@ class Downloads:
         except RegistryError as error:
             raise RemoteError(without_secrets(url), str(error)) from error
 
-    def _fetch(self, url: str, checksum: str, cancel: threading.Event) -> Download:
+    def _fetch(
+        self, url: str, checksum: str, cancel: threading.Event, *, anew: bool = False
+    ) -> Download:
+        """Fetch a file; ``anew`` whatever is known of it."""
         from registry.remote.transport import after_tries  # noqa: PLC0415 - HTTP takes long to import
 
         transport = self._connected()
-        known = self._read(url)
+        known = None if anew else self._read(url)
         target, headers = self._request(url)
         if known is not None:
             if known.etag:
@@ -135,10 +142,14 @@ class Downloads:
         """Make an answer a file in the store."""
         if response.status == _NOT_MODIFIED and known is not None:
             response.discard()
+            now = response.headers.get("ETag", "")
+            if now and _strong(now) != _strong(known.etag):
+                # Of something else, then, than what we have.
+                return self._fetch(url, checksum, cancel, anew=True)
             if checksum and checksum not in known.digests:
                 known = self._with_checksum(known, checksum, url)
             return self._download(known)
-        if response.status != _OK:
+        if response.status not in _FOUND:
             response.discard()
             raise RemoteError(without_secrets(url), f"{response.host} answered {response.status}")
         hashing = hashlib.new(Digest(checksum).algorithm) if checksum else None
@@ -264,13 +275,34 @@ def sweep(root: Path) -> int:
     return freed
 
 
+class _Body(io.RawIOBase):
+    """The body of an answer as a stream."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: WriteableBuffer
+        return self._response.readinto(buffer)
+
+
 def _receive(
     response: Response, writer: BlobWriter, hashing: hashlib._Hash | None, cancel: threading.Event
 ) -> int:
-    """Write the body of an answer, and return its length."""
+    """Write the body of an answer, and return how much it was.
+
+    What a server compressed for the road, though it was not asked to, is what it was before.
+    """
     length = response.headers.get("Content-Length", "")
+    encoded = response.headers.get("Content-Encoding", "").lower() == "gzip"
+    read: Callable[[int], bytes] = response.read1
+    if encoded:
+        body = io.BufferedReader(_Body(response))
+        read = decompressing(body, "gzip", response.request).read
     size = 0
-    while data := response.read1(_BLOCK):
+    while data := read(_BLOCK):
         if cancel.is_set():
             raise CancelledError
         size += writer.write(data)
@@ -278,10 +310,15 @@ def _receive(
             raise RemoteError(response.request, f"more than {MAX_DOWNLOAD_BYTES} bytes")
         if hashing is not None:
             hashing.update(data)
-    if length.isdecimal() and int(length) != size:
+    if length.isdecimal() and int(length) != size and not encoded:
         reason = f"{size} of {length} bytes received"
         raise UnreachableError(response.host, reason)
     return size
+
+
+def _strong(etag: str) -> str:
+    """Return a tag of a file without the mark that says it may be of one that is merely alike."""
+    return etag.removeprefix("W/")
 
 
 def _mismatch(url: str, expected: str, got: Digest) -> RemoteError:

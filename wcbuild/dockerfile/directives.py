@@ -53,7 +53,7 @@ class DirectiveReader:
             return None
         match = None
         if line.startswith(self._comment):
-            match = _ASSIGNMENT.fullmatch(line.rstrip(_BLANKS), len(self._comment))
+            match = _ASSIGNMENT.fullmatch(line, len(self._comment))
         if match is None or match[1].lower() not in _NAMES:
             self.done = True
             return None
@@ -61,7 +61,9 @@ class DirectiveReader:
         if name in self._seen:
             raise DuplicateDirectiveError(name)
         self._seen.add(name)
-        return Directive(name=name, value=match[2], line=self._line)
+        # A value of blanks is its last one, and no good.
+        value = match[2].rstrip(_BLANKS) or match[2]
+        return Directive(name=name, value=value, line=self._line)
 
 
 def find_directive(text: str, name: str) -> Directive | None:
@@ -98,7 +100,7 @@ def _find(text: str, name: str, comment: str) -> Directive | None:
 
 def _read_all(body: str, line: int, comment: str) -> Iterator[Directive]:
     reader = DirectiveReader(line=line, comment=comment)
-    while (found := reader.read(body.partition("\n")[0])) is not None:
+    while (found := reader.read(body.partition("\n")[0].removesuffix("\r"))) is not None:
         yield found
         body = body.partition("\n")[2]
 

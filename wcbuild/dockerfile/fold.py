@@ -25,7 +25,7 @@ from wcbuild.dockerfile.instructions import (
     User,
     Volume,
 )
-from wcbuild.dockerfile.ports import expand_ports
+from wcbuild.dockerfile.ports import MAX_PORTS, expand_ports
 from wcbuild.errors import SourceError
 
 Expand = Callable[[str], str]
@@ -35,6 +35,8 @@ Folded = tuple[ContainerConfig, str]
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")
 _SIGNAL_NAME = re.compile(r"(?:SIG)?(?:RTM(?:IN|AX)(?:[+-]\d{1,2})?|[A-Z]+\d?)", re.ASCII)
+_SIGNAL_NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+"""Any but zero, as BuildKit takes it: which there are is the kernel's to know."""
 _SIGNALS = frozenset(
     (
         *("ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT"),
@@ -42,7 +44,6 @@ _SIGNALS = frozenset(
         *("TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ"),
     )
 )
-_MAX_SIGNAL = 64
 _MAX_REAL_TIME_OFFSET = 30
 
 
@@ -106,7 +107,7 @@ def fold_entrypoint(
     return changed, f"ENTRYPOINT {gotext.quoted_list(args)}"
 
 
-def fold_expose(config: ContainerConfig, instruction: Expose, expand: ExpandWords) -> Folded:
+def fold_expose(instruction: Expose, expand: ExpandWords) -> tuple[list[str], str]:
     """EXPOSE: words are expanded, split again, sorted, and ranges become single ports."""
     words = sorted(word for text in instruction.ports for word in expand(text))
     ports: list[str] = []
@@ -115,8 +116,10 @@ def fold_expose(config: ContainerConfig, instruction: Expose, expand: ExpandWord
             ports += expand_ports(word)
         except ValueError as error:
             raise SourceError(str(error), (instruction.span,), word=word) from error
-    changed = replace(config, exposed_ports=tuple(dict.fromkeys((*config.exposed_ports, *ports))))
-    return changed, f"EXPOSE {gotext.plain_list(ports)}"
+        if len(ports) > MAX_PORTS:
+            message = f"more than {MAX_PORTS} ports in one instruction"
+            raise SourceError(message, (instruction.span,), word=word)
+    return ports, f"EXPOSE {gotext.plain_list(ports)}"
 
 
 def fold_user(config: ContainerConfig, instruction: User, expand: Expand) -> Folded:
@@ -125,13 +128,12 @@ def fold_user(config: ContainerConfig, instruction: User, expand: Expand) -> Fol
     return replace(config, user=user), f"USER {user}"
 
 
-def fold_volume(config: ContainerConfig, instruction: Volume, expand: Expand) -> Folded:
+def fold_volume(instruction: Volume, expand: Expand) -> tuple[list[str], str]:
     """VOLUME: config only; later steps may still write there."""
     volumes = [expand(volume) for volume in instruction.volumes]
     if not all(volumes):
         raise SourceError("VOLUME specified can not be an empty string", (instruction.span,))
-    changed = replace(config, volumes=tuple(dict.fromkeys((*config.volumes, *volumes))))
-    return changed, f"VOLUME {gotext.plain_list(volumes)}"
+    return volumes, f"VOLUME {gotext.plain_list(volumes)}"
 
 
 def fold_shell(config: ContainerConfig, instruction: Shell) -> Folded:
@@ -158,8 +160,8 @@ def fold_stop_signal(
 
 
 def _is_signal(text: str) -> bool:
-    if text.isascii() and text.isdigit():
-        return 0 < int(text) <= _MAX_SIGNAL
+    if _SIGNAL_NUMBER.fullmatch(text):
+        return int(text) != 0
     name = text.upper()
     if not _SIGNAL_NAME.fullmatch(name):
         return False

@@ -11,16 +11,18 @@ HTTP URLs are git's if their path ends in `.git`.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass, replace
 
+from wcbuild.dockerfile.truth import parse_truth
+
 _SCHEMES = ("http", "https", "ssh", "git")
 _SCHEME = re.compile(r"([A-Za-z0-9]+)://")
-_SCP = re.compile(r"([A-Za-z0-9_]+)@([A-Za-z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+_SCP = re.compile(r"([A-Za-z0-9_-]+)@([A-Za-z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _SWITCHES = ("keep-git-dir", "submodules", "fetch-by-commit")
-_SWITCH = {"": True, "1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 MTIMES = ("checkout", "commit")
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -84,12 +86,12 @@ def _from_scp(text: str) -> GitRef | None:
     if found is None:
         return None
     user, host, path, query, fragment = found.groups()
-    _check_names(host=host, path=path)
+    _check_names(host=host, path=path, user=user)
     return _complete(f"{user}@{host}:{path}", query or "", fragment or "")
 
 
 def _from_url(text: str) -> GitRef | None:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - most Dockerfiles have no URL
+    from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - most Dockerfiles have no URL
 
     try:
         parts = urlsplit(text)
@@ -107,7 +109,8 @@ def _from_url(text: str) -> GitRef | None:
         return None
     _check_names(host=host or "", path=parts.path.lstrip("/"), user=parts.username or "")
     remote = parts._replace(query="", fragment="").geturl()
-    return _complete(remote, parts.query, parts.fragment)
+    fragment = unquote(parts.fragment, errors="surrogateescape")
+    return _complete(remote, parts.query, fragment)
 
 
 def _check_names(*, host: str, path: str, user: str = "") -> None:
@@ -121,14 +124,21 @@ def _check_names(*, host: str, path: str, user: str = "") -> None:
 
 def _complete(remote: str, query: str, fragment: str) -> GitRef:
     ref, _, subdir = fragment.partition(":")
+    subdir = posixpath.normpath(f"/{_inside(subdir)}").strip("/")
     found = GitRef(remote=remote, ref=ref, subdir=subdir)
     if query:
         found = _with_query(found, query)
     if found.ref.startswith("-") or _BAD_IN_REF.search(found.ref):
         raise GitRefError(f'ref "{found.ref}" is not a name that git allows')
-    if ".." in found.subdir.split("/"):
-        raise GitRefError(f'subdir "{found.subdir}" leads out of the repository')
+    if _CONTROL.search(found.subdir):
+        raise GitRefError("its subdir has control characters")
     return found
+
+
+def _inside(subdir: str) -> str:
+    if ".." in subdir.split("/"):
+        raise GitRefError(f'subdir "{subdir}" leads out of the repository')
+    return subdir
 
 
 def _with_query(found: GitRef, query: str) -> GitRef:
@@ -146,7 +156,7 @@ def _with_query(found: GitRef, query: str) -> GitRef:
             case "ref":
                 found = replace(found, ref=_agreed("ref", found.ref, value))
             case "subdir":
-                found = replace(found, subdir=_agreed("subdir", found.subdir, value))
+                found = replace(found, subdir=_agreed("subdir", found.subdir, _inside(value)))
             case "tag":
                 tag = f"refs/tags/{value.removeprefix('refs/tags/')}"
             case "branch":
@@ -177,9 +187,10 @@ def _with_query(found: GitRef, query: str) -> GitRef:
 
 
 def _switch(name: str, value: str) -> bool:
-    if value.lower() not in _SWITCH:
+    truth = parse_truth(value or "true")
+    if truth is None:
         raise GitRefError(f'invalid {name} value: "{value}"')
-    return _SWITCH[value.lower()]
+    return truth
 
 
 def _agreed(what: str, before: str, value: str) -> str:

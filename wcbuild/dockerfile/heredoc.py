@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from wcbuild.dockerfile.words import WordError, expand
 
 _WORD = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.ASCII)
+_LARGEST_DESCRIPTOR = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,12 @@ def parse_start(word: str) -> HeredocStart | None:
     if match is None or not match[3]:
         return None
     names = expand(match[3], {}, keep_unset=True).words
-    if len(names) != 1:
-        return None
     raw = expand(match[3], {}, keep_unset=True, raw_quotes=True).words
-    return HeredocStart(
-        name=names[0], expand=names == raw, chomp=match[2] == "-", fd=int(match[1] or "0")
-    )
+    if len(names) != 1 or len(raw) != 1:
+        return None
+    # More digits than any number has are as good as the largest.
+    fd = min(int(match[1].lstrip("0")[:20] or "0"), _LARGEST_DESCRIPTOR)
+    return HeredocStart(name=names[0], expand=names == raw, chomp=match[2] == "-", fd=fd)
 
 
 def find_starts(line: str) -> list[HeredocStart]:

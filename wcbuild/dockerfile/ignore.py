@@ -13,14 +13,23 @@ it or a folder above.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.wildcard import BadPatternError, compile_pattern, translate_character
 from wcbuild.dockerfile.words import SPACES
 from wcbuild.errors import SourceError
+
+MAX_WILDCARDS = 10_000
+"""Patterns that are more than a path, all of which are tried with every path."""
+MAX_CHANGES = 1_000
+"""Times that `!` follows none or none follows `!`."""
+MAX_STARS = 4
+"""Of a pattern that may have to be tried in every way; see `_translate`."""
 
 NO_MATCH = -1
 """The state of a walk at the root: nothing has matched."""
@@ -45,13 +54,21 @@ def read_patterns(data: bytes) -> list[tuple[int, str]]:
     return patterns
 
 
+class TooManyPatternsError(BadPatternError):
+    """No pattern is to blame alone."""
+
+
 class IgnoreRules:
     """The patterns of one ignore file, or of COPY's `--exclude`."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Compile ``patterns``. Raises BadPatternError."""
         parsed = [each for pattern in patterns if (each := _Pattern.parse(pattern))]
-        self._groups = _grouped(parsed)
+        if sum(_SPECIAL.search(each.text) is not None for each in parsed) > MAX_WILDCARDS:
+            raise TooManyPatternsError(f"more than {MAX_WILDCARDS} patterns with wildcards")
+        self._groups = tuple(_grouped(parsed))
+        if len(self._groups) > MAX_CHANGES:
+            raise TooManyPatternsError(f'more than {MAX_CHANGES} changes between "!" and none')
         self._patterns = parsed
 
     @classmethod
@@ -64,6 +81,9 @@ class IgnoreRules:
         numbered = read_patterns(data)
         try:
             return cls(pattern for _, pattern in numbered)
+        except TooManyPatternsError as error:
+            last, _ = numbered[-1]
+            raise SourceError(str(error), (Span(file=file, first=last, last=last),)) from None
         except BadPatternError:
             for number, pattern in numbered:
                 _blame(pattern, Span(file=file, first=number, last=number))
@@ -108,23 +128,16 @@ class IgnoreRules:
 
         False is certain, and a walker need not look into the folder.
         """
-        depth = folder.count("/") + 1
-        return any(
-            pattern.may_match_below(folder, depth)
-            for pattern in self._patterns
-            if pattern.group > state and not pattern.excludes
-        )
+        later = self._groups[state + 1 :]
+        return any(not group.excludes and group.may_match_below(folder) for group in later)
 
 
+@dataclass(frozen=True, slots=True)
 class _Pattern:
-    """One pattern; `group` is set when it has found its place."""
+    """One pattern, cleaned, without its sign."""
 
-    __slots__ = ("excludes", "group", "text")
-
-    def __init__(self, text: str, *, excludes: bool) -> None:
-        self.text = text
-        self.excludes = excludes
-        self.group = NO_MATCH
+    text: str
+    excludes: bool
 
     @classmethod
     def parse(cls, pattern: str) -> _Pattern | None:
@@ -136,28 +149,21 @@ class _Pattern:
         text = pattern if excludes else pattern[1:]
         if not text:
             raise BadPatternError
-        compile_pattern(text)
-        return cls(text, excludes=excludes)
-
-    def may_match_below(self, folder: str, depth: int) -> bool:
-        """Compare component by component as far as both go; `**` may be anything."""
-        own = self.text.split("/")
-        for component, name in zip(own, folder.split("/"), strict=False):
-            if "**" in component or "[" in component:
-                return True
-            if not compile_pattern(component).fullmatch(name):
-                return False
-        return len(own) > depth
+        if "[" in text or "\\" in text:
+            compile_pattern(text)  # to see whether it can be read
+        return cls(text, excludes)
 
 
 class _Group:
     """Patterns of one kind that stand together: which of them matches does not matter."""
 
-    __slots__ = ("_beginnings", "_ends", "_exact", "_expression", "excludes")
+    __slots__ = ("_beginnings", "_ends", "_exact", "_expression", "_folders", "_wild", "excludes")
 
     def __init__(self, patterns: Iterable[_Pattern], *, excludes: bool) -> None:
         self.excludes = excludes
         exact: set[str] = set()
+        folders: set[str] = set()
+        wild: list[str] = []
         beginnings: list[str] = []
         ends: list[str] = []
         expressions: list[str] = []
@@ -165,16 +171,27 @@ class _Group:
             text = pattern.text
             if not _SPECIAL.search(text):
                 exact.add(text)
-            elif text.endswith("/**") and not _SPECIAL.search(text[:-2]):
+                while folder := text.rpartition("/")[0]:
+                    if folder in folders:
+                        break
+                    folders.add(folder)
+                    text = folder
+                continue
+            wild.append(text)
+            if text.endswith("/**") and not _SPECIAL.search(text[:-2]):
                 beginnings.append(text[:-2])
             elif text.startswith("**/*") and not _SPECIAL.search(text[4:]) and "/" not in text[4:]:
                 ends.append(text[4:])
-            elif text.startswith("**/") and not _SPECIAL.search(text[3:]):
-                exact.add(text[3:])
+            elif text.startswith("**") and not _SPECIAL.search(text[2:]):
+                # Not even a component's beginning has to be there: `**.o` is any name that ends so.
                 ends.append(text[2:])
+                if text[2:3] == "/":
+                    exact.add(text[3:])
             else:
                 expressions.append(_translate(text))
         self._exact = frozenset(exact)
+        self._folders = frozenset(folders)
+        self._wild = tuple(wild)
         self._beginnings = tuple(beginnings)
         self._ends = tuple(ends)
         joined = "|".join(f"(?:{expression})" for expression in expressions)
@@ -188,39 +205,80 @@ class _Group:
             or (self._expression is not None and self._expression.fullmatch(path) is not None)
         )
 
+    def may_match_below(self, folder: str) -> bool:
+        return folder in self._folders or any(
+            _may_match_below(pattern, folder) for pattern in self._wild
+        )
 
-def _grouped(patterns: list[_Pattern]) -> tuple[_Group, ...]:
-    groups: list[list[_Pattern]] = []
-    for pattern in patterns:
-        if not groups or groups[-1][-1].excludes != pattern.excludes:
-            groups.append([])
-        groups[-1].append(pattern)
-        pattern.group = len(groups) - 1
-    return tuple(_Group(group, excludes=group[0].excludes) for group in groups)
+
+def _may_match_below(pattern: str, folder: str) -> bool:
+    """Compare component by component as far as both go; `**` may be anything."""
+    own, names = pattern.split("/"), folder.split("/")
+    for component, name in zip(own, names, strict=False):
+        if "**" in component or "[" in component:
+            return True
+        if not compile_pattern(component).fullmatch(name):
+            return False
+    return len(own) > len(names)
+
+
+def _grouped(patterns: Iterable[_Pattern]) -> Iterator[_Group]:
+    for excludes, group in itertools.groupby(patterns, lambda pattern: pattern.excludes):
+        yield _Group(group, excludes=excludes)
 
 
 _SPECIAL = re.compile(r"[*?\[\]\\]")
 
 
 def _translate(pattern: str) -> str:
-    """Return the regular expression of a pattern."""
-    parts: list[str] = []
-    position = 0
+    """Return the regular expression of a pattern.
+
+    What stands between two stars may be looked for at the first place where it matches, whatever
+    follows (see `wildcard`), and so may what stands between two `**`. That is not so if a class
+    matches slashes, too, or a `**` goes on within a component; there may be few stars in such a
+    pattern.
+    """
+    segments: list[list[str]] = [[""]]
+    position = stars = 0
+    first_will_do = True
     while position < len(pattern):
-        if pattern[position] != "*":
-            part, position = translate_character(pattern, position)
-            parts.append(part)
-            continue
         if pattern.startswith("**", position):
+            within = position > 0 and pattern[position - 1] != "/" and stars > 0
             position += 2
             position += pattern.startswith("/", position)
-            part = ".*" if position == len(pattern) else "(?:.*/)?"
-        else:
+            # Behind `***` and at the end it goes on anywhere.
+            if within and position < len(pattern) and pattern[position] != "*":
+                first_will_do = False
+            segments.append([""])
+            stars += 1
+        elif pattern[position] == "*":
+            segments[-1].append("")
             position += 1
-            part = "[^/]*"
-        if parts[-1:] != [part]:  # twice the same says no more than once, but takes longer
-            parts.append(part)
+            stars += 1
+        else:
+            text, position = translate_character(pattern, position)
+            segments[-1][-1] += text
+            if text[0] in "[." and re.fullmatch(text, "/"):
+                first_will_do = False
+    if stars > MAX_STARS and not first_will_do:
+        raise BadPatternError(f"more than {MAX_STARS} stars beside a class or within components")
+    group = "(?>" if first_will_do else "(?:"
+    *before, last = segments
+    if not before:
+        return _joined(last, group, to_the_end=True)
+    parts = [_joined(before[0], group)]
+    parts += [
+        f"{group}(?:.*?/)??{_joined(segment, group)})" for segment in before[1:] if segment != [""]
+    ]
+    parts.append(".*" if last == [""] else f"(?:.*/)?{_joined(last, group, to_the_end=True)}")
     return "".join(parts)
+
+
+def _joined(chunks: list[str], group: str, *, to_the_end: bool = False) -> str:
+    """Return the expression for ``chunks`` with a star between each two."""
+    first, *rest = chunks
+    last = f"[^/]*{rest.pop()}" if rest and to_the_end else ""
+    return first + "".join(f"{group}[^/]*?{chunk})" for chunk in rest) + last
 
 
 def _clean(pattern: str) -> str:
@@ -231,7 +289,7 @@ def _clean(pattern: str) -> str:
 
 def _blame(pattern: str, span: Span) -> None:
     try:
-        _Pattern.parse(pattern)
+        IgnoreRules((pattern,))
     except BadPatternError as error:
         reason = 'illegal exclusion pattern: "!"' if pattern == "!" else str(error)
         raise SourceError(reason, (span,), word=pattern) from None

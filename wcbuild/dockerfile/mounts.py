@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from wcbuild.csvfields import split_fields
 from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.dockerfile.truth import parse_truth
 
 
 class MountType(StrEnum):
@@ -80,6 +83,10 @@ _KEYS = (
     *("type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required"),
     *("size", "mode", "uid", "gid", "env", *_ALIASES),
 )
+_FIELDS = {"from": "from_", "readonly": "read_only", "readwrite": "read_only"}
+"""What `MountSpec` calls them."""
+_SIZE = re.compile(r"\+?((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?) ?(?:([kmgtp])(?:i?b)?|b)?")
+_LARGEST_SIZE = 1 << 63
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
@@ -89,18 +96,14 @@ def early_check(value: str) -> None:
     Raises:
         MountError: it has, or the value is no list of fields.
     """
+    if not value:
+        raise MountError("--mount says nothing", "as in --mount=type=cache,target=/root/.cache")
     for field in _fields(value):
         key, _, text = field.partition("=")
         if key.lower() == "from" and re.search(r"\$.", text):
             raise MountError(
                 "'from' doesn't support variable expansion, define alias stage instead"
             )
-
-
-def source_name(value: str) -> str:
-    """Return the stage, context or image that the value of a `--mount` takes files from, or nothing."""
-    fields = (field.partition("=") for field in _fields(value))
-    return next((text for key, _, text in fields if key.lower() == "from"), "")
 
 
 def named_source(value: str) -> str:
@@ -110,7 +113,8 @@ def named_source(value: str) -> str:
         MountError: the value is no list of fields.
     """
     pairs = (field.partition("=") for field in _fields(value))
-    return next((text for key, _, text in pairs if key.lower() == "from"), "")
+    names = [text for key, _, text in pairs if key.lower() == "from"]
+    return names[-1] if names else ""
 
 
 def parse_mounts(values: Iterable[str], expand: Callable[[str], str]) -> tuple[MountSpec, ...]:
@@ -125,8 +129,7 @@ def parse_mounts(values: Iterable[str], expand: Callable[[str], str]) -> tuple[M
 
 def _parse(value: str, expand: Callable[[str], str]) -> MountSpec:
     type_ = MountType.BIND
-    given: dict[str, str] = {}
-    read_only: bool | None = None
+    given: dict[str, Any] = {}
     for field in _fields(value):
         key, equals, text = field.partition("=")
         key = key.lower()
@@ -147,31 +150,31 @@ def _parse(value: str, expand: Callable[[str], str]) -> MountSpec:
         ):
             # The type must stand before these two.
             raise MountError(f"unexpected key '{key}' for mount type '{type_}'")
-        elif name == "readonly":
-            read_only = _boolean(key, text)
-        elif name == "readwrite":
-            read_only = not _boolean(key, text)
         else:
-            given[name] = text
-    if read_only is None:
-        read_only = type_ not in (MountType.CACHE, MountType.TMPFS)
-    mount = MountSpec(
-        type=type_,
-        target=given.get("target", ""),
-        from_=given.get("from", ""),
-        source=given.get("source", ""),
-        read_only=read_only,
-        id=given.get("id", ""),
-        sharing=_sharing(given["sharing"]) if "sharing" in given else None,
-        size=_size(given["size"]) if "size" in given else 0,
-        required=_boolean("required", given["required"]) if "required" in given else False,
-        env=given.get("env"),
-        mode=_number(given, "mode", 8),
-        uid=_number(given, "uid", 10),
-        gid=_number(given, "gid", 10),
-    )
+            given[_FIELDS.get(name, name)] = _value(key, name, text)
+    given.setdefault("read_only", type_ not in (MountType.CACHE, MountType.TMPFS))
+    mount = MountSpec(type=type_, **given)
     _check(mount)
     return mount
+
+
+def _value(key: str, name: str, text: str) -> object:
+    """Read the value of a key, spelled ``key``."""
+    match name:
+        case "readonly" | "required":
+            return _boolean(key, text)
+        case "readwrite":
+            return not _boolean(key, text)
+        case "sharing":
+            return _sharing(text)
+        case "size":
+            return _size(text)
+        case "mode":
+            return _number(key, text, 8)
+        case "uid" | "gid":
+            return _number(key, text, 10)
+        case _:
+            return text
 
 
 def _may_miss(type_: MountType) -> bool:
@@ -214,28 +217,25 @@ def _sharing(text: str) -> Sharing:
 
 
 def _boolean(key: str, text: str) -> bool:
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    if text in ("0", "f", "F", "FALSE", "false", "False"):
-        return False
-    raise MountError(f"invalid value for {key}: {text}")
+    truth = parse_truth(text)
+    if truth is None:
+        raise MountError(f"invalid value for {key}: {text}")
+    return truth
 
 
-def _number(given: dict[str, str], key: str, base: int) -> int | None:
-    text = given.get(key)
-    if text is None:
-        return None
+def _number(key: str, text: str, base: int) -> int:
     digits = "0-7" if base == 8 else "0-9"  # noqa: PLR2004 - octal
-    if not re.fullmatch(f"[{digits}]{{1,11}}", text) or int(text, base) >= 1 << 32:
+    if not re.fullmatch(f"[{digits}]{{1,100}}", text) or int(text, base) >= 1 << 32:
         raise MountError(f"invalid value {text} for {key}")
     return int(text, base)
 
 
 def _size(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmgtp]?)i?b?", text.lower())
-    if match is None:
+    match = _SIZE.fullmatch(text.lower())
+    size = float(match[1]) * (1 << _UNITS[match[2] or ""]) if match else _LARGEST_SIZE
+    if size >= _LARGEST_SIZE:
         raise MountError(f"invalid value for size: {text}")
-    return int(float(match[1]) * (1 << _UNITS[match[2]]))
+    return int(size)
 
 
 def parse_device(value: str) -> DeviceSpec:
@@ -247,16 +247,15 @@ def parse_device(value: str) -> DeviceSpec:
     name, required = "", False
     for field in _fields(value):
         key, equals, text = field.partition("=")
-        if field.lower() == "required":
-            required = True
-        elif equals and key.lower() == "required":
-            required = _boolean(key, text)
-        elif equals and key.lower() == "name":
+        if key.lower() == "required":
+            required = _boolean(key, text) if equals else True
+        elif key.lower() == "name" and equals:
             name = _only(name, text)
-        elif "/" in key or not equals:
+        elif not name or "/" in key:
             name = _only(name, field)
         else:
-            raise MountError(f"unexpected key '{key}' in '{field}'")
+            hint = did_you_mean(key, ("name", "required"))
+            raise MountError(f"unexpected key '{key}' in '{field}'", hint)
     if not name:
         raise MountError("invalid device: a name is required")
     return DeviceSpec(name=name, required=required)
@@ -269,21 +268,7 @@ def _only(name: str, text: str) -> str:
 
 
 def _fields(value: str) -> list[str]:
-    """Split at commas; a field in double quotes may hold some, and quotes written twice."""
-    if '"' not in value:
-        return value.split(",")
-    fields: list[str] = []
-    position = 0
-    while True:
-        match = _FIELD.match(value, position)
-        if match is None:
-            raise MountError(f"failed to parse csv mounts: misplaced quote in {value}")
-        quoted = match[1]
-        fields.append(match[2] if quoted is None else quoted.replace('""', '"'))
-        position = match.end()
-        if position == len(value):
-            return fields
-        position += 1
-
-
-_FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(?=,|\Z)')
+    try:
+        return split_fields(value)
+    except ValueError:
+        raise MountError(f"failed to parse csv mounts: misplaced quote in {value}") from None

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wcbuild.dockerfile.directives import ESCAPES
+from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.instructions import Arg
 from wcbuild.dockerfile.lint import lower_and_check
-from wcbuild.dockerfile.lower import Options, Outside, find_target, lower
+from wcbuild.dockerfile.lower import Options, Outside, find_target
 from wcbuild.dockerfile.lower.observer import ArgValue, Observer
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.source import SourceFile, Span
@@ -98,18 +99,21 @@ def list_targets(source: SourceFile, *, escape: str = ESCAPES[0]) -> TargetList:
     return TargetList(targets=found, source=source)
 
 
-def outline(source: SourceFile, options: Options, outside: Outside) -> Outline:
-    """Return what the build of the target takes.
+def outline(
+    source: SourceFile, options: Options, outside: Outside, ignore: IgnoreRules | None
+) -> Outline:
+    """Return what the build of the target takes. Arguments are as for `lint.check`.
 
     Raises:
         WcbuildError: the build would fail before anything is run.
     """
     dockerfile = parse_dockerfile(source.data, file=source.name, escape=options.escape)
-    _, checked = lower_and_check(dockerfile, source, options, outside, None)
-    if checked.error is not None:
-        raise checked.error
     outliner = _Outliner(dockerfile)
-    lowered = lower(dockerfile, options, outside, outliner)
+    lowered, checked = lower_and_check(
+        dockerfile, source, options, outside, ignore, observer=outliner
+    )
+    if lowered is None:
+        raise checked.error or AssertionError
     return outliner.outline(find_target(dockerfile, options.target), lowered.graph, source)
 
 

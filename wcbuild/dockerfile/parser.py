@@ -26,11 +26,16 @@ from wcbuild.errors import DockerfileSyntaxError
 MAX_LINE_BYTES = 65535
 """As BuildKit has it; nobody writes such a line by hand."""
 
+MAX_LINES = 500_000
+MAX_INSTRUCTIONS = 20_000
+MAX_INSTRUCTION_LENGTH = 1 << 20
+"""Characters of one with its lines joined: far more than a kernel takes for a command."""
+
 MAX_TRIGGER_DEPTH = 8
 """`ONBUILD ONBUILD ...` is refused later, with a better message; here it must only end."""
 
-_BLANKS = re.compile(r"[\t\v\f\r ]+")
-_SPACES = re.compile(f"[{SPACES}]+")
+_BLANK = "\t\v\f\r "
+_BLANKS = re.compile(f"[{_BLANK}]+")
 _HEREDOC_KEYWORDS = frozenset(("add", "copy", "run"))
 
 
@@ -80,8 +85,11 @@ def parse(text: str, *, file: str, escape: str = ESCAPES[0]) -> ParsedFile:
 
     Raises:
         DockerfileSyntaxError: no instruction in it, a heredoc without end, a pair without `=`, a
-            JSON list of something else than strings, bytes that are not UTF-8, a line too long.
+            JSON list of something else than strings, bytes that are not UTF-8, more of something
+            than one of the limits above allows.
     """
+    if text.count("\n") > MAX_LINES:
+        raise DockerfileSyntaxError(f'"{file}" has more than {MAX_LINES} lines')
     parser = _Parser(text, file, escape)
     while parser.line < len(parser.lines):
         parser.read_instruction()
@@ -136,6 +144,12 @@ class _Parser:
             text, goes_on = self._without_continuation(text)
             parts.append(text)
         original = "".join(parts)
+        if len(original) > MAX_INSTRUCTION_LENGTH:
+            raise self._error(
+                f"instruction of more than {MAX_INSTRUCTION_LENGTH} characters", first
+            )
+        if len(self.nodes) == MAX_INSTRUCTIONS:
+            raise self._error(f"more than {MAX_INSTRUCTIONS} instructions", first)
         if has_empty_line:
             span = Span(file=self.file, first=self.line, last=self.line)
             self.warnings.append(EmptyContinuation(span=span, original=original))
@@ -307,7 +321,7 @@ def _split_flags(text: str, escape: str) -> tuple[list[str], str]:
     flags: list[str] = []
     position = 0
     while True:
-        while position < len(text) and text[position] in SPACES:
+        while position < len(text) and text[position] in _BLANK:
             position += 1
         if not text.startswith("--", position):
             return flags, text[position:]
@@ -331,7 +345,7 @@ def _read_flag(text: str, position: int, escape: str) -> tuple[str, int]:
             quote = ""
         elif not quote and character in "'\"":
             quote = character
-        elif not quote and character in SPACES:
+        elif not quote and character in _BLANK:
             position -= 1
             break
         else:
@@ -394,7 +408,7 @@ def _names_and_pairs(text: str, escape: str, _keyword: str) -> tuple[list[str], 
 def _health_check(text: str, escape: str, keyword: str) -> tuple[list[str], bool]:
     if not text:
         return [], False
-    kind, *rest = _SPACES.split(text, maxsplit=1)
+    kind, *rest = _BLANKS.split(text, maxsplit=1)
     args, is_json = _json_or_text(rest[0] if rest else "", escape, keyword)
     return [kind, *args], is_json
 

@@ -7,6 +7,9 @@ import re
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LARGEST_PORT = 65535
 
+MAX_PORTS = len(_PROTOCOLS) * (_LARGEST_PORT + 1)
+"""All that there are. An instruction names no more, not even one of them twice."""
+
 
 def expand_ports(word: str) -> list[str]:
     """Return every port of ``word`` as `number/protocol`.
@@ -41,7 +44,7 @@ def _range(text: str, what: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
     if not dash:
         last = first
-    if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in (first, last)):
+    if not all(re.fullmatch(r"\+?[0-9]{1,20}", part) for part in (first, last)):
         raise ValueError(f"invalid {what}: {text}")
     if not int(first) <= int(last) <= _LARGEST_PORT:
         raise ValueError(f"invalid {what}: {text}")
@@ -51,8 +54,11 @@ def _range(text: str, what: str) -> tuple[int, int]:
 def _check_address(text: str) -> None:
     import ipaddress  # noqa: PLC0415 - an address here is as good as never
 
-    bare = text.removesuffix(":").removeprefix("[").removesuffix("]") if text[0] == "[" else text
+    bracketed = re.fullmatch(r"\[(.*)\]", text)
+    is_address = "%" not in text  # it would be a zone, which is one of a machine
     try:
-        ipaddress.ip_address(bare)
+        ipaddress.ip_address(bracketed[1] if bracketed else text)
     except ValueError:
-        raise ValueError(f"invalid IP address: {text}") from None
+        is_address = False
+    if not is_address:
+        raise ValueError(f"invalid IP address: {text}")

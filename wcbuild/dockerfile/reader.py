@@ -132,11 +132,12 @@ def _command(node: Node, args: tuple[str, ...]) -> CommandLine:
     return CommandLine(shell=True, args=(" ".join(args),))  # noqa: S604 - a value, nothing runs
 
 
-def _start(node: Node, word: str) -> HeredocStart | None:
+def _start(word: str) -> HeredocStart | None:
+    """Read a word as the beginning of a heredoc; one with an open quote is none."""
     try:
         return parse_start(word)
-    except WordError as error:
-        _fail(node, str(error), word=word)
+    except WordError:
+        return None
 
 
 def _read_from(node: Node) -> From:
@@ -217,17 +218,19 @@ def _read_copy(node: Node) -> Copy:
     switches = ("link", "keep-git-dir", "unpack") if add else ("link", "parents")
     flags = _Flags(node, texts=texts, lists=("exclude",), switches=switches)
     *words, dest = node.args
-    if _start(node, dest):
+    if _start(dest):
         _fail(node, f"{name} cannot accept a heredoc as a destination", word=dest)
-    by_name = {heredoc.name: heredoc for heredoc in node.heredocs}
+    contents = {heredoc.name: heredoc.raw for heredoc in node.heredocs}
     sources: list[str] = []
     heredocs: list[Heredoc] = []
     for word in words:
-        if start := _start(node, word):
+        if start := _start(word):
             # A blank that was escaped in the line is none here, so a word may turn out to begin a
             # heredoc that nobody has read. It is an empty one.
-            empty = Heredoc(name=start.name, raw="", expand=start.expand)
-            heredocs.append(by_name.get(start.name, empty))
+            raw = contents.get(start.name, "")
+            heredocs.append(
+                Heredoc(name=start.name, raw=raw, expand=start.expand, chomp=start.chomp)
+            )
         else:
             sources.append(word)
     return Copy(
@@ -266,7 +269,7 @@ def _read_run(node: Node) -> Run:
         original=node.original,
         command=_command(node, node.args),
         heredocs=node.heredocs,
-        heredoc_only=bool(node.heredocs and _start(node, " ".join(node.args))),
+        heredoc_only=bool(node.heredocs and _start(" ".join(node.args))),
         mounts=flags.list("mount"),
         network=network,
         security=security,
@@ -392,7 +395,7 @@ def _read_on_build(node: Node) -> OnBuild:
         _fail(node, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", word=node.args[0])
     if trigger in ("MAINTAINER", "FROM"):
         _fail(node, f"{trigger} isn't allowed as an ONBUILD trigger", word=node.args[0])
-    text = node.original.lstrip()[len("ONBUILD") :].lstrip()
+    text = node.original.lstrip(SPACES)[len("ONBUILD") :].lstrip("\t\n\f\r ")
     heredocs = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in node.heredocs)
     return OnBuild(span=node.span, original=node.original, expression=text + heredocs)
 

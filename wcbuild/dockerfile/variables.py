@@ -16,18 +16,33 @@ class Variables(MutableMapping[str, str]):
         """Take over ``entries`` (`NAME=value`, as in an image's config)."""
         self.caseless = caseless
         self._pairs: dict[str, tuple[str, str]] = {}
+        self._entries: dict[str, str] = {}
+        """What `entries` returns; every step of a long stage asks for all of them."""
         for entry in entries:
             name, _, value = entry.partition("=")
             self[name] = value
 
+    def renew(self, name: str, value: str) -> None:
+        """Set a variable, which is then the last one; BuildKit's steps have their environment so."""
+        self.pop(name, None)
+        self[name] = value
+
+    def renew_all(self, others: Variables) -> None:
+        """Renew all of ``others``, in their order."""
+        for key in others._pairs.keys() & self._pairs.keys():
+            del self._pairs[key], self._entries[key]
+        self._pairs.update(others._pairs)
+        self._entries.update(others._entries)
+
     def entries(self) -> tuple[str, ...]:
         """Return `NAME=value` for each, in the order in which they were first set."""
-        return tuple(f"{name}={value}" for name, value in self._pairs.values())
+        return tuple(self._entries.values())
 
     def copy(self) -> Variables:
         """Return the same variables, to be changed without changing these."""
         same = Variables(caseless=self.caseless)
         same._pairs = dict(self._pairs)
+        same._entries = dict(self._entries)
         return same
 
     def _key(self, name: str) -> str:
@@ -37,10 +52,13 @@ class Variables(MutableMapping[str, str]):
         return self._pairs[self._key(name)][1]
 
     def __setitem__(self, name: str, value: str) -> None:
-        self._pairs[self._key(name)] = (name, value)
+        key = self._key(name)
+        self._pairs[key] = (name, value)
+        self._entries[key] = f"{name}={value}"
 
     def __delitem__(self, name: str) -> None:
-        del self._pairs[self._key(name)]
+        key = self._key(name)
+        del self._pairs[key], self._entries[key]
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._key(name) in self._pairs

@@ -13,10 +13,10 @@ from functools import lru_cache
 
 
 class BadPatternError(ValueError):
-    """A pattern whose class is not closed or empty, or that ends in a backslash."""
+    """A pattern whose class is not closed or empty, or that ends in a backslash; or one too many."""
 
-    def __str__(self) -> str:
-        return "syntax error in pattern"
+    def __init__(self, reason: str = "syntax error in pattern") -> None:
+        super().__init__(reason)
 
 
 def match(pattern: str, name: str) -> bool:

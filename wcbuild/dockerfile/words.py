@@ -35,6 +35,8 @@ SPACES = (
 )
 """White space as Go and so the Dockerfile language count it (Python adds four control characters)."""
 
+_MODIFIERS = frozenset("+-?#%:")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+(?![^\x00-\x7f])")
 _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 
 
@@ -122,34 +124,35 @@ _Piece = tuple[str, bool]
 
 
 def _split(pieces: Iterable[_Piece]) -> list[str]:
-    """Split at white space that is not quoted and does not follow `<<`, as in `<< EOF`."""
+    """Split at white space that is not quoted; blanks behind `<<`, as in `<< EOF`, do not split."""
     words: list[str] = []
     word: list[str] = []
     for text, quoted in pieces:
         if quoted:
             word.append(text)
             continue
-        for index, part in enumerate(_spaces().split(text)):
-            is_space = index % 2 == 1
-            if is_space and not (word and word[-1].endswith("<<")):
-                words.append("".join(word))
-                word = []
-            else:
-                word.append(part)
+        end = 0
+        for found in _splitting().finditer(text):
+            if found[1] is None:  # it is `<<` and blanks
+                continue
+            words.append("".join((*word, text[end : found.start()])))
+            word = []
+            end = found.end()
+        word.append(text[end:])
     words.append("".join(word))
     return [word for word in words if word]
 
 
 @lru_cache(maxsize=1)
-def _spaces() -> re.Pattern[str]:
-    return re.compile(f"([{SPACES}]+)")
+def _splitting() -> re.Pattern[str]:
+    return re.compile(rf"<<[\t\r ]*|([{SPACES}]+)")
 
 
 class _Lexer:
     """Reads one word; `position` is the next character's index."""
 
     __slots__ = (
-        *("env", "escape", "keep_unset", "nesting", "plain", "position", "raw_escapes"),
+        *("env", "escape", "in_pattern", "keep_unset", "nesting", "position", "raw_escapes"),
         *("raw_quotes", "size", "skip_quotes", "unset", "used", "word"),
     )
 
@@ -169,6 +172,7 @@ class _Lexer:
         self.escape = escape
         self.raw_quotes = raw_quotes
         self.raw_escapes = raw_escapes
+        self.in_pattern = False
         self.skip_quotes = skip_quotes
         self.keep_unset = keep_unset
         self.position = 0
@@ -186,9 +190,14 @@ class _Lexer:
         self.position += len(character)
         return character
 
-    def read_until(self, stop: str, *, raw_escapes: bool) -> list[_Piece]:
-        """Read up to and over the character ``stop``, or to the end if it is ""."""
-        kept, self.raw_escapes = self.raw_escapes, raw_escapes
+    def read_until(self, stop: str, *, raw_escapes: bool, in_pattern: bool = False) -> list[_Piece]:
+        """Read up to and over the character ``stop``, or to the end if it is "".
+
+        ``in_pattern``: what is read becomes a pattern, so an escape character that quotes make ordinary
+        has another one before it.
+        """
+        kept = self.raw_escapes, self.in_pattern
+        self.raw_escapes, self.in_pattern = raw_escapes, in_pattern
         self.nesting += 1
         if self.nesting > MAX_NESTING:
             raise WordError(f"more than {MAX_NESTING} substitutions within each other")
@@ -196,7 +205,7 @@ class _Lexer:
             return self._read_until(stop)
         finally:
             self.nesting -= 1
-            self.raw_escapes = kept
+            self.raw_escapes, self.in_pattern = kept
 
     def _read_until(self, stop: str) -> list[_Piece]:
         pieces: list[_Piece] = []
@@ -234,6 +243,8 @@ class _Lexer:
             )
         inner = self.word[self.position + 1 : end]
         self.position = end + 1
+        if self.in_pattern:
+            inner = inner.replace(self.escape, self.escape * 2)
         return f"'{inner}'" if self.raw_quotes else inner
 
     def read_double_quoted(self) -> str:
@@ -255,13 +266,12 @@ class _Lexer:
                 parts.append(self.read_dollar())
                 continue
             self.position += 1
-            if self.raw_escapes:
-                parts.append(character)
             following = self.peek()
             if following and following in f'"${self.escape}':
-                parts.append(self.next())
+                parts.append(character * self.raw_escapes + self.next())
             elif following:
-                parts.append(character)
+                doubled = self.raw_escapes and (self.in_pattern or not self.raw_quotes)
+                parts.append(character * (1 + doubled))
         raise _UnclosedError("unexpected end of statement while looking for matching double-quote")
 
     def read_dollar(self) -> str:
@@ -290,11 +300,13 @@ class _Lexer:
         if operator == ":":
             operator = self.next()
             modifier += operator
-        if not operator or operator not in "+-?#%" or modifier in (":#", ":%"):
-            raise WordError(f"unsupported modifier ({modifier}) in substitution")
-        word = self.read_part("}", raw_escapes=operator in "#%")
+        if modifier[:1] not in _MODIFIERS or modifier in (":#", ":%"):
+            raise _unsupported(modifier)
+        is_pattern = operator in "#%"
+        word = self.read_part("}", raw_escapes=is_pattern, in_pattern=is_pattern)
         value = self.look_up(name)
         if value is None and self.keep_unset:
+            # Not looked at any closer: `${x:1:2}` in the line of a RUN is for its shell.
             return f"${{{name}{modifier}{word}}}"
         given = value is not None and not (modifier[0] == ":" and value == "")
         match operator:
@@ -307,17 +319,19 @@ class _Lexer:
                     state = "unset" if value is None else "empty"
                     raise WordError(f"{name}: {word or f'is not allowed to be {state}'}")
                 return value or ""
-            case _:
+            case "#" | "%":
                 longest = word[:1] == operator
                 pattern = _Pattern.parse(word[1:] if longest else word)
                 trim = pattern.without_prefix if operator == "#" else pattern.without_suffix
                 return trim(value or "", longest=longest)
+            case _:
+                raise _unsupported(modifier)
 
     def read_replacement(self, name: str) -> str:
         """Read what follows the name in `${name/pattern/text}` and `${name//pattern/text}`."""
         every = self.peek() == "/"
         self.position += every
-        pattern = self.read_part("/", raw_escapes=True)
+        pattern = self.read_part("/", raw_escapes=True, in_pattern=True)
         text = self.read_part("}", raw_escapes=True)
         value = self.look_up(name)
         if value is None and self.keep_unset:
@@ -325,15 +339,18 @@ class _Lexer:
         limit = MAX_EXPANSION - self.size
         return _Pattern.parse(pattern).replaced(value or "", text, every=every, limit=limit)
 
-    def read_part(self, stop: str, *, raw_escapes: bool) -> str:
+    def read_part(self, stop: str, *, raw_escapes: bool, in_pattern: bool = False) -> str:
         try:
-            pieces = self.read_until(stop, raw_escapes=raw_escapes)
+            pieces = self.read_until(stop, raw_escapes=raw_escapes, in_pattern=in_pattern)
         except _UnclosedError:
             raise _missing(stop) from None
         return "".join(text for text, _ in pieces)
 
     def read_name(self) -> str:
         """Read a variable's name: letters, digits and `_`; only digits; or one special character."""
+        if plain := _PLAIN_NAME.match(self.word, self.position):
+            self.position = plain.end()
+            return plain[0]
         start = self.position
         first = self.peek()
         if first.isdecimal():
@@ -366,6 +383,10 @@ class _UnclosedError(WordError):
 def _missing(closing: str) -> _UnclosedError:
     place = " in ${}" if closing == "/" else ""
     return _UnclosedError(f"syntax error: missing '{closing}'{place}")
+
+
+def _unsupported(modifier: str) -> WordError:
+    return WordError(f"unsupported modifier ({modifier}) in substitution")
 
 
 def _too_much() -> WordError:

@@ -15,3 +15,12 @@ def without_secrets(url: str) -> str:
         return url
     masked = "xxxxx:xxxxx" if ":" in found[2] else "xxxxx"
     return f"{found[1]}{masked}@{url[found.end() :]}"
+
+
+def without_user(url: str) -> str:
+    """Return ``url`` as a command's argument, which everybody on the machine can read, may have it."""
+    scheme, found, rest = url.partition("://")
+    if not found or scheme.lower() not in ("http", "https"):
+        return url
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -10,12 +10,11 @@ from registry.oci.digest import Digest
 from registry.reference import Reference
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import UsageError
+from wcbuild.outputs import read_fields, read_level, read_switch
 
 FROM_KINDS = ("registry", "local")
 TO_KINDS = ("registry", "local", "inline")
 MODES = ("min", "max")
-_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
-_SWITCHES = ("true", "false", "1", "0")
 _ALWAYS = ("oci-mediatypes", "image-manifest")
 """What buildx has to be asked for, and is always so here."""
 
@@ -43,7 +42,7 @@ class CacheFrom:
             InvalidReferenceError, InvalidDigestError
         """
         flag = "--cache-from"
-        fields = {"type": "registry", "ref": text} if "=" not in text else _fields(flag, text)
+        fields = {"ref": text} if "=" not in text else read_fields(flag, text)
         kind = fields.get("type", "registry")
         if kind == "inline":
             raise UsageError(
@@ -112,18 +111,16 @@ class CacheTo:
             InvalidReferenceError
         """
         flag = "--cache-to"
-        short = {"type": "inline"} if text == "inline" else {"type": "registry", "ref": text}
-        fields = _fields(flag, text) if "=" in text else short
+        short = {"type": "inline"} if text == "inline" else {"ref": text}
+        fields = read_fields(flag, text) if "=" in text else short
         kind = fields.get("type", "registry")
         _check_kind(flag, kind, TO_KINDS)
         place = {"registry": ("ref",), "local": ("dest", "tag"), "inline": ()}[kind]
         how = ("mode", "compression", "compression-level", "ignore-error", *_ALWAYS)
         _check_keys(flag, fields, place if kind == "inline" else (*place, *how))
-        level = fields.get("compression-level")
-        if level is not None and not level.isdecimal():
-            raise UsageError(f'{flag}: compression-level "{level}" is not a number')
+        compression = fields.get("compression", "gzip")
         for name in _ALWAYS:
-            if not _switch(flag, fields, name, default=True):
+            if not read_switch(flag, fields, name, default=True):
                 raise UsageError(f"{flag}: {name}=false: caches are OCI manifests here")
         parsed = cls(
             kind=kind,
@@ -131,9 +128,9 @@ class CacheTo:
             dest=fields.get("dest", ""),
             tag=fields.get("tag", "latest"),
             mode=fields.get("mode", "min"),
-            compression=fields.get("compression", "gzip"),
-            level=None if level is None else int(level),
-            ignore_error=_switch(flag, fields, "ignore-error", default=False),
+            compression=compression,
+            level=read_level(flag, compression, fields.get("compression-level")),
+            ignore_error=read_switch(flag, fields, "ignore-error"),
         )
         parsed.check()
         return parsed
@@ -146,8 +143,8 @@ class CacheTo:
         """
         flag = "--cache-to"
         _check_kind(flag, self.kind, TO_KINDS)
-        _check_word(flag, "mode", self.mode, MODES)
-        _check_word(flag, "compression", self.compression, _COMPRESSIONS)
+        if self.mode not in MODES:
+            raise UsageError(f'{flag}: unknown mode "{self.mode}"; there are {", ".join(MODES)}')
         if self.kind == "registry":
             if _check_reference(flag, self.ref).digest is not None:
                 raise UsageError(f'{flag} "{self.ref}": is written under a tag, not a digest')
@@ -156,16 +153,6 @@ class CacheTo:
 
     def __str__(self) -> str:
         return self.ref if self.kind == "registry" else f"{Path(self.dest)}:{self.tag}"
-
-
-def _fields(flag: str, text: str) -> dict[str, str]:
-    fields = {}
-    for part in text.split(","):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise UsageError(f'{flag} "{text}": expected KEY=VALUE, not "{part}"')
-        fields[name.strip().lower()] = value
-    return fields
 
 
 def _check_kind(flag: str, kind: str, kinds: Collection[str]) -> None:
@@ -183,20 +170,7 @@ def _check_keys(flag: str, fields: Mapping[str, str], keys: Collection[str]) -> 
             raise UsageError(f'{flag}: unknown key "{name}" ({hint})')
 
 
-def _check_word(flag: str, name: str, value: str, words: Collection[str]) -> None:
-    if value not in words:
-        raise UsageError(f'{flag}: unknown {name} "{value}"; there are {", ".join(words)}')
-
-
 def _check_reference(flag: str, ref: str) -> Reference:
     if not ref:
         raise UsageError(f"{flag}: type=registry needs ref=REF")
     return Reference.parse(ref)
-
-
-def _switch(flag: str, fields: Mapping[str, str], name: str, *, default: bool) -> bool:
-    text = fields.get(name)
-    if text is None:
-        return default
-    _check_word(flag, name, text.lower(), _SWITCHES)
-    return text.lower() in ("true", "1")

@@ -46,11 +46,13 @@ def walk(root: int, path: str) -> int:
     return _walk(root, path, None)
 
 
-def make_directory(root: int, path: str) -> int:
-    """As `walk`, but what is missing of the way and its end is created, as directories."""
+def make_directory(root: int, path: str, owner: tuple[int, int] | None = None) -> int:
+    """As `walk`, but what is missing of the way and its end is created, as directories of ``owner``."""
 
     def create(parent: int, name: str, _last: bool) -> None:
         os.mkdir(name, 0o755, dir_fd=parent)
+        if owner is not None:
+            os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
 
     return _walk(root, path, create)
 

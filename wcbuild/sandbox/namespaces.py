@@ -113,12 +113,13 @@ def become(command: Command, doing: Doing) -> NoReturn:
         command.request.root, read_only=command.read_only, devices=spec.insecure
     )
     _furnish(command, root, doing)
-    doing.what = f'working directory "{spec.cwd}"'
-    cwd = make_directory(root, spec.cwd)
-    if not stat.S_ISDIR(os.stat(cwd).st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     doing.what = "user"
     user = _find_user(spec.user, root)
+    doing.what = f'working directory "{spec.cwd}"'
+    owner = (user.uid, user.gid) if command.request.identity.full_ownership else None
+    cwd = make_directory(root, spec.cwd, owner)
+    if not stat.S_ISDIR(os.stat(cwd).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     doing.what = "make the root read-only"
     if command.read_only:
         kernel.set_mount_attributes(root, kernel.MOUNT_ATTR_RDONLY)
@@ -161,7 +162,8 @@ def _furnish(command: Command, root: int, doing: Doing) -> None:
     for name in ("dev", "proc", "sys"):
         places[name] = _own_directory(command, root, name)
     doing.what = "write the files that appear for the command only"
-    files = _file_mounts(command, root, places["dev"])
+    own = _own_files(command, root)
+    files = _file_mounts(command, (*own, *spec.files), places["dev"])
     doing.what = "mount /dev"
     null = filesystems.mount_dev(
         places["dev"],
@@ -173,18 +175,19 @@ def _furnish(command: Command, root: int, doing: Doing) -> None:
     doing.what = "mount /sys"
     filesystems.mount_sys(places["sys"], masked=not spec.insecure, null=null)
     guarded = {os.stat(handle).st_dev for handle in (proc, walk(root, "sys"))}
+
+    def attach_files(files: list[tuple[str, int]]) -> None:
+        for path, handle in files:
+            doing.what = f'mount "{path}"'
+            _attach(command, root, path, handle, guarded)
+
+    # What the step mounts may cover our own.
+    attach_files(files[: len(own)])
     for mount in spec.mounts:
         doing.what = f'mount "{mount.target}"'
-        _attach(
-            command,
-            root,
-            mount.target,
-            _detached(mount, devices=spec.insecure or mount.device),
-            guarded,
-        )
-    for path, handle in files:
-        doing.what = f'mount "{path}"'
-        _attach(command, root, path, handle, guarded)
+        handle = _detached(mount, root, devices=spec.insecure or mount.device)
+        _attach(command, root, mount.target, handle, guarded)
+    attach_files(files[len(own) :])
 
 
 def _own_directory(command: Command, root: int, name: str) -> int:
@@ -198,13 +201,11 @@ def _own_directory(command: Command, root: int, name: str) -> int:
     return place
 
 
-def _file_mounts(command: Command, root: int, place: int) -> list[tuple[str, int]]:
-    """Return (path, detached mount) of the files that we supply; ``place`` is used meanwhile."""
-    spec = command.request.spec
+def _own_files(command: Command, root: int) -> list[SuppliedFile]:
+    """Return the files that every command sees."""
     files = [
-        *spec.files,
         SuppliedFile("/etc/resolv.conf", command.resolv_conf, 0o644),
-        SuppliedFile("/etc/hosts", _hosts(spec), 0o644),
+        SuppliedFile("/etc/hosts", _hosts(command.request.spec), 0o644),
     ]
     if command.request.identity.kind is IdentityKind.SINGLE:
         directory, path, data = _APT_RULES
@@ -212,6 +213,13 @@ def _file_mounts(command: Command, root: int, place: int) -> list[tuple[str, int
             os.close(walk(root, directory))
             # apt asks whether its change of user happened; with one id it cannot.
             files.append(SuppliedFile(path, data, 0o644))
+    return files
+
+
+def _file_mounts(
+    command: Command, files: tuple[SuppliedFile, ...], place: int
+) -> list[tuple[str, int]]:
+    """Return (path, detached mount) of files that we supply; ``place`` is used meanwhile."""
     options = {"source": "tmpfs", "mode": "0755"}
     store = kernel.new_mount("tmpfs", options, kernel.MOUNT_ATTR_NOSUID)
     kernel.attach_mount(store, place)  # only what is attached can be cloned
@@ -238,11 +246,12 @@ def _hosts(spec: RunSpec) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _detached(mount: SandboxMount, *, devices: bool) -> int:
+def _detached(mount: SandboxMount, root: int, *, devices: bool) -> int:
     if mount.source is None:
         options = {"source": "tmpfs"}
         options |= {"size": str(mount.size)} if mount.size else {}
-        options |= {} if mount.mode is None else {"mode": f"{mount.mode:o}"}
+        mode = _covered_mode(mount, root) if mount.mode is None else mount.mode
+        options |= {} if mode is None else {"mode": f"{mode:o}"}
         handle = kernel.new_mount(
             "tmpfs", options, kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
         )
@@ -255,6 +264,18 @@ def _detached(mount: SandboxMount, *, devices: bool) -> int:
     if attributes:
         kernel.set_mount_attributes(handle, attributes, recursive=True)
     return handle
+
+
+def _covered_mode(mount: SandboxMount, root: int) -> int | None:
+    """Return the mode of the directory that a mount is going to cover; None if there is none."""
+    try:
+        place = walk(root, mount.target)
+    except FileNotFoundError:
+        return None
+    try:
+        return stat.S_IMODE(os.stat(place).st_mode)
+    finally:
+        os.close(place)
 
 
 def _attach(command: Command, root: int, target: str, mount: int, guarded: set[int]) -> None:

@@ -51,6 +51,8 @@ class StepFailed:
     time: float
     seconds: float
     reason: str
+    canceled: bool = False
+    """It was told to end: another step failed, or the person does not want it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wcbuild.solve.agents import Agent
 
 _AGENT_MODE = 0o600
+_CACHE_MODE = 0o755
 _FLAGS = {MountKind.SECRET: "--secret id=", MountKind.SSH: "--ssh "}
 
 
@@ -173,8 +174,10 @@ class Mounts:
 
     def _fill(self, mount: Mount, inputs: tuple[FileSystem, ...], path: Path) -> None:
         """Make a new cache."""
+        mode = mount.mode
         if mount.input is None:
             path.mkdir()
+            mode = _CACHE_MODE if mode is None else mode
         else:
             from wcbuild.snapshot.copying import copy_tree  # noqa: PLC0415 - rarely needed
 
@@ -182,10 +185,10 @@ class Mounts:
                 if not begin.is_dir():
                     raise SandboxError(f'mount "{mount.target}"', "its source is not a directory")
                 copy_tree(str(begin), str(path))
-        if mount.input is None or (mount.mode, mount.uid, mount.gid) != (None, 0, 0):
-            if self._ownership:
-                os.chown(path, mount.uid, mount.gid)
-            path.chmod(0o755 if mount.mode is None else mount.mode)
+        if self._ownership and (mount.input is None or (mount.uid, mount.gid) != (0, 0)):
+            os.chown(path, mount.uid, mount.gid)
+        if mode is not None:
+            path.chmod(mode)
 
     # -- secrets
 

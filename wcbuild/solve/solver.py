@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from wcbuild.errors import CancelledError
 from wcbuild.graph.ops import Graph, Step
 from wcbuild.solve.events import Emit, StepDone, StepFailed, StepOutput, StepStarted
 from wcbuild.solve.results import Result
@@ -147,6 +148,7 @@ class Solver:
                     time=now,
                     seconds=now - started,
                     reason=str(error),
+                    canceled=isinstance(error, CancelledError | KeyboardInterrupt),
                 )
             )
             raise

@@ -22,22 +22,28 @@ _NUMBER = re.compile(r"[-+]?[0-9]+")
 def find_owner(text: str, tree: FileTree) -> tuple[int, int]:
     """Return the uid and gid that `user[:group]` means in ``tree``.
 
-    A number alone is both; a name brings the group that passwd says; `:group` is root's. Names that the
-    image does not know mean 0, as they do for other builders.
+    A number alone is both; a name brings the group that passwd says; `:group` is root's. As for other
+    builders, a user that the image does not know is 0, and `user:group` of an unknown group is `user`.
 
     Raises:
         InvalidOwnerError: a number that is no id, or passwd or group is not a file of sensible size.
     """
-    user, colon, group = text.partition(":")
+    user, _, group = text.partition(":")
     uid = _number(text, user)
     if uid is not None:
         gid = uid
     else:
         uid, gid = _passwd(text, user, tree) if user else (0, 0)
-    if colon:
+    if group:
         number = _number(text, group)
-        gid = number if number is not None else _group(text, group, tree)
+        gid = number if number is not None else _group(text, group, tree, default=gid)
     return uid, gid
+
+
+def has_name(text: str) -> bool:
+    """Say whether `user[:group]` has a part that only an image's files can explain."""
+    parts = text.split(":", 1)
+    return any(part and part != "root" and not _NUMBER.fullmatch(part) for part in parts)
 
 
 def find_account(text: str) -> tuple[str, str]:
@@ -83,11 +89,11 @@ def _passwd(text: str, name: str, tree: FileTree) -> tuple[int, int]:
     return 0, 0
 
 
-def _group(text: str, name: str, tree: FileTree) -> int:
+def _group(text: str, name: str, tree: FileTree, *, default: int) -> int:
     for fields in _records(text, "etc/group", tree):
         if fields[0] == name and len(fields) > 2:  # noqa: PLR2004 - name, password, gid
             return _number(text, fields[2]) or 0
-    return 0
+    return default
 
 
 def _records(text: str, path: str, tree: FileTree) -> Iterator[list[str]]:

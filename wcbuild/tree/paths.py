@@ -20,23 +20,23 @@ class Finder(Protocol):
         ...
 
 
-def resolve(tree: Finder, path: str, *, follow_last: bool = True) -> str:
+def resolve(tree: Finder, path: str, *, root: str = "", follow_last: bool = True) -> str:
     """Return the real path of ``path``: no component of it is a symlink, `.` or `..`.
 
-    Absolute links start again at the tree's root, and `..` stops there. What does not exist yet is
-    kept as it is written, so that it can be created. ``follow_last`` says whether a symlink at the
-    very end is followed, too.
+    It begins at ``root``, the tree's own or a real path; there absolute links start again, and `..`
+    stops. What does not exist yet is kept as it is written, so that it can be created. ``follow_last``
+    says whether a symlink at the very end is followed, too.
 
     Raises:
         TooManyLinksError: more than `MAX_LINKS` links.
     """
-    real = ""
+    real = root
     todo = _components(path)
     followed = 0
     while todo:
         name = todo.pop()
         if name == "..":
-            real = parent(real)
+            real = root if real == root else parent(real)
             continue
         here = join(real, name)
         node = tree.find(here) if todo or follow_last else None
@@ -47,7 +47,7 @@ def resolve(tree: Finder, path: str, *, follow_last: bool = True) -> str:
         if followed > MAX_LINKS:
             raise TooManyLinksError(path.strip("/"))
         if node.meta.link.startswith("/"):
-            real = ""
+            real = root
         todo += _components(node.meta.link)
     return real
 

@@ -11,6 +11,7 @@ from wcbuild.layer.changes import (
     DIRECTORY,
     FILE,
     HARDLINK,
+    SYMLINK,
     Change,
     Content,
     Inline,
@@ -23,7 +24,7 @@ from wcbuild.tree.owners import find_owner
 from wcbuild.tree.paths import join, parent, resolve
 from wcbuild.tree.select import Source, cheap_content_key, content_key, select
 from wcbuild.tree.staging import Staging
-from wcbuild.tree.stamp import LinuxStamp, Stamp
+from wcbuild.tree.stamp import LINK_MODE, LinuxStamp, Stamp
 from wcbuild.tree.unpack import Archive, find_archive
 
 __all__ = ["PlaceError", "cheap_content_key", "content_key", "copy", "mkdir"]
@@ -46,7 +47,7 @@ def mkdir(op: MkdirOp, dest_tree: FileTree, *, mtime: int) -> tuple[Change, ...]
     if op.owner and op.os != WINDOWS:
         uid, gid = find_owner(op.owner, dest_tree)
         meta = meta._replace(uid=uid, gid=gid)
-    staging.make_directories(resolve(staging, op.path), meta)
+    staging.make_directories(resolve(staging, op.path), meta, owned=bool(op.owner))
     return staging.changes()
 
 
@@ -145,7 +146,9 @@ class _Copying:
             if archive is not None:
                 self._unpack(archive)
                 return
-        self._make_directories(resolve(self._staging, self._op.dest.rpartition("/")[0]))
+        self._make_directories(
+            resolve(self._staging, self._op.dest.rpartition("/")[0]), self._parent
+        )
         target = resolve(self._staging, self._op.dest)
         if kind == DIRECTORY:
             self._merge(source, target)
@@ -156,7 +159,7 @@ class _Copying:
             there = self._staging.find(target)
         if there is not None and there.meta.kind == DIRECTORY:
             raise ConflictError(source.path, target, "a directory is there")
-        self._make_directories(parent(target))
+        self._make_directories(parent(target), self._parent)
         self._staging.put(target, self._stamp.copied(source.node.meta), source.node.content)
         for name, node in source.streams:
             self._staging.put(f"{target}:{name}", node.meta, node.content)
@@ -167,7 +170,7 @@ class _Copying:
         there = staging.find(target)
         if there is not None and there.meta.kind != DIRECTORY:
             raise ConflictError(source.path, target, "it is not a directory")
-        self._make_directories(target)
+        self._make_directories(target, self._parent)
         staging.list_directory(target)
         start = f"{target}/" if target else ""
         linked: dict[object, str] = {}
@@ -195,30 +198,34 @@ class _Copying:
         if there is not None and there.meta.kind != DIRECTORY:
             raise ConflictError(join(source.path, name), path, "it is not a directory")
         if there is None:
-            self._staging.put_directory(path, self._stamp.copied(node.meta))
-        elif not implied:
-            self._staging.put_directory(path, self._stamp.merged(there.meta, node.meta))
+            meta = self._stamp.copied(node.meta)
+        else:
+            meta = self._stamp.merged(there.meta, node.meta, implied=implied)
+        self._staging.put_directory(path, meta)
         self._staging.list_directory(path)
 
     def _unpack(self, archive: Archive) -> None:
         """Unpack a tar into the destination, which is a directory with or without a slash."""
         target = resolve(self._staging, self._op.dest)
-        self._staging.make_directories(target, self._folder)
+        self._make_directories(target, self._folder)
         for path, meta, content in archive.entries():
             if path:
                 self._unpack_entry(target, path, meta, content)
 
     def _unpack_entry(self, top: str, path: str, meta: Meta, content: Content | None) -> None:
         staging = self._staging
-        folder = resolve(staging, join(top, parent(path)))
-        staging.make_directories(folder, self._folder)
+        # No symlink, of the archive or of what was there, leads out of the destination.
+        folder = resolve(staging, parent(path), root=top)
+        self._make_directories(folder, self._folder)
         place = join(folder, path.rpartition("/")[2])
         meta = self._stamp.owned(meta)
+        if meta.kind == SYMLINK:
+            meta = meta._replace(mode=LINK_MODE)
         if meta.kind == DIRECTORY:
             staging.put_directory(place, meta)
             return
         if meta.kind == HARDLINK:
-            linked = resolve(staging, join(top, meta.link), follow_last=False)
+            linked = resolve(staging, meta.link, root=top, follow_last=False)
             node = staging.find(linked)
             if node is None or node.meta.kind == DIRECTORY:
                 raise UnsafeArchiveError(path, f'is a hard link to "{meta.link}", which is no file')
@@ -230,5 +237,5 @@ class _Copying:
         else:
             staging.put(place, meta, content)
 
-    def _make_directories(self, path: str) -> None:
-        self._staging.make_directories(path, self._parent)
+    def _make_directories(self, path: str, meta: Meta) -> None:
+        self._staging.make_directories(path, meta, owned=bool(self._op.chown))

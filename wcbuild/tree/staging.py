@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stat import S_ISGID
+
 from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change, Content, Meta
 from wcbuild.tree.base import FileTree, Node
 from wcbuild.tree.errors import ConflictError
@@ -30,19 +32,25 @@ class Staging:
             return Node(change.meta, change.content)
         return self._find_below(path)
 
-    def make_directories(self, path: str, meta: Meta) -> None:
+    def make_directories(self, path: str, meta: Meta, *, owned: bool = False) -> None:
         """Create ``path`` and its parents where they are missing, each with this metadata.
+
+        Below a setgid directory they are so, too, and of its group unless they are ``owned``: as mkdir(2)
+        does it.
 
         Raises:
             ConflictError: something that is not a directory is in the way.
         """
         missing = []
         here = path
-        while here and (node := self.find(here)) is None:
+        while (above := self.find(here)) is None:
             missing.append(here)
             here = parent(here)
-        if here and node is not None and node.meta.kind != DIRECTORY:
+        if above.meta.kind != DIRECTORY:
             raise ConflictError(path, here, "it is not a directory")
+        if above.meta.mode & S_ISGID:
+            gid = meta.gid if owned else above.meta.gid
+            meta = meta._replace(mode=meta.mode | S_ISGID, gid=gid)
         for new in reversed(missing):
             self.put_directory(new, meta)
 

@@ -10,6 +10,9 @@ from wcbuild.tree import chmod
 from wcbuild.tree.base import FileTree
 from wcbuild.tree.owners import find_owner
 
+LINK_MODE = 0o777
+"""Of every symlink on Linux; archives of other systems have others."""
+
 
 class Stamp(Protocol):
     """Gives copied files the metadata that they shall have in an image."""
@@ -22,13 +25,19 @@ class Stamp(Protocol):
         """Return metadata with the owner that --chown asks for, and nothing else changed."""
         ...
 
-    def merged(self, there: Meta, meta: Meta) -> Meta:
-        """Return the metadata of a directory that is there and that one of a source is merged into."""
+    def merged(self, there: Meta, meta: Meta, *, implied: bool) -> Meta:
+        """Return the metadata of a directory that is there and that one of a source is merged into.
+
+        ``implied`` is one that only leads to what is copied.
+        """
         ...
 
 
 class LinuxStamp:
-    """For Linux images: ids and modes. A directory that is there takes on its source's."""
+    """For Linux images: ids and modes. A directory that is there takes on its source's.
+
+    One that only leads to what is copied keeps its owner and time, though.
+    """
 
     def __init__(self, op: CopyOp, tree: FileTree) -> None:
         self._chmod = op.chmod
@@ -43,7 +52,7 @@ class LinuxStamp:
             uid, gid = meta.uid, meta.gid
         else:
             uid = gid = 0
-        mode = meta.mode
+        mode = LINK_MODE if meta.kind == SYMLINK else meta.mode
         if self._chmod and meta.kind != SYMLINK:
             mode = chmod.change(self._chmod, mode, is_directory=meta.kind == DIRECTORY)
         if mode == meta.mode and uid == meta.uid and gid == meta.gid:
@@ -56,6 +65,7 @@ class LinuxStamp:
             return meta
         return meta._replace(uid=self._owner[0], gid=self._owner[1])
 
-    def merged(self, there: Meta, meta: Meta) -> Meta:  # noqa: ARG002 - the protocol's
+    def merged(self, there: Meta, meta: Meta, *, implied: bool) -> Meta:
         """Return the metadata of a directory that one of a source is merged into."""
-        return self.copied(meta)
+        copied = self.copied(meta)
+        return there._replace(mode=copied.mode) if implied else copied

@@ -12,7 +12,7 @@ from registry.compress import decompressing, sniff
 from registry.errors import DamagedDataError
 from registry.files import store_errors
 from wcbuild.errors import UnsafeArchiveError
-from wcbuild.layer.changes import FILE, BlobRange, Content, HostFile, Meta
+from wcbuild.layer.changes import FILE, SYMLINK, BlobRange, Content, HostFile, Meta
 from wcbuild.layer.tar import BLOCK_SIZE, read_entries
 from wcbuild.tree.base import Node
 from wcbuild.tree.content import open_content
@@ -41,7 +41,12 @@ class Archive:
             for entry in read_entries(stream):
                 has_content = entry.meta.kind == FILE and entry.meta.size
                 place = BlobRange(self.path, self.offset + entry.offset) if has_content else None
-                yield entry.path, entry.meta, place
+                yield entry.path, plain_link(entry.meta), place
+
+
+def plain_link(meta: Meta) -> Meta:
+    """Return what a file system makes of an entry of an archive: it knows no modes of symlinks."""
+    return meta._replace(mode=0o777) if meta.kind == SYMLINK else meta
 
 
 def find_archive(node: Node, name: str, scratch: Callable[[], Path] | None) -> Archive | None:

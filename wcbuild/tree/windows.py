@@ -208,9 +208,9 @@ class WindowsStamp:
             return meta
         return meta._replace(xattrs=records.with_records(meta.xattrs, self._own))
 
-    def merged(self, there: Meta, meta: Meta) -> Meta:
-        """Return the metadata of a directory that is there, as new as its source."""
-        return there._replace(mtime=meta.mtime)
+    def merged(self, there: Meta, meta: Meta, *, implied: bool) -> Meta:
+        """Return the metadata of a directory that is there, as new as its source if that is copied."""
+        return there if implied else there._replace(mtime=meta.mtime)
 
 
 def _without_opaque(changes: Iterable[Change], tree: FileTree) -> Iterator[Change]:

@@ -63,7 +63,26 @@ def test_who_meant_another_command_than_build_is_told_so(wcbuild, words, status,
 def test_who_meant_a_build_is_told_of_nothing_else(wcbuild, words):
     status = 2 if len(words) > 1 else 1
     last = wcbuild(*words, status=status).err.splitlines()[-1]
-    assert last.startswith(("ERROR: ", "wcbuild build: error: "))
+    assert last.startswith("ERROR: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["images", "--formt=json"], 'unknown flag "--formt", did you mean "--format"?'),
+        (["registry", "serve", "--listn", "x"], 'unknown flag "--listn", did you mean "--listen"?'),
+        (["copy", "a", "b", "c"], 'unexpected argument "c"'),
+        (["copy", "a"], "the following arguments are required: DST"),
+        (["--network", "foo", "."], "argument --network: invalid choice: 'foo'"),
+        (["manifest", "gt", IMAGE], "argument ACTION: invalid choice: 'gt'"),
+    ],
+)
+def test_wrong_words_are_told_in_one_line_that_says_who_knows_more(wcbuild, words, said):
+    outcome = wcbuild(*words, status=2)
+    assert outcome.out == ""
+    assert outcome.err.startswith(f"ERROR: {said}")
+    assert outcome.err.endswith(" --help shows what there is)\n")
+    assert outcome.err.count("\n") == 1
 
 
 def test_a_folder_named_like_a_command_is_built_when_the_build_is_named(wcbuild, folder):

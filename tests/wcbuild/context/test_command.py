@@ -34,8 +34,24 @@ def test_an_error_is_the_last_thing_that_was_said_of_it(tmp_path):
     with pytest.raises(CommandError) as caught:
         sh(text, tmp_path)
     assert str(caught.value) == "sh: it  [31mbroke"
-    with pytest.raises(CommandError, match="ended with status 3"):
+    with pytest.raises(CommandError, match=r"^sh: ended with status 3$"):
         sh("exit 3", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ssh: no way\nfatal: Could not read.\n\nPlease x\n", "ssh: no way; Could not read."),
+        ("fatal: unable to connect to h:\nh: refused\n\n", "unable to connect to h:; h: refused"),
+        ("remote: gone\nfatal: not found\n", "remote: gone; not found"),
+        ("one\ntwo\nthree\n", "two; three"),
+        ("one\n", "one"),
+    ],
+)
+def test_an_error_tells_what_explains_it(tmp_path, said, told):
+    with pytest.raises(CommandError) as caught:
+        sh(f"printf '{said}' >&2; exit 1", tmp_path)
+    assert caught.value.reason == told
 
 
 def test_a_command_that_is_not_installed_is_named(tmp_path):

@@ -8,16 +8,19 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import peers
 import pytest
+from processes import children_of, until
 from web import COMMIT_TIME, GIT, Repository, clean_environment
 
-from wcbuild.context import git
-from wcbuild.context.git import Repositories
+from registry.files import FileLock
+from wcbuild.context.git import Repositories, submodules
 from wcbuild.errors import CancelledError, RemoteError
 from wcbuild.graph.ops import GitOp
 from wcbuild.tree.content import open_content
@@ -91,6 +94,31 @@ def test_gives_files_modes_and_links_with_the_time_of_the_commit(fetch, server):
     assert text(found.tree, "a.txt") == "one"
     assert {node.meta.mtime for node in nodes.values()} == {COMMIT_TIME} == {found.time}
     assert {(node.meta.uid, node.meta.gid) for node in nodes.values()} == {(0, 0)}
+
+
+@pytest.mark.parametrize("keep_git_dir", [False, True])
+def test_fetches_repositories_with_commits_of_sha256(
+    fetch, new_git_server, repositories, keep_git_dir
+):
+    made = repositories[1]("app", object_format="sha256")
+    commit = made.commit({"a.txt": "one", "docs/b.txt": "b"})
+    tag = made.tag("v1", annotated=True)
+    remote = app(new_git_server())
+    for fields in ({}, {"ref": "v1", "checksum": tag}, {"ref": commit}):
+        found = fetch(remote, keep_git_dir=keep_git_dir, **fields)
+        assert found.commit == commit
+        assert text(found.tree, "docs/b.txt") == "b"
+        assert (
+            ("objectformat = sha256" in text(found.tree, ".git/config")) if keep_git_dir else True
+        )
+
+
+def test_says_what_is_not_a_commit(fetch, server, repository):
+    blob, tree = (repository.git("rev-parse", f"HEAD{path}") for path in (":a.txt", "^{tree}"))
+    repository.git("tag", "file", blob)
+    for ref in (blob, tree, "file"):
+        with pytest.raises(RemoteError, match="is not a commit"):
+            fetch(app(server), ref=ref)
 
 
 def test_takes_branches_tags_and_commits(fetch, server, repository):
@@ -288,7 +316,7 @@ def test_a_submodule_without_url_or_commit_is_an_error_that_names_it(
 
 
 def test_submodules_of_submodules_end_somewhere(fetch, server, repository, monkeypatch):
-    monkeypatch.setattr(git, "MAX_SUBMODULE_DEPTH", 2)
+    monkeypatch.setattr(submodules, "MAX_SUBMODULE_DEPTH", 2)
     commit = repository.git("rev-parse", "HEAD")
     chain = commit
     for _ in range(3):
@@ -443,10 +471,52 @@ def test_a_cancelled_fetch_ends_at_once(fetch, web):
 def test_locks_of_a_git_that_was_killed_are_no_hindrance(fetch, server, repository, tmp_path):
     fetch(app(server))
     [bare] = (path for path in (tmp_path / "store/git").glob("?" * 64))
+    bare.with_suffix(".begun").touch()
     (bare / "shallow.lock").write_text("")
     commit = repository.commit({"a.txt": "two"})
     (bare / f"refs/wcbuild/{commit}.lock").write_text("")
     assert fetch(app(server)).commit == commit
+
+
+@pytest.mark.parametrize("left", ["the commit without its files", "a file that is cut off"])
+def test_what_a_killed_fetch_has_left_is_no_hindrance(fetch, server, repository, tmp_path, left):
+    fetch(app(server))
+    (ours,) = (tmp_path / "store/git").glob("?" * 64)
+    ours.with_suffix(".begun").touch()
+    commit = repository.commit({"new.txt": "new"})
+    tree, file = repository.git("rev-parse", "HEAD^{tree}", "HEAD:new.txt").split()
+    for name in (commit, tree, file):
+        path = Path("objects", name[:2], name[2:])
+        data = (repository.path / path).read_bytes()
+        (ours / path).parent.mkdir(exist_ok=True)
+        if name != file:
+            (ours / path).write_bytes(data)
+        elif left == "a file that is cut off":
+            (ours / path).write_bytes(data[:5])
+    assert text(fetch(app(server)).tree, "new.txt") == "new"
+
+
+def test_a_git_that_outlives_its_build_keeps_the_repository_to_itself(tmp_path):
+    lock = tmp_path / "lock"
+    script = (
+        "import sys, threading; from registry.files import FileLock; from pathlib import Path\n"
+        "from wcbuild.context.command import run\n"
+        "lock = FileLock(Path(sys.argv[1])); lock.acquire(shared=False, wait=True)\n"
+        "print('held', flush=True)\n"
+        "run(['sleep', '600'], {'PATH': sys.argv[2]}, Path('/'), b'', threading.Event(),"
+        " inherited=(lock.fileno(),))\n"
+    )
+    words = [sys.executable, "-c", script, str(lock), os.environ["PATH"]]
+    other = FileLock(lock)
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as build:
+        assert build.stdout.readline() == b"held\n"
+        assert until(lambda: children_of(build.pid))
+        (sleeper,) = children_of(build.pid)
+        build.kill()
+    assert not other.acquire(shared=False, wait=False)
+    os.kill(sleeper, signal.SIGKILL)
+    assert until(lambda: other.acquire(shared=False, wait=False))
+    other.release()
 
 
 def test_a_submodule_elsewhere_has_a_token_of_its_own(fetch, below, repositories, new_git_server):

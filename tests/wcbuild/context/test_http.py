@@ -1,6 +1,7 @@
 """Downloads: fetched once, asked for again, verified, and given to nobody who should not ask."""
 
 import base64
+import gzip
 import hashlib
 import threading
 
@@ -58,6 +59,42 @@ def test_takes_the_new_file_when_the_tag_has_changed(web, downloads):
     fetch(downloads(), url)
     web.put("/f", b"new", headers={"ETag": '"two"'})
     assert fetch(downloads(), url).path.read_bytes() == b"new"
+
+
+def test_takes_nothing_for_unchanged_that_has_another_tag(web, downloads):
+    url = web.put("/f", b"old", headers={"ETag": '"one"'})
+    fetch(downloads(), url)
+    page = web.put_page("/f", b"new", headers={"ETag": '"two"'})
+    page.fail.append(304)
+    assert fetch(downloads(), url).path.read_bytes() == b"new"
+    assert [each.status for each in web.asked] == [200, 304, 200]
+    assert "if-none-match" not in web.asked[2].headers
+
+
+def test_takes_weak_and_strong_tags_for_the_same(web, downloads):
+    url = web.put("/f", b"text", headers={"ETag": 'W/"one"'})
+    fetch(downloads(), url)
+    web.put_page("/f", b"text", headers={"ETag": '"one"'}).fail.append(304)
+    fetch(downloads(), url)
+    assert [each.status for each in web.asked] == [200, 304]
+
+
+def test_a_file_that_was_compressed_on_the_road_is_what_it_was_before(web, downloads):
+    body = gzip.compress(b"text" * 100)
+    url = web.put("/f", body, headers={"Content-Encoding": "gzip"})
+    found = fetch(downloads(), url, sha(b"text" * 100))
+    assert (found.path.read_bytes(), found.size) == (b"text" * 100, 400)
+    # Others say of an archive that it is one.
+    url = web.put("/f.gz", body, headers={"Content-Encoding": "x-gzip"})
+    assert fetch(downloads(), url).path.read_bytes() == body
+
+
+def test_takes_every_answer_that_is_the_file(web, downloads):
+    for status in (200, 201, 203):
+        assert fetch(downloads(), web.put(f"/{status}", b"x", status=status)).size == 1
+    for status in (206, 300, 302, 304):
+        with pytest.raises(RemoteError, match=f"answered {status}"):
+            fetch(downloads(), web.put(f"/{status}", b"x", status=status))
 
 
 def test_fetches_again_what_is_damaged_here(web, downloads):

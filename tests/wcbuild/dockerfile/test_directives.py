@@ -28,6 +28,7 @@ def test_detects_the_syntax(text):
         " # syntax=a\n",
         "FROM a\n# syntax=a\n",
         "# syntax=\n",
+        "# syntax=\r\n",
         '{"syntax": 1}',
         '{"syntax": "a"} FROM',
         "[" * 100_000,
@@ -41,6 +42,10 @@ def test_directives_end_with_the_first_line_that_is_none(text):
 def test_says_in_which_line_it_stands():
     found = find_directive("#!x\n# escape=`\n# check = skip=all; error=true \n", "check")
     assert (found.value, found.line) == ("skip=all; error=true", 3)
+
+
+def test_blanks_alone_are_a_value_too():
+    assert find_directive("# escape = \t \n", "escape").value == " "
 
 
 def test_only_the_syntax_may_be_in_another_comment():

@@ -1,6 +1,12 @@
 import pytest
 
-from wcbuild.dockerfile.ignore import NO_MATCH, IgnoreRules, read_patterns
+from wcbuild.dockerfile.ignore import (
+    MAX_CHANGES,
+    MAX_WILDCARDS,
+    NO_MATCH,
+    IgnoreRules,
+    read_patterns,
+)
 from wcbuild.dockerfile.wildcard import BadPatternError
 from wcbuild.errors import SourceError
 
@@ -35,6 +41,9 @@ def test_no_rules_exclude_nothing():
         ("**/c", "a/b/c/d"),
         ("**/*.py", "a/b.py"),
         ("**/*.py", ".py"),
+        ("**.py", "a.py"),
+        ("**.py", "a/b.py"),
+        ("**a/b", "xa/b"),
         ("a/**", "a/b"),
         ("a/**/c", "a/c"),
         ("a/**/c", "a/b/b/c"),
@@ -55,6 +64,7 @@ def test_excludes(pattern, path):
         ("*.log", "a/x.log"),
         ("a/**", "a"),
         ("**/c", "ac"),
+        ("**.py", "a.pyc"),
         (r"\*", "a"),
         ("a.b", "axb"),
         ("a", "A"),
@@ -62,6 +72,30 @@ def test_excludes(pattern, path):
 )
 def test_does_not_exclude(pattern, path):
     assert not excluded([pattern], path)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 100, "**/*a*/" * 20 + "b", "**/a/" * 50 + "b", "***a*a*a*a*a*a*b"]
+)
+def test_no_pattern_is_slow(pattern):
+    assert not excluded([pattern], "a/" * 100 + "a" * 200 + "c")
+
+
+@pytest.mark.parametrize("pattern", ["x**a**a**a**a**b", "[^b]*[^b]*[^b]*[^b]*[^b]*b"])
+def test_a_pattern_to_be_tried_in_every_way_has_few_stars(pattern):
+    with pytest.raises(SourceError, match=r"ignore:2: more than 4 stars"):
+        IgnoreRules.parse(f"a\n{pattern}\n".encode(), file="ignore")
+
+
+def test_thousands_of_wildcards_are_refused_and_of_paths_are_not():
+    rules = IgnoreRules(["*", *(f"!a{n}/b/c" for n in range(100_000))])
+    assert not rules.excludes("a7/b/c")
+    assert rules.may_include_below("a7/b", rules.state("a7/b"))
+    assert not rules.may_include_below("a7/c", rules.state("a7/c"))
+    with pytest.raises(SourceError, match=f"more than {MAX_WILDCARDS} patterns"):
+        IgnoreRules.parse(b"a*b\n" * (MAX_WILDCARDS + 1))
+    with pytest.raises(SourceError, match=f"more than {MAX_CHANGES} changes"):
+        IgnoreRules.parse(b"a\n!a\n" * MAX_CHANGES)
 
 
 def test_the_last_pattern_that_matches_decides():

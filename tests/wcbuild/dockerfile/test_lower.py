@@ -1,5 +1,7 @@
 """Stages to steps: what is built, in which order, on what."""
 
+import time
+
 import pytest
 
 from registry.errors import NotFoundError
@@ -30,34 +32,43 @@ from wcbuild.graph.ops import (
 )
 
 AMD64 = Platform(os="linux", architecture="amd64")
+ARM64 = Platform(os="linux", architecture="arm64")
 
 
 class Images:
     """Knows a few images and named contexts."""
 
-    def __init__(self, images=(), folders=(), configs=None):
+    def __init__(self, images=(), folders=(), configs=None, only=None, named=()):
         self.images = set(images)
         self.folders = set(folders)
         self.configs = configs or {}
+        self.only = only
+        """The platform of all images, whatever is asked for."""
+        self.named = set(named)
+        """Named contexts that are images."""
+        self.asked = []
 
     def context(self, name, platform):
+        if name in self.named:
+            return NamedContext(name=name, kind=ContextKind.IMAGE)
         return NamedContext(name=name, kind=ContextKind.FILES) if name in self.folders else None
 
     def image(self, name, platform):
+        self.asked.append((name, platform))
         if name not in self.images and name not in self.configs:
             raise NotFoundError(name, "these tests")
         config = ImageConfig(
-            platform=platform,
+            platform=self.only or platform,
             config=self.configs.get(name, ContainerConfig(env=("PATH=/bin",))),
             history=(History(created="2024-01-01T00:00:00Z", created_by="base"),),
         )
         return ResolvedImage(digest=sha256(name.encode()), config=config)
 
 
-def lowered(text, *, images=("debian",), folders=(), configs=None, **options):
+def lowered(text, *, images=("debian",), folders=(), configs=None, outside=None, **options):
     dockerfile = parse_dockerfile(text.encode(), file="Dockerfile")
-    given = Options(platform=AMD64, build_platform=AMD64, **options)
-    return lower(dockerfile, given, Images(images, folders, configs))
+    given = Options(**({"platform": AMD64, "build_platform": AMD64} | options))
+    return lower(dockerfile, given, outside or Images(images, folders, configs))
 
 
 def ops(result):
@@ -67,6 +78,75 @@ def ops(result):
 def test_only_stages_that_the_target_needs_are_looked_up():
     result = lowered("FROM debian AS a\nRUN x\nFROM nowhere AS b\nRUN y\n", target="a")
     assert [type(op) for op in ops(result)] == [ImageOp, RunOp]
+
+
+def test_a_stage_that_nobody_needs_may_take_files_from_a_later_one():
+    result = lowered("FROM debian AS a\nCOPY --from=b /x /\nFROM debian AS b\n")
+    assert [type(op) for op in ops(result)] == [ImageOp]
+
+
+def test_files_are_taken_from_the_last_stage_of_a_name():
+    text = "FROM debian AS a\nRUN one\nFROM debian AS a\nRUN two\nFROM scratch\nCOPY --from=a / /\n"
+    result = lowered(text)
+    runs = [op.args[-1] for op in ops(result) if isinstance(op, RunOp)]
+    assert runs == ["two"]
+
+
+def test_the_image_is_for_the_platform_asked_for_whatever_it_stands_on():
+    text = "FROM --platform=$BUILDPLATFORM debian\nCOPY page /\n"
+    result = lowered(text, platform=ARM64, platform_given=True)
+    assert ops(result)[0].platform == AMD64
+    assert result.plan.platform == ARM64
+
+
+@pytest.mark.parametrize("flag", ["", "--platform=linux/arm/v7 "])
+def test_the_image_is_for_its_bases_platform_if_nobody_asked_for_one(flag):
+    result = lowered(f"FROM {flag}debian\n", outside=Images({"debian"}, only=ARM64))
+    assert result.plan.platform == ARM64
+
+
+def test_images_that_files_are_taken_from_are_the_targets():
+    text = (
+        "FROM --platform=$BUILDPLATFORM debian AS collect\nCOPY --from=tools /t /\n"
+        "RUN --mount=from=more,target=/m x\nFROM scratch\nCOPY --from=collect /t /\n"
+    )
+    outside = Images({"debian", "tools", "more"})
+    lowered(text, outside=outside, platform=ARM64, platform_given=True)
+    assert outside.asked == [("debian", AMD64), ("tools", ARM64), ("more", ARM64)]
+
+
+def test_a_stage_begins_with_what_the_image_below_says_of_variables():
+    result = lowered("FROM debian AS a\nENV V=env\nARG V=arg W=arg\nFROM a\nRUN x\n")
+    assert ops(result)[-1].env == ("W=arg", "PATH=/bin", "V=env")
+
+
+def test_a_variable_that_is_set_again_is_the_last_that_a_run_sees():
+    result = lowered("FROM debian\nENV A=1 B=2\nENV A=3\nRUN x\n")
+    assert ops(result)[-1].env == ("PATH=/bin", "B=2", "A=3")
+    assert result.plan.config.env == ("PATH=/bin", "A=3", "B=2")
+
+
+def test_arguments_for_the_builder_are_no_variables():
+    result = lowered("FROM debian\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN x\n")
+    assert ops(result)[-1].env == ("PATH=/bin",)
+    assert "|1 BUILDKIT_SBOM_SCAN_STAGE=true" in result.plan.history[-1].created_by
+
+
+def test_names_of_arguments_are_not_expanded():
+    assert lowered("FROM debian\nARG $A=1\n").plan.history[0].created_by == "ARG $A=1"
+
+
+@pytest.mark.parametrize(
+    ("owner", "linked"), [("1:2", True), (":5", True), ("web", False), ("1:web", False)]
+)
+def test_owners_that_have_to_be_looked_up_tie_a_copy_to_its_base(owner, linked):
+    assert ops(lowered(f"FROM debian\nCOPY --link --chown={owner} a /\n"))[-1].link is linked
+
+
+def test_triggers_of_an_image_that_stands_for_a_stage_are_not_run():
+    outside = Images(configs={"a": ContainerConfig(on_build=("RUN x",))}, named={"a"})
+    result = lowered("FROM debian AS a\nRUN y\n", outside=outside)
+    assert [type(op) for op in ops(result)] == [ImageOp]
 
 
 def test_a_stage_used_by_copy_comes_before_the_copy():
@@ -94,6 +174,28 @@ def test_a_single_unnamed_stage_has_no_name_in_labels():
     assert result.graph.steps[-1].label == "[2/2] RUN make"
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"STOPSIGNAL {'9' * 5000}", "invalid signal"),
+        (f"COPY --from={'9' * 5000} a b", "invalid stage index"),
+        ("EXPOSE 1-65535 1-65535 1-65535 1-65535", "more than 196608 ports"),
+        ("EXPOSE ²", "invalid containerPort"),
+        ("COPY <<'E /x", "looking for matching single-quote"),
+    ],
+)
+def test_numbers_that_are_none_and_numbers_without_end_are_refused(line, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        lowered(f"FROM debian\n{line}\n")
+    assert caught.value.spans[0].first == 2
+
+
+def test_of_stages_of_one_name_the_last_one_before_is_meant():
+    text = "FROM debian AS a\nRUN 1\nFROM debian AS A\nRUN 2\nFROM a AS t\nFROM debian AS a\n"
+    result = lowered(text, target="t")
+    assert [op.args[-1] for op in ops(result) if isinstance(op, RunOp)] == ["2"]
+
+
 def test_config_instructions_make_no_steps():
     result = lowered('FROM debian\nLABEL a=b\nENV C=d\nCMD ["x"]\nEXPOSE 80\nVOLUME /v\n')
     assert [type(op) for op in ops(result)] == [ImageOp]
@@ -117,6 +219,14 @@ def test_proxy_arguments_reach_run_without_becoming_part_of_its_value():
 def test_relative_workdirs_add_up_and_carry_the_user():
     result = lowered("FROM debian\nUSER app\nWORKDIR /a\nWORKDIR b/../c\n")
     assert ops(result)[1:] == [MkdirOp(path="/a", owner="app"), MkdirOp(path="/a/c", owner="app")]
+
+
+def test_an_absolute_workdir_is_told_as_it_is_written():
+    result = lowered("FROM debian\nWORKDIR /a/\nRUN x\n")
+    assert ops(result)[1] == MkdirOp(path="/a")
+    assert ops(result)[2].cwd == "/a"
+    assert result.plan.config.working_dir == "/a/"
+    assert result.plan.history[0].created_by == "WORKDIR /a/"
 
 
 def test_workdir_root_is_no_step():
@@ -273,8 +383,10 @@ def test_only_steps_of_chosen_stages_are_done_again():
 def test_a_build_argument_chooses_the_syntax_instead_of_the_file():
     text = "# syntax=example.com/other:1\nFROM debian\n"
     lowered(text, build_args={"BUILDKIT_SYNTAX": "dockerfile.v0"})
-    with pytest.raises(SourceError, match="is not known"):
-        lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": "example.com/other:1"})
+    lowered("# syntax=mirror.example:5000/hub/docker/dockerfile:1@sha256:0\nFROM debian\n")
+    for other in ("example.com/other:1", "", "xdocker/dockerfile", "docker/dockerfile/x"):
+        with pytest.raises(SourceError, match="is not known"):
+            lowered("FROM debian\n", build_args={"BUILDKIT_SYNTAX": other})
 
 
 @pytest.mark.parametrize(
@@ -341,12 +453,30 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
         ),
         ("FROM debian\nRUN --mount=type=ssh,source=/s x\n", "should not have a source"),
         ("FROM debian AS a\nRUN --mount=from=a,target=/m x\n", "circular dependency"),
-        ("FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\n", "needs to be defined before"),
+        (
+            "FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\nFROM a\n",
+            "needs to be defined before",
+        ),
         ("FROM debian AS a\nCOPY --from=a / /\n", "circular dependency detected on stage: a"),
+        (
+            "FROM debian AS a\nCOPY --from=b / /\nFROM debian AS b\nCOPY --from=a / /\nFROM debian\n",
+            "circular dependency detected on stage",
+        ),
+        ("FROM Upper AS a\nFROM debian\n", "must be lower case"),
+        ("FROM debian AS a\nCOPY --from=Upper / /\nFROM debian\n", "must be lower case"),
+        ("FROM debian AS Base\nFROM Base\n", 'did you mean "base"?'),
+        ("FROM --platform=nosuch debian\n", "neither an operating system nor an architecture"),
+        ("FROM debian\nADD --checksum=sha256:x <<E /\nE\n", "for multiple sources"),
+        ("FROM debian\nSTOPSIGNAL 0\n", "invalid signal: 0"),
         ("FROM debian\nCOPY --from=5 / /\n", "invalid stage index 5"),
         ("FROM $NOTHING\n", "should not be blank"),
         ("# syntax=other/language:1\nFROM debian\n", 'the syntax "other/language:1" is not known'),
         ("FROM debian\nCOPY --chmod=99 a /\n", "invalid chmod parameter"),
+        (
+            "FROM debian\nCOPY --link --chown=app a /\n",
+            "names can't be resolved when used with --link",
+        ),
+        ("FROM debian\nADD --link --chown=1:app a /\n", "use numeric uid[:gid] instead"),
         ("FROM debian\nSTOPSIGNAL NOSUCH\n", "invalid signal"),
         ("FROM debian\nEXPOSE http\n", "invalid containerPort: http"),
         ("FROM debian\nCOPY https://example.com/x /\n", "source can't be a URL for COPY"),
@@ -379,3 +509,22 @@ def test_build_arguments_that_nothing_declares_are_told():
     given = {"A": "1", "B": "2", "C": "3", "HTTP_PROXY": "4", "SOURCE_DATE_EPOCH": "5"}
     given |= {"BUILDKIT_INLINE_CACHE": "6"}
     assert lowered(text, build_args=given).unused_build_args == ("C",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM debian AS s0\n"
+        + "".join(f"FROM s{n} AS s{n + 1}\nENV A{n}=x\n" for n in range(1000)),
+        "FROM debian AS s0\n"
+        + "".join(f"FROM debian AS s{n + 1}\nCOPY --from=s{n} /a /\n" for n in range(1000)),
+        "FROM debian\n" + "".join(f"EXPOSE {n}\nVOLUME /{n}\n" for n in range(1, 5000)),
+        "FROM debian\n" + "".join(f"ENV A{n}=x\nRUN y\n" for n in range(5000)),
+        "FROM debian AS a\n" + "ONBUILD RUN x\n" * 10_000 + "FROM a\n",
+    ],
+    ids=["stages", "copies", "ports", "variables", "triggers"],
+)
+def test_a_long_dockerfile_takes_little_time(text):
+    began = time.process_time()
+    lowered(text)
+    assert time.process_time() - began < 2

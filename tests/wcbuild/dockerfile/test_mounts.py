@@ -53,7 +53,15 @@ def test_quoted_fields_may_hold_commas():
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("10m", 10 << 20), ("1.5k", 1536), ("2GiB", 2 << 30), ("7", 7)]
+    ("text", "size"),
+    [
+        ("10m", 10 << 20),
+        ("1.5k", 1536),
+        ("2GiB", 2 << 30),
+        ("7", 7),
+        (".5m", 1 << 19),
+        ("1e3 b", 1000),
+    ],
 )
 def test_a_size_is_in_bytes(text, size):
     assert read(f"type=tmpfs,target=/t,size={text}").size == size
@@ -70,6 +78,9 @@ def test_a_size_is_in_bytes(text, size):
         ("ro=maybe", "invalid value for ro: maybe"),
         ("type=cache,mode=9", "invalid value 9 for mode"),
         ("type=cache,uid=-1", "invalid value -1 for uid"),
+        ("type=cache,uid=,uid=8", "invalid value  for uid"),
+        ("type=tmpfs,size=1e99", "invalid value for size: 1e99"),
+        ("type=tmpfs,size=1e999", "invalid value for size: 1e999"),
         ("size=1m", "unexpected key 'size' for mount type 'bind'"),
         ("required,type=secret,id=a", "unexpected key 'required' for mount type 'bind'"),
         ("type=bind,mode=0777", 'mode not allowed for "bind" type mounts'),
@@ -104,6 +115,7 @@ def test_a_variable_in_from_is_refused_early():
     [
         ("vendor.com/class=one", DeviceSpec(name="vendor.com/class=one")),
         ("vendor.com/class", DeviceSpec(name="vendor.com/class")),
+        ("class=one", DeviceSpec(name="class=one")),
         ("name=vendor.com/class,required", DeviceSpec(name="vendor.com/class", required=True)),
         ("vendor.com/class,required=false", DeviceSpec(name="vendor.com/class")),
     ],
@@ -112,7 +124,7 @@ def test_reads_devices(value, expected):
     assert parse_device(value) == expected
 
 
-@pytest.mark.parametrize("value", ["", "required", "a,b", "foo=1,a", "name=a,b/c=d"])
+@pytest.mark.parametrize("value", ["", "required", "a,b", "a,foo=1", "name=a,b/c=d"])
 def test_refuses_devices(value):
     with pytest.raises(MountError):
         parse_device(value)

@@ -30,7 +30,7 @@ def source(text):
 
 def outlined(text, **options):
     given = Options(platform=AMD64, build_platform=AMD64, **options)
-    return outline(source(text), given, Images())
+    return outline(source(text), given, Images(), None)
 
 
 def args(text, **options):

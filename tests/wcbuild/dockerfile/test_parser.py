@@ -2,7 +2,13 @@
 
 import pytest
 
-from wcbuild.dockerfile.parser import MAX_LINE_BYTES, parse
+from wcbuild.dockerfile.parser import (
+    MAX_INSTRUCTION_LENGTH,
+    MAX_INSTRUCTIONS,
+    MAX_LINE_BYTES,
+    MAX_LINES,
+    parse,
+)
 from wcbuild.errors import DockerfileSyntaxError
 
 
@@ -87,6 +93,27 @@ def test_a_chain_of_onbuild_ends():
 
 def test_ten_thousand_instructions_are_read():
     assert len(nodes("RUN echo 'a' \"$b\"\n" * 10_000)) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("RUN x\n" * (MAX_INSTRUCTIONS + 1), f"more than {MAX_INSTRUCTIONS} instructions"),
+        ("\n" * (MAX_LINES + 1), f"more than {MAX_LINES} lines"),
+        (
+            "RUN \\\n" + ("x" * 60_000 + "\\\n") * (MAX_INSTRUCTION_LENGTH // 60_000 + 1),
+            f"more than {MAX_INSTRUCTION_LENGTH} characters",
+        ),
+    ],
+)
+def test_more_than_anybody_writes_is_refused(text, message):
+    with pytest.raises(DockerfileSyntaxError, match=message):
+        nodes(text)
+
+
+def test_a_blank_that_only_unicode_knows_does_not_end_a_flag():
+    (node,) = nodes("COPY --chown=a\u3000b c d\n")
+    assert node.flags == ("--chown=a\u3000b",)
 
 
 def test_an_unreadable_byte_in_a_comment_does_no_harm():

@@ -13,6 +13,8 @@ from wcbuild.dockerfile.ports import expand_ports
         ("[::1]:8080:80", ["80/tcp"]),
         ("9000-9001:80-81", ["80/tcp", "81/tcp"]),
         ("9000-9010:80", ["80/tcp"]),
+        ("0000000080", ["80/tcp"]),
+        ("+80-+81", ["80/tcp", "81/tcp"]),
     ],
 )
 def test_expands(word, expected):
@@ -31,6 +33,9 @@ def test_expands(word, expected):
         ("1-99999999999", "invalid containerPort"),
         ("²", "invalid containerPort"),
         ("host:80:80", "invalid IP address: host"),
+        ("[fe80::1%eth0]:80:80", "invalid IP address"),
+        ("[::1:80:80", "invalid IP address"),
+        ("0" * 5000 + "1", "invalid containerPort"),
         ("1-3:80-81", "invalid ranges"),
     ],
 )

@@ -42,7 +42,8 @@ def read(text):
         ("HEALTHCHECK --timeout=1ns CMD a", 'Interval "timeout" cannot be less than 1ms'),
         ("ONBUILD", "ONBUILD requires at least one argument"),
         ("ONBUILD maintainer me", "MAINTAINER isn't allowed as an ONBUILD trigger"),
-        ("COPY <<'E b c", "unexpected end of statement while looking for matching single-quote"),
+        ("RUN --mount= a", "--mount says nothing"),
+        ("RUN --device=x,y=z a", "unexpected key 'y' in 'y=z'"),
     ],
 )
 def test_refuses(line, message):
@@ -73,6 +74,11 @@ def test_a_command_without_words_is_empty_text_for_the_shell():
 
 def test_a_trigger_is_kept_as_it_is_written():
     assert read("onBuild  run  a  b\n").expression == "run  a  b"
+    assert read("ONBUILD \x1f\n").expression == "\x1f"
+
+
+def test_a_word_with_an_open_quote_is_no_heredoc():
+    assert read("COPY <<'E b c\n").sources == ("<<'E", "b")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,12 @@ def test_a_variable_that_is_set_again_keeps_its_place():
     assert env.entries() == ("A=3", "B=2")
 
 
+def test_a_variable_that_is_renewed_is_the_last():
+    env = Variables(("A=1", "B=2"))
+    env.renew("A", "3")
+    assert env.entries() == ("B=2", "A=3")
+
+
 def test_names_that_differ_in_case_are_two_variables():
     env = Variables(("Path=a", "PATH=b"))
     assert env.entries() == ("Path=a", "PATH=b")

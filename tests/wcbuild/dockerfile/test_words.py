@@ -4,6 +4,7 @@ from wcbuild.dockerfile import words
 from wcbuild.dockerfile.words import MAX_EXPANSION, MAX_NESTING, WordError, expand
 
 ENV = {"x": "value", "empty": "", "path": "/usr/local/bin:/bin", "two": "a  b", "1": "one"}
+ENV |= {"back": "a\\b"}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,9 @@ ENV = {"x": "value", "empty": "", "path": "/usr/local/bin:/bin", "two": "a  b", 
         ("${path//:*/}", "/usr/local/bin"),
         ("${x//?/-}", "-----"),
         ("${x/[/-}", "value"),
+        (r"${path#'\'}", "/usr/local/bin:/bin"),
+        (r"${back#a'\'} ${back%'\'b} ${back/'\'/-}", "b a a-b"),
+        (r'${back#"a\b"}', ""),
         ("'$x' \"$x\" \\$x", "$x value $x"),
         (r'"a\"b\c\\"', r'a"b\c' + "\\"),
         (r"a\ b\\c", r"a b\c"),
@@ -51,6 +55,8 @@ def test_expands(word, expected):
         ("${}", "syntax error: bad substitution"),
         ("${:x}", "syntax error: bad substitution"),
         ("${x:=a}", r"unsupported modifier \(:=\) in substitution"),
+        ("${x:1:2}", r"unsupported modifier \(:1\) in substitution"),
+        ("${unset:1:2}", r"unsupported modifier \(:1\) in substitution"),
         ("${x:#a}", r"unsupported modifier \(:#\) in substitution"),
         (r"${x#\q}", r"invalid escape '\\q'"),
         ("${unset?}", "unset: is not allowed to be unset"),
@@ -69,6 +75,21 @@ def test_the_backtick_escapes_instead_of_the_backslash():
 
 def test_splits_after_expansion_but_not_in_quotes():
     assert expand('$two "$two" c\\ d', ENV).words == ["a", "b", "a  b", "c d"]
+
+
+def test_blanks_behind_the_sign_of_a_heredoc_do_not_split():
+    assert expand("a << E <<<\tb <<\n<< 'c d'", {}).words == [
+        "a",
+        "<< E",
+        "<<<",
+        "b",
+        "<<",
+        "<< c d",
+    ]
+
+
+def test_a_form_for_the_shell_is_left_alone_with_what_is_not_set():
+    assert expand("${name:1:2}", {}, keep_unset=True).text == "${name:1:2}"
 
 
 def test_words_without_text_fall_away():

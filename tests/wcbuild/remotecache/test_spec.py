@@ -69,7 +69,7 @@ def test_refuses_what_names_no_cache(text, reason):
         ("type=s3,bucket=b", 'there is no type "s3", but registry, local, inline'),
         ("type=registry,ref=app,mode=all", 'unknown mode "all"; there are min, max'),
         ("type=registry,ref=app,compression=xz", 'unknown compression "xz"'),
-        ("type=registry,ref=app,compression-level=x", "is not a number"),
+        ("type=registry,ref=app,compression-level=x", "is not within 0 to 9"),
         ("type=registry,ref=app,ignore-error=maybe", 'unknown ignore-error "maybe"'),
         ("type=registry,ref=app,image-manifest=false", "caches are OCI manifests here"),
         (f"type=registry,ref=app@{sha256(b'')}", "under a tag, not a digest"),

@@ -48,6 +48,7 @@ BASE = MemoryTree(
         "lmotd": link("etc/motd"),
         "kept": folder(0o500, 9, 9),
         "kept/old": file("old"),
+        "shared": folder(0o2775, 5, 6),
     }
 )
 
@@ -210,6 +211,12 @@ def test_parents_with_wildcards_takes_only_the_directories_it_needs():
     ]
 
 
+def test_parents_that_are_there_take_their_sources_mode_and_keep_their_owner():
+    base = MemoryTree({"dir": folder(0o500, 9, 9)})
+    tree = after(base=base, sources=["dir/x"], parents=True, keep_owner=True)
+    assert listing(tree)["dir"] == "d 0750 9:9"
+
+
 def test_parents_needs_what_is_named_without_wildcards():
     with pytest.raises(MissingSourceError, match=r'"/dir/none": not found'):
         copy(sources=["dir/none"], dest="/o/", parents=True)
@@ -273,6 +280,17 @@ def test_a_symbolic_mode_leaves_new_parents_alone():
         "p": "d 0755 0:0",
         "p/a.txt": "f 0600 0:0 'A'",
     }
+
+
+def test_directories_made_in_a_setgid_directory_are_of_its_group():
+    assert new(after(sources=["a.txt"], dest="/shared/a/b/"))["shared/a/b"] == "d 2755 0:6"
+    assert new(after(sources=["a.txt"], dest="/shared/a/", chown="7"))["shared/a"] == "d 2755 7:7"
+    assert new(after(sources=["dir"], dest="/shared/"))["shared/sub"] == "d 0700 0:0"
+
+
+def test_symlinks_have_the_mode_that_linux_gives_them():
+    odd = MemoryTree({"l": Node(link("x").meta._replace(mode=0o755))})
+    assert new(after(odd, sources=[""], dest="/o"))["o/l"] == "l 0777 0:0 -> x"
 
 
 # -- what is in the way
@@ -345,6 +363,11 @@ def test_workdir_makes_what_is_missing():
     assert tree.nodes["usr/lib/a"].meta.mtime == NOW
 
 
+def test_workdir_is_of_the_group_of_a_setgid_directory_unless_a_user_is_set():
+    assert new(BASE.applied(mkdir("/shared/a"))) == {"shared/a": "d 2755 0:6"}
+    assert new(BASE.applied(mkdir("/shared/a", "app"))) == {"shared/a": "d 2755 1000:1001"}
+
+
 def test_workdir_changes_nothing_where_it_is_there():
     assert mkdir("/kept", "app") == mkdir("/lib") == mkdir("/") == ()
 
@@ -381,7 +404,7 @@ def add(tmp_path):
 PLAIN = archive(
     entry("td/", kind=DIRECTORY, mode=0o750, uid=7, gid=8),
     entry("td/in", b"hi", mode=0o640, uid=7, gid=8),
-    entry("td/ln", kind=SYMLINK, link="in", mode=0o777),
+    entry("td/ln", kind=SYMLINK, link="in", mode=0o700),
     entry("td/hard", kind=HARDLINK, link="td/in"),
 )
 COMPRESSORS = {
@@ -474,11 +497,11 @@ def test_entries_follow_links_of_the_image_inside_its_root(add):
     assert sorted(new(tree)) == ["usr/lib/d", "usr/lib/d/z", "usr/lib/x", "usr/y"]
 
 
-def test_entries_cannot_leave_through_links_of_their_own(add):
-    tree = add(
-        archive(entry("out", kind=SYMLINK, link="../../../.."), entry("out/evil", b"!")), dest="/o"
-    )
-    assert new(tree)["evil"] == "f 0644 0:0 '!'"
+@pytest.mark.parametrize("link", ["../../../..", "/"])
+def test_entries_cannot_leave_the_destination_through_links_of_their_own(add, link):
+    tree = add(archive(entry("out", kind=SYMLINK, link=link), entry("out/evil", b"!")), dest="/o")
+    assert new(tree)["o/evil"] == "f 0644 0:0 '!'"
+    assert new(tree)["o/out"].startswith("l 0777")
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/../evil"])

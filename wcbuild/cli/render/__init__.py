@@ -15,7 +15,7 @@ from wcbuild.errors import UsageError
 if TYPE_CHECKING:
     from wcbuild.solve.events import Emit, Event
 
-MODES = ("auto", "tty", "plain", "rawjson", "quiet")
+MODES = ("auto", "tty", "plain", "rawjson", "quiet", "none")
 
 
 class Renderer(Protocol):
@@ -46,7 +46,7 @@ def choose(progress: str, stream: TextIO, env: Mapping[str, str]) -> Renderer:
     Raises:
         UsageError: no such mode, or a live tree was asked for where there is no terminal.
     """
-    if progress == "auto":
+    if progress in ("", "auto"):
         # docker's users set this one for all their builds.
         progress = env.get("BUILDKIT_PROGRESS") or "auto"
     if progress not in MODES:
@@ -63,7 +63,7 @@ def choose(progress: str, stream: TextIO, env: Mapping[str, str]) -> Renderer:
         from wcbuild.cli.render.rawjson import JsonRenderer  # noqa: PLC0415 - only what is used
 
         return JsonRenderer(stream)
-    if progress == "quiet":
+    if progress in ("quiet", "none"):
         return QuietRenderer()
     from wcbuild.cli.render.plain import PlainRenderer  # noqa: PLC0415 - only what is used
 

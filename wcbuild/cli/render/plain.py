@@ -67,7 +67,8 @@ class PlainRenderer:
                 done = "CACHED" if event.cached else f"DONE {seconds(event.seconds)}"
                 return [*map(clean, head), *self._end(event.number, done)]
             case StepFailed():
-                return self._end(event.number, f"ERROR: {clean(event.reason)}")
+                verdict = "CANCELED" if event.canceled else f"ERROR: {clean(event.reason)}"
+                return self._end(event.number, verdict)
             case Transfer():
                 return self._transfer(event)
             case Notice():

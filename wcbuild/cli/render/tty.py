@@ -115,8 +115,9 @@ class TtyRenderer:
             case StepFailed():
                 self._running.pop(event.number, None)
                 self._failed += 1
+                word, colour = ("CANCELED", "yellow") if event.canceled else ("ERROR", "red")
                 self._ended.append(
-                    self._row(f" => ERROR {clean(event.label)}", event.seconds, "red")
+                    self._row(f" => {word} {clean(event.label)}", event.seconds, colour)
                 )
             case Transfer():
                 self._note_transfer(event)

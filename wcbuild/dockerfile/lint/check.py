@@ -10,6 +10,7 @@ from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lint.linter import Linter, lint_unreadable
 from wcbuild.dockerfile.lint.options import check_options
 from wcbuild.dockerfile.lower import Lowered, Options, Outside, lower
+from wcbuild.dockerfile.lower.observer import Both, Observer
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
@@ -65,8 +66,10 @@ def lower_and_check(
     options: Options,
     outside: Outside,
     ignore: IgnoreRules | None,
+    *,
+    observer: Observer | None = None,
 ) -> tuple[Lowered | None, CheckResult]:
-    """Lower a Dockerfile for a build, and check it meanwhile.
+    """Lower a Dockerfile for a build, and check it meanwhile; ``observer`` hears what the checks hear.
 
     The first part is None where the second has an error. Arguments and what is raised are as in `check`.
     """
@@ -77,7 +80,8 @@ def lower_and_check(
     lowered: Lowered | None = None
     failure: WcbuildError | None = None
     try:
-        lowered = lower(dockerfile, options, outside, linter)
+        listening = linter if observer is None else Both(linter, observer)
+        lowered = lower(dockerfile, options, outside, listening)
         linter.raise_if_asked()
     except WcbuildError as error:
         failure = error

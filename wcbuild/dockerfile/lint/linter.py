@@ -29,7 +29,7 @@ from wcbuild.dockerfile.lint.options import CheckOptions, comment_options
 from wcbuild.dockerfile.lower.observer import Observer
 from wcbuild.dockerfile.lower.outside import BaseImageError
 from wcbuild.dockerfile.lower.paths import is_absolute
-from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.lower.stage import NEVER_SET, StageState
 from wcbuild.dockerfile.parser import Node, parse
 from wcbuild.dockerfile.rules import (
     COPY_IGNORED_FILE,
@@ -67,8 +67,6 @@ _SECRETS = frozenset(
     )
 )
 _NO_SECRETS = frozenset(("public", "file", "version"))
-_NEVER_SET = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
-"""Arguments that speak to the builder and never become variables."""
 _WHOLE_CONTEXT = frozenset(("*", "**", "**/*"))
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
 
@@ -159,8 +157,8 @@ class Linter(Observer):
 
     def image(self, name: str, wanted: Platform, found: Platform, span: Span) -> None:
         if (wanted.os, wanted.architecture) != (found.os, found.architecture):
-            words = (name, quoted(str(found)), quoted(str(wanted)))
-            self._findings.add(INVALID_BASE_IMAGE_PLATFORM.at(span, *words))
+            platforms = (quoted(str(each.normalized())) for each in (found, wanted))
+            self._findings.add(INVALID_BASE_IMAGE_PLATFORM.at(span, name, *platforms))
 
     def no_image(self, error: BaseImageError) -> None:
         self.missing.append(error)
@@ -207,7 +205,7 @@ class Linter(Observer):
             return
         declared = {name for name, _ in state.args}
         for name in names:
-            if name not in declared and name not in _NEVER_SET:
+            if name not in declared and name not in NEVER_SET:
                 near = self._suggest(name, state.scope)
                 hint = f" (did you mean ${near}?)" if near else ""
                 self._findings.add(UNDEFINED_VAR.at(span, name, hint))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wcbuild.dockerfile.directives import DirectiveReader, find_directive
 from wcbuild.dockerfile.rules import Rule
 from wcbuild.dockerfile.source import SourceFile, Span
 from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.dockerfile.truth import parse_truth
 from wcbuild.errors import SourceError, UsageError
 
 BUILD_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that stands in for the file's own options."""
 
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _KEYS = ("skip", "error", "experimental")
 _ALL = "all"
 
@@ -48,30 +48,24 @@ class CheckOptions:
         Raises:
             CheckOptionError: an unknown key, no value, or no truth value for `error`.
         """
-        skip: frozenset[str] = frozenset()
-        experimental: frozenset[str] = frozenset()
-        error = False
+        found: dict[str, Any] = {}
         for part in text.strip().split(";") if text.strip() else ():
             key, equals, value = (each.strip() for each in part.partition("="))
             if not equals or key not in _KEYS:
                 hint = did_you_mean(key, _KEYS) or "as in skip=RuleA,RuleB;error=true"
                 raise CheckOptionError(f'invalid check option "{part}"', part, hint)
             if key == "error":
-                if value not in _TRUE | _FALSE:
+                truth = parse_truth(value)
+                if truth is None:
                     raise CheckOptionError(
                         f'invalid check option "{part}": expected true or false', part
                     )
-                error = value in _TRUE
+                found["error"] = truth
+            elif value == _ALL:
+                found[f"{key}_all"] = True
             else:
-                names = frozenset(name.strip() for name in value.split(","))
-                skip, experimental = (names, experimental) if key == "skip" else (skip, names)
-        return cls(
-            skip=skip - {_ALL},
-            skip_all=skip == {_ALL},
-            experimental=experimental - {_ALL},
-            experimental_all=experimental == {_ALL},
-            error=error,
-        )
+                found[key] = frozenset(name.strip() for name in value.split(","))
+        return cls(**found)
 
     def merged(self, other: CheckOptions) -> CheckOptions:
         """Return these options and what ``other``, of one instruction, switches off or on."""

@@ -23,12 +23,14 @@ def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -
     text = lowering.expand(instruction.path, state.scope, span)
     windows = state.is_windows
     path = paths.absolute(state.config.working_dir, text, windows=windows)
-    state.config = replace(state.config, working_dir=paths.in_config(path, windows=windows))
+    # An absolute one is not cleaned in the config, as BuildKit does not.
+    shown = text if text.startswith("/") and not windows else path
+    state.config = replace(state.config, working_dir=paths.in_config(shown, windows=windows))
     step = None
     if path != "/":
         op = MkdirOp(path=path, owner=state.config.user, os=state.platform.os)
-        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {path}", span)
-    state.note(f"WORKDIR {path}", step)
+        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {shown}", span)
+    state.note(f"WORKDIR {shown}", step)
 
 
 def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None:
@@ -41,15 +43,15 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     sources = tuple(expand(source) for source in instruction.sources)
     dest = expand(instruction.dest)
     chown, mode = expand(instruction.chown), expand(instruction.chmod)
-    _check_flags(mode, chown if state.is_windows else "", instruction)
+    _check_flags(instruction, mode, chown, windows=state.is_windows)
     origins = _origins(lowering, state, instruction, sources, expand(instruction.checksum))
     flags = CopyOp(
         sources=(),
         dest=paths.destination(state.config.working_dir, dest, windows=state.is_windows),
         chown=chown,
         chmod=mode,
-        # BuildKit, too, forgets --link where a mode is to be set.
-        link=instruction.link and not mode,
+        # BuildKit, too, forgets --link where a mode is to be set. A name has to be looked up in the image.
+        link=instruction.link and not mode and (state.is_windows or not _has_name(chown)),
         parents=instruction.parents,
         exclude=tuple(
             paths.pattern(each, windows=state.is_windows) for each in instruction.exclude
@@ -105,33 +107,44 @@ def _origins(
 ) -> tuple[_Origin, ...]:
     """Find out where the sources lie; their order stays."""
     span = instruction.span
-    if checksum and len(sources) > 1:
+    if checksum and len(sources) != 1:
         message = "checksum can't be specified for multiple sources"
         raise SourceError(message, (span,), word="--checksum")
     origins: list[_Origin] = []
-    local: _Origin | None = None
+    here: list[str] = []
+
+    def add_here() -> None:
+        if here:
+            step, has_owners = lowering.files(state, instruction.from_, span)
+            unpack = _unpacks(instruction)
+            origins.append(
+                _Origin(step=step, sources=tuple(here), unpack=unpack, has_owners=has_owners)
+            )
+            here.clear()
+
     for source in sources:
         remote = _remote(source, instruction, checksum)
         if remote is not None:
+            add_here()
             step = lowering.source(remote, f"fetch {without_secrets(source)}", span)
             # A file's name is no pattern; of a repository everything is meant.
             what = escape(remote.name) if isinstance(remote, HttpOp) else ""
             unpack = isinstance(remote, HttpOp) and instruction.unpack is True
             origins.append(_Origin(step=step, sources=(what,), unpack=unpack))
-            local = None
             continue
         if checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise SourceError(message, (span,), word="--checksum")
-        clean = paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
-        if local is None:
-            step, has_owners = lowering.files(state, instruction.from_, span)
-            local = _Origin(
-                step=step, sources=(), unpack=_unpacks(instruction), has_owners=has_owners
-            )
-            origins.append(local)
-        origins[-1] = local = replace(local, sources=(*local.sources, clean))
+        here.append(
+            paths.clean_source(source, parents=instruction.parents, windows=state.is_windows)
+        )
+    add_here()
     return tuple(origins)
+
+
+def _has_name(owner: str) -> bool:
+    """Say whether `user[:group]` is more than numbers."""
+    return any(part and not part.isdigit() for part in owner.split(":"))
 
 
 def _unpacks(instruction: Copy) -> bool:
@@ -156,10 +169,11 @@ def _remote(source: str, instruction: Copy, checksum: str) -> HttpOp | GitOp | N
     return op
 
 
-def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
+def _check_flags(instruction: Copy, mode: str, chown: str, *, windows: bool) -> None:
     """Refuse before anything is built what would be refused when it is.
 
-    Linux's owners stand in files of the image; for Windows they are known beforehand.
+    Linux's owners stand in files of the image, which --link does not look at; for Windows they are known
+    beforehand.
     """
     if mode:
         from wcbuild.tree import chmod  # noqa: PLC0415 - only few Dockerfiles have one
@@ -169,7 +183,14 @@ def _check_flags(mode: str, windows_owner: str, instruction: Copy) -> None:
             chmod.change(mode, 0, is_directory=False)
         except InvalidModeError as error:
             raise SourceError(str(error), (instruction.span,), word=mode) from error
-    if windows_owner:
-        from wcbuild.tree.owners import find_account  # noqa: PLC0415 - as above
+    if chown and (windows or instruction.link):
+        from wcbuild.tree.owners import find_account, has_name  # noqa: PLC0415 - as above
 
-        find_account(windows_owner)
+        if windows:
+            find_account(chown)
+        elif has_name(chown):
+            message = (
+                f"--chown={chown}: user and group names can't be resolved when used with --link, "
+                "use numeric uid[:gid] instead"
+            )
+            raise SourceError(message, (instruction.span,), word=chown)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -11,6 +12,7 @@ from registry.errors import InvalidDocumentError, RegistryError
 from registry.image import NoPlatformError
 from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
+from registry.reference import Reference
 from wcbuild.dockerfile import fold, words
 from wcbuild.dockerfile.instructions import (
     Arg,
@@ -48,7 +50,7 @@ from wcbuild.dockerfile.lower.outside import (
 )
 from wcbuild.dockerfile.lower.paths import in_config
 from wcbuild.dockerfile.lower.run import PROXY_ARGS, lower_run
-from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.lower.stage import NEVER_SET, StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
@@ -58,6 +60,8 @@ from wcbuild.graph.plan import ImagePlan
 
 _OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 """What build arguments begin with that need no ARG to be heard."""
+_LONGEST_INDEX = 9
+"""Digits of a stage's number."""
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
@@ -84,7 +88,7 @@ def lower(
     config = replace(state.config, labels={**state.config.labels, **options.labels})
     plan = ImagePlan(
         rootfs=state.rootfs,
-        platform=state.platform,
+        platform=_image_platform(state, options),
         config=config,
         author=state.author,
         base_history=state.base.history if state.base else (),
@@ -96,6 +100,22 @@ def lower(
         unused_build_args=_unused_build_args(dockerfile, options.build_args),
         source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
     )
+
+
+def _image_platform(state: StageState, options: Options) -> Platform:
+    """Return what the image is for: the platform asked for, even if the target stands on another one's.
+
+    Files that do not depend on the machine may well stand on the build platform's base. Layers of Windows
+    are unlike others, and its images keep their base's version.
+    """
+    asked, found = options.platform, state.platform
+    if state.base is not None and state.base.platform.architecture:
+        found = state.base.platform
+    if not options.platform_given or asked.os != found.os or asked.os == WINDOWS:
+        return found.normalized()
+    if not asked.variant and asked.architecture == found.architecture:
+        return replace(asked, variant=found.variant).normalized()
+    return asked.normalized()
 
 
 def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
@@ -111,8 +131,10 @@ def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
             return
         wanted = directive.first_word
         spans = (Span(file=file, first=directive.line, last=directive.line),)
-    image = wanted.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-    if image not in _BUILT_IN_SYNTAXES:
+    folder, slash, name = wanted.partition("@")[0].rpartition("/")
+    image = f"/{folder}{slash}{name.partition(':')[0]}"
+    # Wherever its image is kept: many have a mirror of their own.
+    if not image.endswith(tuple(f"/{each}" for each in _BUILT_IN_SYNTAXES)):
         raise SourceError(
             f'the syntax "{wanted}" is not known',
             spans,
@@ -162,6 +184,10 @@ class Lowering:
         self._done: dict[int, StageState] = {}
         self._in_progress: list[int] = []
         self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
+        self._parents: dict[int, Stage] = {}
+        """The stages that stages stand on."""
+        self._by_name: dict[str, Stage] = {}
+        """The last stage of each name."""
         self._platform_args = self._make_platform_args()
         self._globals, self._global_args = self._evaluate_global_args()
 
@@ -238,36 +264,77 @@ class Lowering:
         """Return the stages that ``target`` needs, and itself, in the order of the file.
 
         Raises:
-            SourceError: a stage, needed or not, has a wrong FROM line, or takes files from a stage
-                that it cannot.
+            SourceError: a stage, needed or not, has a wrong FROM line, or takes files from one that
+                cannot exist, or that takes files from it.
         """
         stages = self._dockerfile.stages
         for stage in stages:
-            self._base(stage)
-            self._stage_platform(stage.from_)
-        below = [self._references(stage) for stage in stages]
+            self._check_from(stage)
+        below = [self._sources_of(stage) for stage in stages]
+        self._check_cycles(below)
         found = {target.index}
         for index in range(target.index, -1, -1):
             if index in found:
-                found |= below[index]
+                found |= below[index].keys()
+                if index in self._parents:
+                    found.add(self._parents[index].index)
         return [stages[index] for index in sorted(found)]
 
-    def _references(self, stage: Stage) -> set[int]:
-        """Return the stages that one stands on or takes files from: they all come before it."""
+    def _check_from(self, stage: Stage) -> None:
+        """Find the stage that one stands on, and refuse what is wrong whatever images there are."""
+        base = self._base(stage)
+        self._stage_platform(stage.from_)
+        if not self._replaced(stage):
+            parent = self._by_name.get(self.stage_name(base))
+            if parent is None:
+                self._check_name(base, stage.from_.span)
+            else:
+                self._parents[stage.index] = parent
+        if stage.name:
+            self._by_name[stage.name] = stage
+
+    def _check_name(self, name: str, span: Span) -> None:
+        """Refuse what no image could be called."""
+        try:
+            Reference.parse(name)
+        except RegistryError as error:
+            raise self._no_image(name, error, span) from error
+
+    def _sources_of(self, stage: Stage) -> dict[int, Span]:
+        """Return the stages that one takes files from, each with the first place that says so."""
         if self._replaced(stage):
-            return set()
-        found = [self._earlier_stage(self._base(stage), stage.index)]
+            return {}
+        found: dict[int, Span] = {}
         for instruction in stage.instructions:
+            names: Iterable[str] = ()
             if isinstance(instruction, Copy) and instruction.from_:
-                found.append(self._from_stage(instruction.from_, stage, instruction.span))
+                names = (instruction.from_,)
             elif isinstance(instruction, Run) and instruction.mounts:
                 from wcbuild.dockerfile.mounts import (  # noqa: PLC0415 - only few have any
-                    source_name,
+                    named_source,
                 )
 
-                names = filter(None, map(source_name, instruction.mounts))
-                found += [self._from_stage(name, stage, instruction.span) for name in names]
-        return {each.index for each in found if each is not None}
+                names = filter(None, map(named_source, instruction.mounts))
+            for name in names:
+                source = self._from_stage(name, instruction.span)
+                if source is not None:
+                    found.setdefault(source.index, instruction.span)
+        return found
+
+    def _check_cycles(self, below: Sequence[Mapping[int, Span]]) -> None:
+        """Refuse stages that need each other, or themselves."""
+        if all(max(found, default=-1) < index for index, found in enumerate(below)):
+            return
+        from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415 - all take from above
+
+        try:
+            TopologicalSorter(dict(enumerate(below))).prepare()
+        except CycleError as error:
+            cycle = error.args[1]
+            name = self._dockerfile.stages[cycle[0]].display_name
+            spans = (below[user][source] for source, user in itertools.pairwise(cycle))
+            message = f"circular dependency detected on stage: {name}"
+            raise SourceError(message, tuple(spans)) from None
 
     def _replaced(self, stage: Stage) -> bool:
         """Say whether a named context of the stage's own name stands in its place."""
@@ -346,10 +413,10 @@ class Lowering:
         if self._replaced(stage):
             state.stage = replace(stage, instructions=())
             self._start_from_outside(state, stage.name, from_)
+            state.triggers = ()
             return state
-        parent = self._earlier_stage(base, stage.index)
-        if parent is not None:
-            state.inherit(self.stage(parent))
+        if stage.index in self._parents:
+            state.inherit(self.stage(self._parents[stage.index]))
         elif base == SCRATCH:
             self._start_from_scratch(state, from_)
         else:
@@ -370,14 +437,6 @@ class Lowering:
             message = f"failed to parse platform {from_.platform}: {error}"
             raise SourceError(message, (from_.span,), word=from_.platform, hint=hint) from error
 
-    def _earlier_stage(self, name: str, before: int) -> Stage | None:
-        """Return the last stage of that name among those defined before index ``before``."""
-        name = self.stage_name(name)
-        for stage in reversed(self._dockerfile.stages[:before]):
-            if stage.name and stage.name == name.lower():
-                return stage
-        return None
-
     def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
         span = from_.span
         named = self._named(name, state.platform)
@@ -394,7 +453,8 @@ class Lowering:
                 ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
             )
             return
-        image = self._image(name, state, span)
+        asked = bool(from_.platform) or self.options.platform_given
+        image = self._image(name, state.platform, span, asked=asked)
         state.rootfs = self.source(
             self._image_op(name, image),
             f"FROM {name}",
@@ -423,26 +483,29 @@ class Lowering:
         """Return the base's platform; one that says nothing is what was asked for."""
         return found if found.os and found.architecture else self.options.platform
 
-    def _image(self, name: str, state: StageState, span: Span) -> ResolvedImage:
+    def _image(self, name: str, platform: Platform, span: Span, *, asked: bool) -> ResolvedImage:
+        """Return what ``name`` means for a platform, which somebody may have ``asked`` for."""
         try:
-            image = self._find_image(name, state)
+            image = self._find_image(name, platform, asked=asked)
         except RegistryError as error:
-            stages = [stage.name for stage in self._dockerfile.stages if stage.name]
-            hint = did_you_mean(name, stages)
-            failure = BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)
+            failure = self._no_image(name, error, span)
             if not self.options.without_images:
                 raise failure from error
             self._observer.no_image(failure)
-            return ResolvedImage(digest="", config=ImageConfig(platform=state.platform))
-        self._observer.image(name, state.platform, image.config.platform, span)
+            return ResolvedImage(digest="", config=ImageConfig(platform=platform))
+        self._observer.image(name, platform, image.config.platform, span)
         return image
 
-    def _find_image(self, name: str, state: StageState) -> ResolvedImage:
+    def _no_image(self, name: str, error: RegistryError, span: Span) -> BaseImageError:
+        stages = [stage.name for stage in self._dockerfile.stages if stage.name]
+        hint = did_you_mean(name, stages)
+        return BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)
+
+    def _find_image(self, name: str, platform: Platform, *, asked: bool) -> ResolvedImage:
         """Return what ``name`` means; if nobody asked for a platform, what it is for may be another."""
         try:
-            return self._outside.image(name, state.platform)
+            return self._outside.image(name, platform)
         except NoPlatformError as error:
-            asked = state.stage.from_.platform or self.options.platform_given
             only = {replace(each, os_version="", os_features=()) for each in error.offered}
             if asked or len(only) != 1:
                 raise
@@ -580,7 +643,8 @@ class Lowering:
             case Env():
                 pairs, created_by = fold.fold_env(instruction, expand)
                 state.env.update(pairs)
-                state.scope.update(pairs)
+                for name, value in pairs:
+                    state.scope.renew(name, value)
                 folded = config, created_by
             case Label():
                 folded = fold.fold_label(config, instruction, expand)
@@ -592,11 +656,15 @@ class Lowering:
                     config, instruction, cmd_is_set=state.cmd_is_set, windows=windows
                 )
             case Expose():
-                folded = fold.fold_expose(config, instruction, expand_words)
+                ports, created_by = fold.fold_expose(instruction, expand_words)
+                state.ports.update(dict.fromkeys(ports))
+                folded = config, created_by
             case User():
                 folded = fold.fold_user(config, instruction, expand)
             case Volume():
-                folded = fold.fold_volume(config, instruction, expand)
+                volumes, created_by = fold.fold_volume(instruction, expand)
+                state.volumes.update(dict.fromkeys(volumes))
+                folded = config, created_by
             case Shell():
                 folded = fold.fold_shell(config, instruction)
             case StopSignal():
@@ -613,7 +681,6 @@ class Lowering:
         build_args = self.options.build_args
         texts = []
         for name, default in instruction.pairs:
-            name = self.expand(name, state.scope, instruction.span)  # noqa: PLW2901
             value = build_args.get(name)
             if value is None and default is not None:
                 value = self.expand(default, state.scope, instruction.span)
@@ -621,8 +688,8 @@ class Lowering:
             if value is None:
                 value = self._global_args.get(name, self._platform_args.get(name))
                 is_global = value is not None
-            if value is not None:
-                state.scope[name] = value
+            if value is not None and name not in NEVER_SET:
+                state.scope.renew(name, value)
             told = ArgValue(name=name, value=value, is_global=is_global)
             self._observer.arg(state.stage, instruction, told)
             state.args.append((name, value))
@@ -633,51 +700,54 @@ class Lowering:
         """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
         if not name:
             return self._context(None, span)
-        named = self._named(name, state.platform)
+        platform = self._source_platform(state)
+        named = self._named(name, platform)
         if named is not None and named.kind is ContextKind.FILES:
             return self._context(named, span)
-        stage = self._from_stage(name, state.stage, span)
+        stage = self._from_stage(name, span)
         if stage is not None:
+            if stage.index > state.stage.index:
+                raise SourceError(
+                    f'cannot copy from stage "{name}", it needs to be defined before'
+                    f' current stage "{state.stage.display_name}"',
+                    (span,),
+                    word=name,
+                )
             return self.stage(stage).rootfs, True
         if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
             return self.scratch(span), True
-        image = self._image(name, state, span)
+        image = self._image(name, platform, span, asked=self.options.platform_given)
         op = self._image_op(name, image)
         return self.source(op, f"FROM {name}", span), True
 
-    def _from_stage(self, name: str, stage: Stage, span: Span) -> Stage | None:
+    def _source_platform(self, state: StageState) -> Platform:
+        """Return the platform of images that a stage takes files from: the target's, not its own.
+
+        A stage for the machine that builds may collect what the image is to have. Where nobody named a
+        platform, a base for Windows has.
+        """
+        target = self.options.platform
+        own = state.platform.os != target.os and not self.options.platform_given
+        return state.platform if own else target
+
+    def _from_stage(self, name: str, span: Span) -> Stage | None:
         """Find the stage that `--from` names, by name or index; None is an image's name."""
         stages = self._dockerfile.stages
-        current = stage.index
-        spans = (span,)
         if "$" in name:
             hint = (
                 "make it a stage: FROM with the variable, declared by an ARG before the first FROM"
             )
             message = "variable expansion is not supported for --from"
-            raise SourceError(message, spans, word=name, hint=hint)
+            raise SourceError(message, (span,), word=name, hint=hint)
         if self._named(name) is not None:
             return None
-        found = self._earlier_stage(name, current)
-        if found is None and name.isascii() and name.isdigit():
-            if int(name) >= len(stages):
-                raise SourceError(f"invalid stage index {name}", spans, word=name)
-            found = stages[int(name)]
+        if name.isascii() and name.isdigit():
+            if len(name) > _LONGEST_INDEX or int(name) >= len(stages):
+                raise SourceError(f"invalid stage index {name}", (span,), word=name)
+            return stages[int(name)]
+        found = self._by_name.get(self.stage_name(name).lower())
         if found is None:
-            found = self._earlier_stage(name, len(stages))
-        if found is None:
-            return None
-        if found.index == current:
-            raise SourceError(
-                f"circular dependency detected on stage: {found.display_name}", spans, word=name
-            )
-        if found.index > current:
-            raise SourceError(
-                f'cannot copy from stage "{name}", it needs to be defined before'
-                f' current stage "{stage.display_name}"',
-                spans,
-                word=name,
-            )
+            self._check_name(name, span)
         return found
 
 

@@ -49,3 +49,38 @@ class Observer:
 
     def unset(self, names: tuple[str, ...], span: Span) -> None:
         """Hear of variables without a value that an instruction of a stage uses."""
+
+
+class Both(Observer):
+    """Tells two what it hears."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._observers = (first, second)
+
+    def from_scope(self, predefined: Mapping[str, str], scope: Mapping[str, str]) -> None:
+        for each in self._observers:
+            each.from_scope(predefined, scope)
+
+    def image(self, name: str, wanted: Platform, found: Platform, span: Span) -> None:
+        for each in self._observers:
+            each.image(name, wanted, found, span)
+
+    def no_image(self, error: BaseImageError) -> None:
+        for each in self._observers:
+            each.no_image(error)
+
+    def stage(self, state: StageState) -> None:
+        for each in self._observers:
+            each.stage(state)
+
+    def instruction(self, state: StageState, instruction: Instruction) -> None:
+        for each in self._observers:
+            each.instruction(state, instruction)
+
+    def arg(self, stage: Stage | None, arg: Arg, value: ArgValue) -> None:
+        for each in self._observers:
+            each.arg(stage, arg, value)
+
+    def unset(self, names: tuple[str, ...], span: Span) -> None:
+        for each in self._observers:
+            each.unset(names, span)

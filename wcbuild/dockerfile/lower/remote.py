@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from registry.errors import InvalidDigestError
 from registry.oci.digest import Digest
@@ -14,6 +15,7 @@ from wcbuild.errors import SourceError
 from wcbuild.graph.ops import GitOp, HttpOp
 from wcbuild.graph.urls import without_secrets
 
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 _UNNAMED = "__unnamed__"
 _CONTEXT_FILE = "context"
 """What BuildKit calls the file that a context's URL leads to."""
@@ -116,8 +118,14 @@ def _file_name(url: str) -> str:
     from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - most Dockerfiles have no URL
 
     try:
-        path = unquote(urlsplit(url).path, errors="surrogateescape")
+        path = urlsplit(url).path
     except ValueError as error:
         raise SourceError(f'impossible URL "{without_secrets(url)}" ({error})', word=url) from error
+    if wrong := _BAD_ESCAPE.search(path):
+        message = (
+            f'impossible URL "{without_secrets(url)}" ("{wrong[0]}" is not "%" and two digits)'
+        )
+        raise SourceError(message, word=url)
+    path = unquote(path, errors="surrogateescape")
     name = posixpath.basename(path.rstrip("/"))
     return _UNNAMED if name in ("", ".", "..") or "\0" in name else name

@@ -12,6 +12,8 @@ from wcbuild.graph.ops import WINDOWS
 from wcbuild.graph.plan import PlannedHistory
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NEVER_SET = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
+"""Arguments that speak to the builder and never become variables."""
 
 
 class StageState:
@@ -29,6 +31,10 @@ class StageState:
         self.reference = ""
         self.env = Variables()
         """The image's, which `config` gets when the stage is done."""
+        self.ports: dict[str, None] = {}
+        """As `env`, but of EXPOSE."""
+        self.volumes: dict[str, None] = {}
+        """As `env`, but of VOLUME."""
         self.scope = Variables()
         """What `$NAME` and a RUN see: ENV and ARG, the later one wins."""
         self.args: list[tuple[str, str | None]] = []
@@ -48,11 +54,15 @@ class StageState:
         self.parent = parent
         self.base = parent.base
         self.config = replace(parent.config, on_build=())
+        self.ports = dict(parent.ports)
+        self.volumes = dict(parent.volumes)
         self.author = parent.author
         self.rootfs = parent.rootfs
         self.platform = parent.platform
         self.env = parent.env.copy()
+        # What the image says counts again, even where an ARG of the parent was the later one.
         self.scope = parent.scope.copy()
+        self.scope.renew_all(self.env)
         self.args = list(parent.args)
         self.history = list(parent.history)
         self.triggers = parent.config.on_build
@@ -63,11 +73,18 @@ class StageState:
         if not self.is_windows:
             self.env.setdefault("PATH", DEFAULT_PATH)
         self.config = config
+        self.ports = dict.fromkeys(config.exposed_ports)
+        self.volumes = dict.fromkeys(config.volumes)
         self.scope = self.env.copy()
 
     def finish(self) -> None:
         """Complete the config: no instruction comes any more."""
-        self.config = replace(self.config, env=self.env.entries())
+        self.config = replace(
+            self.config,
+            env=self.env.entries(),
+            exposed_ports=tuple(self.ports),
+            volumes=tuple(self.volumes),
+        )
 
     def note(self, created_by: str, step: int | None = None) -> None:
         """Add a line of history."""

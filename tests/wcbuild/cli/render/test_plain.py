@@ -7,7 +7,7 @@ import io
 import pytest
 
 from wcbuild.cli.render.plain import PlainRenderer
-from wcbuild.solve.events import StepOutput, StepStarted, Transfer
+from wcbuild.solve.events import StepFailed, StepOutput, StepStarted, Transfer
 
 GOLDEN = """\
 #1 [internal] load build definition from Dockerfile
@@ -68,6 +68,14 @@ def test_a_line_in_pieces_is_one_line_with_the_time_of_its_first_byte(renderer, 
     assert stream.getvalue() == ""
     renderer(output(b"two\n", time=12.0))
     assert stream.getvalue() == "#5 1.000 one two\n"
+
+
+def test_a_step_that_was_told_to_end_did_not_fail(renderer, stream):
+    failed = StepFailed(
+        number=5, label="[1/1] RUN x", time=11.0, seconds=1.0, reason="canceled", canceled=True
+    )
+    renderer(failed)
+    assert stream.getvalue() == "#5 CANCELED\n\n"
 
 
 def test_the_last_line_needs_no_newline(renderer, stream):

@@ -115,6 +115,7 @@ def test_a_wrong_option_is_an_error_with_its_place(checked, line, message, word,
 def test_options_are_read_as_buildkit_reads_them():
     options = CheckOptions.parse(" skip = A , B ;experimental=all;error=T")
     assert options == CheckOptions(skip=frozenset("AB"), experimental_all=True, error=True)
+    assert CheckOptions.parse("skip=all;skip=A").skip_all
     with pytest.raises(CheckOptionError):
         CheckOptions.parse("skip")
 
