@@ -172,6 +172,7 @@ def test_a_job_that_changes_nothing_runs_nothing_and_moves_no_layer(jobs, mode):
     assert f"cache {jobs.app}:cache knows 7 results" in done.stderr
 
 
+@pytest.mark.slow
 def test_min_keeps_the_layers_of_the_image_and_knows_the_others(jobs):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache")
     document = jobs.document("cache")
@@ -188,6 +189,7 @@ def test_min_keeps_the_layers_of_the_image_and_knows_the_others(jobs):
     assert warnings(done) == []
 
 
+@pytest.mark.slow
 def test_max_keeps_all_and_only_what_is_read_is_fetched(jobs):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache,mode=max")
     document, layers = jobs.document("cache"), jobs.manifest("cache")["layers"]
@@ -224,6 +226,7 @@ def test_an_image_can_be_its_own_cache(jobs):
     assert plain["config"] == jobs.manifest("1")["config"]  # the image id is the same
 
 
+@pytest.mark.slow
 def test_all_images_of_an_index_are_their_own_caches(jobs):
     dockerfile = "FROM scratch\nCOPY dep.txt /\nARG TARGETARCH\nCOPY main.txt /$TARGETARCH\n"
     words = ("--platform=linux/amd64,linux/arm64", "--push")
@@ -235,6 +238,7 @@ def test_all_images_of_an_index_are_their_own_caches(jobs):
     assert jobs.fetched() == set()
 
 
+@pytest.mark.slow
 def test_a_folder_can_be_a_cache(jobs, tmp_path):
     folder = tmp_path / "kept"
     jobs.first("--cache-to", f"type=local,dest={folder},mode=max,tag=main")
@@ -248,6 +252,7 @@ def test_a_folder_can_be_a_cache(jobs, tmp_path):
     assert "RUN echo hello > /hello" in done_again(done)
 
 
+@pytest.mark.slow
 def test_a_folder_does_not_grow_with_each_job(jobs, tmp_path):
     folder, machine = tmp_path / "kept", jobs.machine()
     for text in ("one", "two"):
@@ -265,6 +270,7 @@ def test_a_folder_does_not_grow_with_each_job(jobs, tmp_path):
     machine("copy", f"oci:{folder}:base", f"oci:{tmp_path / 'copied'}:base")
 
 
+@pytest.mark.slow
 def test_results_from_a_folder_reach_a_registry_whole(jobs, tmp_path):
     folder = tmp_path / "kept"
     jobs.build(jobs.context(), "--cache-to", f"type=local,dest={folder},mode=max")
@@ -278,6 +284,7 @@ def test_results_from_a_folder_reach_a_registry_whole(jobs, tmp_path):
     assert len(jobs.manifest("cache")["layers"]) == 6  # two steps made the same layer
 
 
+@pytest.mark.slow
 def test_caches_are_asked_in_their_order(jobs, tmp_path):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:old")
     changed = jobs.context(files={"main.txt": "other"})
@@ -290,6 +297,7 @@ def test_caches_are_asked_in_their_order(jobs, tmp_path):
         assert file_in(out, "copied") == (context / "main.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cached_image_that_is_kept_here_is_whole_and_known_to_the_next_build(jobs, tmp_path):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache,mode=max")
     machine, archive = jobs.machine(), tmp_path / "image.tar"
@@ -304,6 +312,7 @@ def test_a_cached_image_that_is_kept_here_is_whole_and_known_to_the_next_build(j
     assert steps(done)["RUN echo hello > /hello"]
 
 
+@pytest.mark.slow
 def test_what_only_turns_out_to_be_known_while_others_run_is_brought_here(jobs, tmp_path):
     dockerfile = """\
 FROM base AS build
@@ -322,6 +331,7 @@ RUN cat /random /random > /twice
     assert file_in(out, "twice") == file_in(out, "random") * 2
 
 
+@pytest.mark.slow
 def test_a_cache_in_another_repository_of_the_registry_is_mounted_from_there(jobs):
     cache = f"{jobs.registry.host}/caches/app:main"
     jobs.first("--cache-to", f"type=registry,ref={cache},mode=max")
@@ -333,6 +343,7 @@ def test_a_cache_in_another_repository_of_the_registry_is_mounted_from_there(job
     assert image.blobs.keys() >= {layer["digest"] for layer in jobs.manifest("1")["layers"]}
 
 
+@pytest.mark.slow
 def test_a_compression_of_its_own_is_no_other_result(jobs):
     to = f"type=registry,ref={jobs.app}:cache,mode=max,compression=zstd,compression-level=3"
     jobs.first("--cache-to", to)
@@ -343,6 +354,7 @@ def test_a_compression_of_its_own_is_no_other_result(jobs):
     assert done_again(done) == []
 
 
+@pytest.mark.slow
 def test_the_same_build_writes_the_same_cache(jobs):
     to = f"type=registry,ref={jobs.app}:cache,mode=max"
     jobs.first("--cache-to", to)
@@ -351,6 +363,7 @@ def test_the_same_build_writes_the_same_cache(jobs):
     assert jobs.manifest("cache") == before
 
 
+@pytest.mark.slow
 def test_windows_results_are_found_too(jobs):
     dockerfile = "FROM scratch\nWORKDIR /app\nCOPY dep.txt .\n"
     windows = ("--platform", "windows/amd64")
@@ -363,6 +376,7 @@ def test_windows_results_are_found_too(jobs):
     assert jobs.manifest("2") == jobs.manifest("1")
 
 
+@pytest.mark.slow
 def test_python_programs_have_caches_too(jobs, tmp_path):
     kept = tmp_path / "kept"
     request = BuildRequest(
@@ -381,6 +395,7 @@ def test_python_programs_have_caches_too(jobs, tmp_path):
 # -- what is not wanted
 
 
+@pytest.mark.slow
 def test_no_cache_asks_no_cache(jobs):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache,mode=max")
     cache = ("--cache-from", f"{jobs.app}:cache")
@@ -392,6 +407,7 @@ def test_no_cache_asks_no_cache(jobs):
     assert "RUN echo hello > /hello" not in done_again(done)
 
 
+@pytest.mark.slow
 def test_a_plan_knows_what_is_elsewhere_and_fetches_nothing(jobs):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache")
     cache = ("--cache-from", f"{jobs.app}:cache")
@@ -408,6 +424,7 @@ def test_a_plan_knows_what_is_elsewhere_and_fetches_nothing(jobs):
     assert jobs.fetched() == set()
 
 
+@pytest.mark.slow
 def test_neither_secrets_nor_cache_mounts_are_in_a_cache(jobs, tmp_path):
     dockerfile = """\
 FROM base
@@ -423,6 +440,7 @@ RUN --mount=type=secret,id=s --mount=type=cache,target=/c cat /run/secrets/s > /
 
 
 @pytest.mark.parametrize("kind", ["gha", "s3", "azblob"])
+@pytest.mark.slow
 def test_kinds_that_there_are_not_say_what_there_is(jobs, kind):
     for flag in ("--cache-to", "--cache-from"):
         done = jobs.build(jobs.context(), flag, f"type={kind}", check=False)
@@ -430,6 +448,7 @@ def test_kinds_that_there_are_not_say_what_there_is(jobs, kind):
         assert f'{flag}: there is no type "{kind}", but registry, local' in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_known_here_needs_no_other_cache(jobs):
     machine, context = jobs.machine(), jobs.context()
     jobs.build(context, machine=machine)
@@ -456,6 +475,7 @@ def test_a_layer_that_is_gone_is_built_again(jobs):
     assert {layer["digest"] for layer in jobs.manifest("2")["layers"]} <= blobs.keys()
 
 
+@pytest.mark.slow
 def test_a_layer_of_other_bytes_is_built_again(jobs, tmp_path):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache")
     blobs = jobs.registry.repositories["app"].blobs
@@ -480,6 +500,7 @@ def lying(jobs, **fields) -> str:
 @pytest.mark.parametrize(
     "fields", [{"diffId": sha256(b"x")}, {"size": 1}, {"size": 1 << 40}, {"layer": 0}]
 )
+@pytest.mark.slow
 def test_a_layer_that_is_not_what_the_cache_says_is_built_again(jobs, tmp_path, fields):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache,mode=max")
     out = tmp_path / "out.tar"
@@ -491,6 +512,7 @@ def test_a_layer_that_is_not_what_the_cache_says_is_built_again(jobs, tmp_path, 
     assert file_in(out, "copied") == b"main"
 
 
+@pytest.mark.slow
 def test_a_document_that_makes_no_sense_is_no_cache(jobs):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache")
     done = jobs.build(jobs.context(), "--cache-from", lying(jobs, keys=["../../images/x"]))
@@ -519,6 +541,7 @@ def test_what_is_no_cache_is_said_to_be_none(jobs):
         assert reason in line
 
 
+@pytest.mark.slow
 def test_buildkits_index_is_said_to_be_buildkits(jobs):
     document = {
         "schemaVersion": 2,
@@ -537,6 +560,7 @@ def test_buildkits_index_is_said_to_be_buildkits(jobs):
     assert "is a cache of BuildKit" in warnings(done)[0]
 
 
+@pytest.mark.slow
 def test_a_dead_registry_costs_a_warning_and_not_minutes(jobs, new_simulator):
     dead = new_simulator()
     dead.stop()
@@ -546,6 +570,7 @@ def test_a_dead_registry_costs_a_warning_and_not_minutes(jobs, new_simulator):
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_fails_the_build_unless_that_does_not_matter(jobs):
     to = f"type=registry,ref={jobs.app}:cache"
     context = jobs.context("FROM base\nRUN true\n")
@@ -557,6 +582,7 @@ def test_a_cache_that_cannot_be_written_fails_the_build_unless_that_does_not_mat
     assert f"cache {jobs.app}:cache is not written" in warnings(done)[0]
 
 
+@pytest.mark.slow
 def test_a_policy_decides_on_caches_too(jobs, tmp_path):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache,mode=max")
     policy = tmp_path / "policy.json"

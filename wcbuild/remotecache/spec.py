@@ -143,6 +143,7 @@ class CacheTo:
         """
         flag = "--cache-to"
         _check_kind(flag, self.kind, TO_KINDS)
+        read_level(flag, self.compression, None if self.level is None else str(self.level))
         if self.mode not in MODES:
             raise UsageError(f'{flag}: unknown mode "{self.mode}"; there are {", ".join(MODES)}')
         if self.kind == "registry":
