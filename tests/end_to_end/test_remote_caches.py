@@ -533,7 +533,7 @@ def test_what_is_no_cache_is_said_to_be_none(jobs):
         f"{jobs.app}:none": "not found",
     }
     words = [word for place in places for word in ("--cache-from", place)]
-    done = jobs.build(jobs.context("FROM base\n"), *words)
+    done = jobs.build(jobs.context("FROM base\nRUN true\n"), *words)
     told = warnings(done)
     assert len(told) == len(places)
     for line, (place, reason) in zip(told, places.items(), strict=True):
@@ -556,7 +556,7 @@ def test_buildkits_index_is_said_to_be_buildkits(jobs):
     }
     raw = json.dumps(document).encode()
     jobs.registry.add_manifest("app", raw, mediatypes.OCI_INDEX, "kit")
-    done = jobs.build(jobs.context("FROM base\n"), "--cache-from", f"{jobs.app}:kit")
+    done = jobs.build(jobs.context("FROM base\nRUN true\n"), "--cache-from", f"{jobs.app}:kit")
     assert "is a cache of BuildKit" in warnings(done)[0]
 
 
@@ -565,7 +565,7 @@ def test_a_dead_registry_costs_a_warning_and_not_minutes(jobs, new_simulator):
     dead = new_simulator()
     dead.stop()
     started = time.monotonic()
-    done = jobs.build(jobs.context("FROM base\n"), "--cache-from", f"{dead.host}/app:cache")
+    done = jobs.build(jobs.context("FROM base\nRUN true\n"), "--cache-from", f"{dead.host}/app:cache")
     assert "connection refused" in warnings(done)[0]
     assert time.monotonic() - started < 15
 
