@@ -565,7 +565,9 @@ def test_a_dead_registry_costs_a_warning_and_not_minutes(jobs, new_simulator):
     dead = new_simulator()
     dead.stop()
     started = time.monotonic()
-    done = jobs.build(jobs.context("FROM base\nRUN true\n"), "--cache-from", f"{dead.host}/app:cache")
+    done = jobs.build(
+        jobs.context("FROM base\nRUN true\n"), "--cache-from", f"{dead.host}/app:cache"
+    )
     assert "connection refused" in warnings(done)[0]
     assert time.monotonic() - started < 15
 

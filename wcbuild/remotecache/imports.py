@@ -236,9 +236,7 @@ class ImportedCache:
     # -- the layers
 
     def located(self, layer: Descriptor) -> Descriptor | None:
-        """Return the blob that a layer, named by its diff_id, is now: itself if it is here.
-
-        None if it is nowhere.
+        """Return the blob that a layer, named by its diff_id, is: itself if it is here; None if nowhere.
 
         One that stays in a registry can be opened by later commands, too.
         """
