@@ -180,6 +180,51 @@ def test_names_come_and_go(wcbuild, context):
     assert "LABEL a=b" in wcbuild("history", "other/name:2").stdout
 
 
+def test_import_makes_an_image_of_a_tar(wcbuild, tmp_path):
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/motd").write_text("hello")
+    (tmp_path / "tree/.dockerignore").write_text("*")
+    with tarfile.open(tmp_path / "fs.tar", "w:gz") as tar:
+        tar.add(tmp_path / "tree", ".")
+    words = ("-c", 'CMD ["/bin/sh"]', "--change", "ENV A=b", tmp_path / "fs.tar")
+    image_id = wcbuild("import", *words, "imported:1").stdout.strip()
+    (shown,) = json.loads(wcbuild("inspect", "imported:1").stdout)
+    assert shown["Id"] == image_id
+    assert shown["Config"]["Cmd"] == ["/bin/sh"]
+    assert "A=b" in shown["Config"]["Env"]
+    with open(tmp_path / "fs.tar", "rb") as stdin:
+        again = subprocess.run(
+            wcbuild.command("import", "-q", "--platform", "linux/s390x", "-"),
+            env=wcbuild.env,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    (shown,) = json.loads(wcbuild("inspect", again.stdout.strip()).stdout)
+    assert shown["Architecture"] == "s390x"
+    wcbuild("save", "-o", tmp_path / "saved.tar", "imported:1")
+    assert list(wcbuild.root.glob("tmp/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("Dockerfile",), 2, '"Dockerfile" is not a tar'),
+        (("-c", "RUN x", "Dockerfile"), 2, '--change "RUN x": it is one of CMD, '),
+        (("nothing.tar",), 1, "nothing.tar: No such file"),
+    ],
+)
+def test_import_refuses_what_is_no_archive_or_no_setting(
+    wcbuild, context, monkeypatch, words, status, said
+):
+    monkeypatch.chdir(context("FROM base\n"))
+    failed = wcbuild("import", *words, check=False)
+    assert (failed.returncode, failed.stdout) == (status, "")
+    assert said in failed.stderr
+    assert wcbuild("images", "-q").stdout == ""
+
+
 def test_prune_keeps_what_is_named(wcbuild, context):
     wcbuild.build(context("FROM base\nRUN echo x > /made\nCMD cat /made\n"), "-t", "app:1")
     wcbuild.build(context("FROM scratch\nCOPY Dockerfile /\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 import threading
@@ -31,6 +32,7 @@ COMMANDS = {
     "rmi": "remove names, and images that have none left",
     "save": "write images to an archive",
     "load": "read images from an archive",
+    "import": "make an image of a tar of files",
     "pull": "bring an image from a registry",
     "push": "send an image to a registry",
     "copy": "copy an image between registries, layouts, archives and the local store",
@@ -185,7 +187,9 @@ def _meant_command(words: Sequence[str]) -> str:
 
 def module_of(command: str) -> str:
     """Return the name of a subcommand's module."""
-    return f"wcbuild.cli.{command.replace('-', '_')}"
+    name = command.replace("-", "_")
+    # A module cannot be called as a word of the language is.
+    return f"wcbuild.cli.{name}_" if keyword.iskeyword(name) else f"wcbuild.cli.{name}"
 
 
 def command_of(name: str) -> Command:

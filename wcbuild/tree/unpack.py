@@ -62,7 +62,7 @@ def find_archive(node: Node, name: str, scratch: Callable[[], Path] | None) -> A
         head = stream.read(BLOCK_SIZE)
     compression = sniff(head)
     if compression == "none":
-        if not _is_header(head):
+        if not is_header(head):
             return None
         match node.content:
             case HostFile(path, _):
@@ -76,7 +76,7 @@ def find_archive(node: Node, name: str, scratch: Callable[[], Path] | None) -> A
             head = stream.read(BLOCK_SIZE)
         except DamagedDataError:
             return None
-        if not _is_header(head):
+        if not is_header(head):
             return None
         if scratch is None:
             raise AssertionError(name)  # whoever lets ADD unpack gives a place for it
@@ -99,7 +99,7 @@ def _spool(head: bytes, stream: BinaryIO, place: Path, name: str) -> int:
     return size
 
 
-def _is_header(block: bytes) -> bool:
+def is_header(block: bytes) -> bool:
     """Say whether a block is a tar header: nothing else has the sum of its bytes in that place."""
     if len(block) < BLOCK_SIZE:
         return False

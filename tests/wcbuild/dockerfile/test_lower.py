@@ -136,13 +136,6 @@ def test_names_of_arguments_are_not_expanded():
     assert lowered("FROM debian\nARG $A=1\n").plan.history[0].created_by == "ARG $A=1"
 
 
-@pytest.mark.parametrize(
-    ("owner", "linked"), [("1:2", True), (":5", True), ("web", False), ("1:web", False)]
-)
-def test_owners_that_have_to_be_looked_up_tie_a_copy_to_its_base(owner, linked):
-    assert ops(lowered(f"FROM debian\nCOPY --link --chown={owner} a /\n"))[-1].link is linked
-
-
 def test_triggers_of_an_image_that_stands_for_a_stage_are_not_run():
     outside = Images(configs={"a": ContainerConfig(on_build=("RUN x",))}, named={"a"})
     result = lowered("FROM debian AS a\nRUN y\n", outside=outside)

@@ -50,8 +50,8 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
         dest=paths.destination(state.config.working_dir, dest, windows=state.is_windows),
         chown=chown,
         chmod=mode,
-        # BuildKit, too, forgets --link where a mode is to be set. A name has to be looked up in the image.
-        link=instruction.link and not mode and (state.is_windows or not _has_name(chown)),
+        # BuildKit, too, forgets --link where a mode is to be set.
+        link=instruction.link and not mode,
         parents=instruction.parents,
         exclude=tuple(
             paths.pattern(each, windows=state.is_windows) for each in instruction.exclude
@@ -140,11 +140,6 @@ def _origins(
         )
     add_here()
     return tuple(origins)
-
-
-def _has_name(owner: str) -> bool:
-    """Say whether `user[:group]` is more than numbers."""
-    return any(part and not part.isdigit() for part in owner.split(":"))
 
 
 def _unpacks(instruction: Copy) -> bool:
