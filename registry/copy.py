@@ -95,6 +95,8 @@ class Recompress:
     """`gzip` or `zstd`."""
     level: int | None = None
     memo: LayerMemo | None = None
+    config_types: tuple[str, ...] = mediatypes.CONFIGS
+    """Manifests with other configs are artifacts, whose layers mean what they are byte by byte."""
 
 
 class Foreign(StrEnum):
@@ -137,7 +139,7 @@ def copy(
     documents = read_tree(source, root)
     blobs: dict[Digest, _Blob] = {}
     for document in documents.values():
-        for blob in _blobs(document, compress=recompress is not None, foreign=foreign):
+        for blob in _blobs(document, recompress, foreign):
             blobs.setdefault(blob.descriptor.digest, blob)
     work = _Work(source, target, recompress, emit)
     renamed = work.run(blobs.values(), workers)
@@ -206,15 +208,16 @@ def _read_tree(
         raise TooLargeError(f"number of manifests of {descriptor.digest}", MAX_DOCUMENTS)
 
 
-def _blobs(document: Manifest | Index, *, compress: bool, foreign: Foreign) -> Iterator[_Blob]:
+def _blobs(
+    document: Manifest | Index, recompress: Recompress | None, foreign: Foreign
+) -> Iterator[_Blob]:
     if isinstance(document, Index):
         for entry in document.manifests:
             if not mediatypes.is_document(entry.media_type):
                 yield _Blob(descriptor=entry)
         return
     yield _Blob(descriptor=document.config)
-    # Layers of an artifact are its content, and mean what they are byte by byte.
-    compress = compress and document.config.media_type in mediatypes.CONFIGS
+    compress = recompress is not None and document.config.media_type in recompress.config_types
     for layer in document.layers:
         yield _Blob(
             descriptor=layer,

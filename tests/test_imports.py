@@ -53,7 +53,7 @@ FLOORS = (
         "wcbuild.dockerfile.lint",
         "wcbuild.inputs",
     ),
-    ("wcbuild.places", "wcbuild.pin"),
+    ("wcbuild.places", "wcbuild.pin", "wcbuild.remotecache"),
     ("wcbuild.difference", "wcbuild.sync"),
     ("wcbuild.request", "wcbuild.dockerfile.outline"),
     ("wcbuild.builder", "wcbuild.calls"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wcbuild.dockerfile.rules import LintWarning
     from wcbuild.errors import WcbuildError
     from wcbuild.outputs import Output
+    from wcbuild.remotecache.spec import CacheFrom, CacheTo
     from wcbuild.request import BuildRequest, BuildResult
     from wcbuild.worker import build, plan
 
@@ -24,6 +25,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BuildRequest",
     "BuildResult",
+    "CacheFrom",
+    "CacheTo",
     "CheckResult",
     "LintWarning",
     "Outline",
@@ -41,6 +44,8 @@ __all__ = [
 _HOMES = {
     "BuildRequest": "wcbuild.request",
     "BuildResult": "wcbuild.request",
+    "CacheFrom": "wcbuild.remotecache.spec",
+    "CacheTo": "wcbuild.remotecache.spec",
     "CheckResult": "wcbuild.calls",
     "LintWarning": "wcbuild.dockerfile.rules",
     "Outline": "wcbuild.calls",

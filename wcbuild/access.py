@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,10 @@ class RegistryAccess:
     """A containers-policy.json(5) that images have to meet; None is the user's or the machine's, if any."""
 
 
-def open_client(access: RegistryAccess) -> Client:
+def open_client(access: RegistryAccess, *, hurried: bool = False) -> Client:
     """Return a client; made only when a registry is needed, because HTTP takes long to import.
+
+    ``hurried`` it gives up after half a minute at most: for what a build can do without.
 
     Raises:
         ConfigurationError: a file of settings cannot be used.
@@ -46,6 +48,14 @@ def open_client(access: RegistryAccess) -> Client:
         certificate_folders=configuration.certificate_folders,
         mirrors=configuration.mirrors,
     )
+    if hurried:
+        settings = replace(
+            settings,
+            attempts=3,
+            retry_budget_s=10.0,
+            connect_timeout_s=5.0,
+            stall_timeout_s=15.0,
+        )
     return Client(settings, Credentials.from_environment(access.environment))
 
 

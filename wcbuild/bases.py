@@ -115,6 +115,10 @@ class Bases:
         layers = self._bases[digest].image.layers
         return all(self._store.has(layer.descriptor) for layer in layers)
 
+    def may_stay(self, digest: str) -> bool:
+        """Say whether the image is in a registry, where later commands find its bytes."""
+        return self._bases[digest].reference is not None
+
     def fetch(self, digest: str) -> None:
         """Bring the image's bytes into the local store."""
         base = self._bases[digest]

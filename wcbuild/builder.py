@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -33,12 +33,13 @@ from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
 from wcbuild.export import Exporter
+from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
-from wcbuild.images import put_built, put_built_index
+from wcbuild.images import BuiltImage, put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -61,18 +62,20 @@ from wcbuild.request import (
 from wcbuild.sandbox.base import RunSpec
 from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
-from wcbuild.solve.cache import LocalCache, timestamp
+from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
+from wcbuild.solve.results import FileSystem, Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
     from wcbuild.buildplan import BuildPlan
+    from wcbuild.remotecache.imports import ImportedCache
     from wcbuild.sandbox.wine.sandbox import WineSandbox
     from wcbuild.solve.agents import Agent
 
@@ -146,6 +149,10 @@ class _Inputs:
 
 
 def _read_inputs(request: BuildRequest) -> _Inputs:
+    for source in request.cache_from:
+        source.check()
+    for target in request.cache_to:
+        target.check()
     context = None
     if not str(request.context):
         raise UsageError('the build context is empty text; "." is this folder')
@@ -179,9 +186,10 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self._wine: WineSandbox | None = None
+        self._imported: ImportedCache | None = None
         self.warnings: tuple[LintWarning, ...] = ()
         self._fetched_text: str | None = None
-        policy = cache(partial(open_policy, request.registries))
+        policy = self._policy = cache(partial(open_policy, request.registries))
         self._fetcher = Fetcher(
             store,
             request.registries,
@@ -229,16 +237,21 @@ class _Build:
         self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
-        with self._executor(graph, main, epoch, layers) as executor:
+        with self._executor(graph, main, epoch, layers, plans) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             left = self._left(graph)
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
-            into, annotations = self._store, self._inputs.annotations
-            now = timestamp(epoch)
-            images = [put_built(plan, results, into, annotations, now=now) for plan in plans]
+            into, annotations, noted = self._store, self._inputs.annotations, executor.noted
+            put = partial(
+                put_built,
+                now=timestamp(epoch),
+                blob=lambda layer: self._located(layer) or layer,
+                inlined=self._inlined(noted, results),
+            )
+            images = [put(plan, results, into, annotations) for plan in plans]
             descriptor, image_id = images[0].descriptor, images[0].image_id
             if self._makes_index():
                 descriptor = put_built_index(images, into, annotations)
@@ -252,6 +265,7 @@ class _Build:
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
             sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
+        self._write_caches(noted, results, images)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
@@ -263,7 +277,7 @@ class _Build:
         dockerfile = self._parse(main.source)
         graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
-        with self._executor(graph, main, epoch, layers, thorough=True) as executor:
+        with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
         return make_plan(dockerfile, stages, graph, plans, frozenset(known))
 
@@ -403,9 +417,75 @@ class _Build:
 
         Nobody reads them, and the image goes to a registry alone, which may have them, too.
         """
+        if self._imported is not None:
+            # What is read of them has been fetched, because somebody read it.
+            return frozenset(step.op.digest for step in graph.steps if isinstance(step.op, ImageOp))
+        unread = unread_images(graph) if self._only_pushed() else ()
+        return frozenset(filter(self._bases.may_stay, unread))
+
+    def _only_pushed(self) -> bool:
         outputs = [output.kind for output in self._request.outputs]
-        only_pushed = (self._request.push or outputs) and set(outputs) <= {"registry"}
-        return unread_images(graph) if only_pushed else frozenset()
+        return bool(self._request.push or outputs) and set(outputs) <= {"registry"}
+
+    def _cache(self) -> Cache:
+        """Return the local cache, with those of `--cache-from` behind it."""
+        request = self._request
+        local = LocalCache(self._store.root / "cache", self._store.has)
+        if request.no_cache or not request.cache_from:
+            return local
+        from wcbuild.remotecache.imports import (  # noqa: PLC0415 - most builds have none
+            ImportedCache,
+            open_places,
+        )
+
+        client = cache(partial(open_client, request.registries, hurried=True))
+        self._imported = ImportedCache(
+            local,
+            partial(open_places, request.cache_from, client, self._policy, self._emit),
+            self._store,
+            self._emit,
+            cancel=self._cancel,
+            staying=frozenset(tag.registry for tag in self._inputs.tags if self._only_pushed()),
+        )
+        return self._imported
+
+    def _located(self, layer: Descriptor) -> Descriptor | None:
+        """Return the blob that a layer of a result is now."""
+        return layer if self._imported is None else self._imported.located(layer)
+
+    def _inlined(
+        self, noted: Mapping[CacheKey, Record], results: list[Result]
+    ) -> Callable[[FileSystem, Sequence[Descriptor]], Mapping[str, str]]:
+        """Return what gives an image the annotation that makes it its own cache, if that is wanted."""
+        if not any(spec.kind == "inline" for spec in self._request.cache_to):
+            return lambda *_: {}
+        from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
+
+        return partial(inline, noted, results)
+
+    def _write_caches(
+        self,
+        noted: Mapping[CacheKey, Record],
+        results: list[Result],
+        images: list[BuiltImage],
+    ) -> None:
+        """Write what `--cache-to` asks for, but for what is in the image itself."""
+        specs = [spec for spec in self._request.cache_to if spec.kind != "inline"]
+        if not specs:
+            return
+        from wcbuild.remotecache import exports  # noqa: PLC0415 - most builds write none
+
+        writer = exports.CacheWriter(
+            self._store,
+            self._imported or self._store,
+            partial(open_client, self._request.registries),
+            progress=self._exporter.progress("export"),
+            emit=self._emit,
+        )
+        kept = exports.identities(image.files for image in images)
+        for spec in specs:
+            only = kept if spec.mode == "min" else None
+            writer.write(spec, exports.select_results(noted, results, self._located, only))
 
     def _layers(self) -> Layers:
         identity = self._machine.identity
@@ -430,6 +510,7 @@ class _Build:
         main: MainContext,
         epoch: int | None,
         layers: Layers,
+        plans: list[ImagePlan],
         *,
         thorough: bool = False,
     ) -> Iterator[StepExecutor]:
@@ -438,7 +519,7 @@ class _Build:
         contexts = self._contexts(graph, main)
         executor = StepExecutor(
             layers=layers,
-            cache=LocalCache(self._store.root / "cache", self._store.has),
+            cache=self._cache(),
             images=self._bases,
             contexts=contexts,
             remotes=self._fetcher.remotes,
@@ -463,7 +544,10 @@ class _Build:
             ),
             wine=self._wine,
             unread=self._left(graph),
-            thorough=thorough,
+            # What is looked up late has to be brought here, so as little as possible is.
+            thorough=thorough or self._imported is not None,
+            results=frozenset(plan.rootfs for plan in plans),
+            pushed=self._only_pushed(),
         )
         try:
             yield executor

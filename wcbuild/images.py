@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from registry.oci.descriptor import Descriptor
@@ -32,8 +32,14 @@ def put_built(
     annotations: Sequence[Annotation],
     *,
     now: str,
+    blob: Callable[[Descriptor], Descriptor],
+    inlined: Callable[[FileSystem, Sequence[Descriptor]], Mapping[str, str]],
 ) -> BuiltImage:
-    """Store a planned image, whose steps gave ``results``; ``now`` is as `image_config` has it."""
+    """Store a planned image, whose steps gave ``results``; ``now`` is as `image_config` has it.
+
+    ``blob`` says which blob a layer is. ``inlined`` gives further annotations of the manifest, from what
+    it is made of and the blobs of its layers.
+    """
     files = results[plan.rootfs]
     if not isinstance(files, FileSystem):
         raise TypeError(files)
@@ -44,12 +50,9 @@ def put_built(
         if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
             created[line.step] = made.layer().created
     config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
-    descriptor, image_id = put_image(
-        config,
-        [layer.descriptor for layer in layers],
-        into,
-        select(annotations, Level.MANIFEST, plan.platform),
-    )
+    blobs = [blob(layer.descriptor) for layer in layers]
+    own = {**select(annotations, Level.MANIFEST, plan.platform), **inlined(files, blobs)}
+    descriptor, image_id = put_image(config, blobs, into, own)
     described = replace(
         descriptor,
         platform=plan.platform,

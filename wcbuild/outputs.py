@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wcbuild.csvfields import split_fields
@@ -65,9 +66,10 @@ class Output:
         kind = fields.get("type", "")
         if kind not in KINDS:
             raise UsageError(f'--output: unknown type "{kind}"; there are {", ".join(KINDS)}')
-        if kind == "image" and _flag(fields, "push"):
+        if kind == "image" and read_switch("--output", fields, "push"):
             kind = "registry"
-        dest, tar = fields.get("dest", "-"), _flag(fields, "tar", default=True)
+        dest = fields.get("dest", "-")
+        tar = read_switch("--output", fields, "tar", default=True)
         if kind == "docker" and not tar:
             raise UsageError(
                 "--output type=docker: is an archive; a folder is type=oci,tar=false,dest=DIR"
@@ -80,20 +82,20 @@ class Output:
             dest=dest,
             tar=tar,
             compression=compression,
-            level=_level(compression, fields.get("compression-level")),
+            level=read_level("--output", compression, fields.get("compression-level")),
             names=tuple(filter(None, fields.get("name", "").split(","))),
-            by_digest=_flag(fields, "push-by-digest"),
-            platform_split=_flag(fields, "platform-split") if "platform-split" in fields else None,
+            by_digest=read_switch("--output", fields, "push-by-digest"),
+            platform_split=(
+                read_switch("--output", fields, "platform-split")
+                if "platform-split" in fields
+                else None
+            ),
         )
 
 
 def _read(text: str) -> dict[str, str]:
     """Return the values by key, without those that say what is so anyway."""
-    try:
-        pairs = [field.partition("=") for field in split_fields(text)]
-    except ValueError:
-        raise UsageError(f"--output: misplaced quote in {text}") from None
-    fields = {key.strip().lower(): value for key, _, value in pairs}
+    fields = read_fields("--output", text)
     for key, only in _AS_ALWAYS.items():
         value = fields.pop(key, only)
         if only and value.lower() not in (*_TRUE, ""):
@@ -106,26 +108,49 @@ def _read(text: str) -> dict[str, str]:
     return fields
 
 
-def _flag(fields: dict[str, str], key: str, *, default: bool = False) -> bool:
+def read_fields(flag: str, text: str) -> dict[str, str]:
+    """Read `KEY=VALUE,…`, as docker's flags have it; keys are in lower case.
+
+    Raises:
+        UsageError: quotes that make no sense.
+    """
+    try:
+        pairs = [field.partition("=") for field in split_fields(text)]
+    except ValueError:
+        raise UsageError(f"{flag}: misplaced quote in {text}") from None
+    return {key.strip().lower(): value for key, _, value in pairs}
+
+
+def read_switch(flag: str, fields: Mapping[str, str], key: str, *, default: bool = False) -> bool:
+    """Read a field that is true or false.
+
+    Raises:
+        UsageError: it is neither.
+    """
     if key not in fields:
         return default
     value = fields[key].lower()
     if value not in _TRUE + _FALSE:
-        raise UsageError(f'--output: {key} is true or false, not "{fields[key]}"')
+        raise UsageError(f'{flag}: {key} is true or false, not "{fields[key]}"')
     return value in _TRUE
 
 
-def _level(compression: str, text: str | None) -> int | None:
+def read_level(flag: str, compression: str, text: str | None) -> int | None:
+    """Read the level of a compression; None is the usual one.
+
+    Raises:
+        UsageError: no such compression, or no such level.
+    """
     if compression not in _LEVELS:
         raise UsageError(
-            f'--output: unknown compression "{compression}"; there are {", ".join(_LEVELS)}'
+            f'{flag}: unknown compression "{compression}"; there are {", ".join(_LEVELS)}'
         )
     if text is None:
         return None
     levels = _LEVELS[compression]
     if not text.isdecimal() or int(text) not in levels:
         raise UsageError(
-            f'--output: compression-level "{text}" of {compression} is not within '
+            f'{flag}: compression-level "{text}" of {compression} is not within '
             f"{levels[0]} to {levels[-1]}"
         )
     return int(text)

@@ -25,6 +25,7 @@ from wcbuild.outputs import Output
 
 if TYPE_CHECKING:
     from registry.sign import SigningKey
+    from wcbuild.remotecache.spec import CacheFrom, CacheTo
 
 
 SHM_BYTES = 64 * 1024 * 1024
@@ -63,6 +64,10 @@ class BuildRequest:
     no_cache: bool = False
     no_cache_filter: tuple[str, ...] = ()
     """Names of stages whose steps are all done again."""
+    cache_from: tuple[CacheFrom, ...] = ()
+    """Where else to look for what was built before, in this order. One that cannot be had is a warning."""
+    cache_to: tuple[CacheTo, ...] = ()
+    """Where to leave what was built."""
     allow: tuple[str, ...] = ()
     """What the Dockerfile may have: `network.host`, `security.insecure`, `device`."""
     compat: str = ""

@@ -409,3 +409,12 @@ def test_a_program_that_reads_no_more_ends_it_quietly(wcbuild):
     process.stdout.close()
     _, told = process.communicate()
     assert told == b""
+
+
+def test_a_linked_copy_onto_a_layouts_base_is_pushed_with_it(wcbuild, context, simulator):
+    name = f"{simulator.host}/app"
+    wcbuild.build(context("FROM base\nCOPY --link f /f\n", {"f": "1"}), "-t", f"{name}:1", "--push")
+    [(_, raw)] = simulator.repositories["app"].manifests.values()
+    layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
+    assert len(layers) == 2
+    assert layers <= simulator.repositories["app"].blobs.keys()

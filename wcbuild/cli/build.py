@@ -26,6 +26,7 @@ from wcbuild.graph.ops import Network
 from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
 from wcbuild.outputs import Output
+from wcbuild.remotecache.spec import CacheFrom, CacheTo
 from wcbuild.request import SHM_BYTES, BuildRequest, BuildResult
 from wcbuild.solve.events import Event
 
@@ -96,6 +97,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="STAGE[,...]",
         help="build every step of these stages again",
+    )
+    add(
+        "--cache-from",
+        action="append",
+        default=[],
+        metavar="REF|SPEC",
+        help="look for results there, too: REF, type=registry,ref=REF or type=local,src=DIR",
+    )
+    add(
+        "--cache-to",
+        action="append",
+        default=[],
+        metavar="REF|SPEC",
+        help="leave results there: type=registry,ref=REF[,mode=max], type=local,dest=DIR or type=inline",
     )
     add(
         "--allow",
@@ -292,6 +307,8 @@ def make_request(invocation: Invocation) -> BuildRequest:
         pull=args.pull,
         no_cache=args.no_cache,
         no_cache_filter=_words(args.no_cache_filter),
+        cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from if text),
+        cache_to=tuple(CacheTo.parse(text) for text in args.cache_to if text),
         allow=_words(args.allow),
         compat=args.compat,
         network=args.network,

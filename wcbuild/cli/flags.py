@@ -31,15 +31,12 @@ def add_switch(
 
 
 _ATTESTED = "builds make no attestations; `wcbuild attest` signs statements about an image"
-_NO_CACHE = "there are no remote caches; the local store keeps what was built"
 _LIMITS = "is no limit that wcbuild sets; those are --memory, --cpus and --pids-limit"
 _OFF = ("false", "disabled=true")
 _ABSENT = {
     "--provenance": _ATTESTED,
     "--sbom": _ATTESTED,
     "--attest": _ATTESTED,
-    "--cache-from": _NO_CACHE,
-    "--cache-to": _NO_CACHE,
     "-c --cpu-shares": _LIMITS,
     "--cpuset-cpus": _LIMITS,
     "--cpuset-mems": _LIMITS,

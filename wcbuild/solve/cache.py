@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,11 +39,21 @@ class Cache(Protocol):
     """Finds and remembers results."""
 
     def find(self, key: CacheKey) -> Record | None:
-        """Return the result of ``key`` if it is known and its layer is still there."""
+        """Return the result of ``key`` if it is known; its layer is here, or may be obtained."""
         ...
 
     def remember(self, key: CacheKey, record: Record) -> None:
         """Keep a result. The layer is in the store already."""
+        ...
+
+    def obtain(
+        self, layers: Iterable[Descriptor], *, dry: bool = False, may_stay: bool = False
+    ) -> frozenset[Digest]:
+        """Have the layers of found results in the store; return the diff_ids of those that are lost.
+
+        Results with these are found no more. Nothing is brought here if ``dry``, nor, with ``may_stay``,
+        what can be used where it is.
+        """
         ...
 
 
@@ -76,6 +86,13 @@ class LocalCache:
         }
         # Not durable: a lost record costs a build, never an image.
         atomic_write(self._root / key, json.dumps(data).encode(), durable=False)
+
+    def obtain(
+        self, layers: Iterable[Descriptor], *, dry: bool = False, may_stay: bool = False
+    ) -> frozenset[Digest]:
+        """Return nothing: what is found has its layer here."""
+        del layers, dry, may_stay
+        return frozenset()
 
     def records(self) -> Iterator[tuple[CacheKey, Record]]:
         """Yield what is known and whole."""

@@ -57,10 +57,10 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """Progress of one blob: a pull, a push or an export. ``total`` 0 is not known yet."""
+    """Progress of one blob: a pull, a push, an import or an export. ``total`` 0 is not known yet."""
 
     verb: str
-    """`pull`, `push` or `export`."""
+    """`pull`, `push`, `import` (of a cache) or `export`."""
     name: str
     """What is moved: a short digest or a file name."""
     done: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registry.oci import chain
+from registry.oci.descriptor import Descriptor
 from wcbuild.context.local import LocalTree
 from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import CancelledError, SandboxError, StepFailedError, WcbuildError
@@ -21,6 +22,7 @@ from wcbuild.graph.ops import (
     ContextOp,
     CopyOp,
     GitOp,
+    Graph,
     HttpOp,
     ImageOp,
     InlineFile,
@@ -30,6 +32,7 @@ from wcbuild.graph.ops import (
     ScratchOp,
     Step,
 )
+from wcbuild.graph.reading import read_steps
 from wcbuild.layer.changes import Change, Entry
 from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SuppliedFile
 from wcbuild.snapshot.base import Snapshot, Snapshotter
@@ -73,6 +76,10 @@ class BaseImages(Protocol):
         """Say whether all bytes of the image are in the local store."""
         ...
 
+    def may_stay(self, digest: str) -> bool:
+        """Say whether the image is in a registry, where later commands find its bytes."""
+        ...
+
     def fetch(self, digest: str) -> None:
         """Bring the image's bytes into the local store."""
         ...
@@ -110,7 +117,9 @@ class StepExecutor:
 
     ``remotes`` is asked when something has to be fetched. ``unread`` are base images (digests) whose files
     no step looks into: they are not fetched. With ``thorough``, `find` reads a context's files rather
-    than leave open whether a COPY is known. ``wine`` runs what is of a Windows image. ``salt`` is what
+    than leave open whether a COPY is known. ``results`` are the steps whose files are wanted at the end;
+    with ``pushed`` they are in a registry alone, and what it has may stay there.
+    ``wine`` runs what is of a Windows image. ``salt`` is what
     else decides results, such as whether owners can be kept. ``epoch`` (seconds since 1970) is the latest
     time that anything may carry.
     """
@@ -134,6 +143,8 @@ class StepExecutor:
         wine: WineSandbox | None = None,
         unread: frozenset[str] = frozenset(),
         thorough: bool = False,
+        results: frozenset[int] = frozenset(),
+        pushed: bool = False,
     ) -> None:
         self._layers = layers
         self._cache = cache
@@ -151,8 +162,12 @@ class StepExecutor:
         self._wine = wine
         self._unread_images = unread
         self._thorough = thorough
-        self._contents: dict[tuple[CopyOp, int], str] = {}
-        self._unread: set[tuple[CopyOp, int]] = set()
+        self._results = results
+        self._pushed = pushed
+        self._contents: dict[tuple[CopyOp, Result], str] = {}
+        self._unread: set[tuple[CopyOp, Result]] = set()
+        self.noted: dict[CacheKey, Record] = {}
+        """What was found and what was made in this build."""
         self._packer: ThreadPoolExecutor | None = None
         self._unnamed: set[Snapshot] = set()
         self._lock = Lock()
@@ -164,7 +179,35 @@ class StepExecutor:
         with _blaming(step):
             return self._find(step, inputs)
 
-    def _find(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
+    def settle(self, graph: Graph, known: Mapping[int, Result], *, dry: bool) -> Collection[int]:
+        """Bring here what the steps that are not known will read, and what is wanted at the end.
+
+        Return the steps whose results turn out to be lost. With ``dry`` nothing is brought here.
+        """
+        read = read_steps(graph, known)
+        wanted = read_steps(graph, range(len(graph.steps)), self._results) - read
+        for index in () if dry else sorted(read | wanted):
+            step = graph.steps[index]
+            if not isinstance(step.op, ImageOp) or index not in known:
+                continue
+            stays = self._pushed and index in wanted and self._images.may_stay(step.op.digest)
+            with _blaming(step):
+                if not stays and not self._images.is_here(step.op.digest):
+                    self._images.fetch(step.op.digest)
+
+        def layers(indexes: Iterable[int]) -> list[Descriptor]:
+            own = (_own_layer(graph.steps[each], known.get(each)) for each in indexes)
+            return [layer.descriptor for layer in own if layer is not None]
+
+        lost = self._cache.obtain(layers(read), dry=dry) | self._cache.obtain(
+            layers(wanted), dry=dry, may_stay=self._pushed
+        )
+        if not lost:
+            return ()
+        own = {index: _own_layer(graph.steps[index], known[index]) for index in known}
+        return [index for index, layer in own.items() if layer and layer.diff_id in lost]
+
+    def _find(self, step: Step, inputs: tuple[Result, ...], *, late: bool = False) -> Result | None:
         op = step.op
         match op:
             case ScratchOp():
@@ -181,15 +224,20 @@ class StepExecutor:
                     return None
                 return stacked(self._images.layers(op.digest), op.platform.os)
             case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
-                return None if step.no_cache else self._find_layer(op, inputs)
+                return None if step.no_cache else self._find_layer(op, inputs, late=late)
             case _:
                 assert_never(op)
 
-    def _find_layer(self, op: LayerOp, inputs: tuple[Result, ...]) -> FileSystem | None:
+    def _find_layer(
+        self, op: LayerOp, inputs: tuple[Result, ...], *, late: bool
+    ) -> FileSystem | None:
+        """Return what is known of a step; ``late``, when others run already, only with its layer here."""
         for key in self._keys(op, inputs):
             record = self._cache.find(key)
-            if record is not None:
-                return self._from_record(record, _file_system(inputs[0]))
+            if record is None or (late and self._cache.obtain((record.layer,))):
+                continue
+            self.noted[key] = record
+            return self._from_record(record, _file_system(inputs[0]))
         return None
 
     def _keys(self, op: LayerOp, inputs: tuple[Result, ...]) -> Iterator[CacheKey]:
@@ -201,7 +249,8 @@ class StepExecutor:
             yield step_key(op, [_file_system(each).key for each in inputs], salt)
             if isinstance(op, RunOp) and len(inputs) > 1:
                 below = step_key(op, [_file_system(inputs[0]).key], salt)
-                yield digest("content", below, self._mounted_content(op, inputs))
+                if all(map(self._is_here, inputs[1:])):
+                    yield digest("content", below, self._mounted_content(op, inputs))
             return
         parent, *sources = inputs
         below = _file_system(parent).key
@@ -215,8 +264,10 @@ class StepExecutor:
 
     def _copied_content(self, op: CopyOp, source: Result) -> str | None:
         """Return a key of what is copied; None if most of it would have to be read for that."""
-        memo = (op, id(source))
+        memo = (op, source)
         if memo not in self._contents and memo not in self._unread:
+            if not self._is_here(source):
+                return None
             key_of = content_key if self._thorough else cheap_content_key
             content = key_of(op, self._source_tree(source, op.os))
             if content is None:
@@ -233,7 +284,7 @@ class StepExecutor:
             if mount.input is not None:
                 files = inputs[mount.input]
                 selection = CopyOp(sources=(escape(mount.source),), dest="/", keep_owner=True)
-                memo = (selection, id(files))
+                memo = (selection, files)
                 if memo not in self._contents:
                     self._contents[memo] = content_key(selection, self._source_tree(files, op.os))
                 keys.append(self._contents[memo])
@@ -242,6 +293,10 @@ class StepExecutor:
     def _from_record(self, record: Record, parent: FileSystem) -> FileSystem:
         layer = uncompressed(record.diff_id, record.size, record.created)
         return FileSystem(key=record.identity, parent=parent, layer=ready(layer), os=parent.os)
+
+    def _is_here(self, source: Result) -> bool:
+        """Say whether files can be looked at without being fetched first."""
+        return isinstance(source, OfferedFiles) or self._layers.are_here(source)
 
     def _source_tree(self, source: Result, for_os: str) -> FileTree:
         if isinstance(source, OfferedFiles):
@@ -272,7 +327,7 @@ class StepExecutor:
             case HttpOp() | GitOp():
                 return OfferedFiles(tree=self._remotes().fetch(op, self._cancel)), False
             case RunOp() | MkdirOp() | CopyOp() | JoinedCopyOp():
-                found = self._find(step, inputs)
+                found = self._find(step, inputs, late=True)
                 if found is not None:
                     return found, True
                 return self._make(step, op, inputs, output)
@@ -332,9 +387,9 @@ class StepExecutor:
                 tree = self._source_tree(source, first.os)
                 if isinstance(tree, LocalTree):
                     tree.learn(changes, entries)
-                    self._contents[part, id(source)] = content_key(part, tree)
+                    self._contents[part, source] = content_key(part, tree)
             if not step.no_cache:
-                found = self._find_layer(op, inputs)
+                found = self._find_layer(op, inputs, late=True)
                 if found is not None:
                     return found, True
         return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
@@ -369,6 +424,7 @@ class StepExecutor:
         )
         for key in keys:
             self._cache.remember(key, record)
+            self.noted[key] = record
         return FileSystem(key=identity, parent=parent, layer=ready(layer), os=parent.os)
 
     def _run(
@@ -537,6 +593,13 @@ class _Tail:
         """Return the last lines."""
         lines = self._data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _own_layer(step: Step, result: Result | None) -> BuiltLayer | None:
+    """Return the layer that a step made on what it stands on; None if it is of another kind."""
+    if not isinstance(step.op, LayerOp) or not isinstance(result, FileSystem):
+        return None
+    return None if result.layer is None else result.layer()
 
 
 def _sources(op: AnyCopyOp, sources: Iterable[Result]) -> Iterator[tuple[CopyOp, Result]]:

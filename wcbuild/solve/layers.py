@@ -93,6 +93,13 @@ class Layers:
         self._store.put(io.BytesIO(data), layer.descriptor)
         return layer
 
+    def are_here(self, files: FileSystem) -> bool:
+        """Say whether the bytes of all layers are in the store, compressed or not."""
+        return all(
+            self._store.has(layer.descriptor) or self._store.blobs.has(layer.diff_id)
+            for layer in files.layers()
+        )
+
     def tree(self, files: FileSystem, *, for_os: str = LINUX) -> FileTree:
         """Return the merged view of a file system, from its layers' headers.
 

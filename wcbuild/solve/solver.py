@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from wcbuild.errors import CancelledError
@@ -30,6 +30,13 @@ class Executor(Protocol):
 
     def find(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
         """Return the step's result if it can be had without doing it."""
+        ...
+
+    def settle(self, graph: Graph, known: Mapping[int, Result], *, dry: bool) -> Collection[int]:
+        """Have all here that the other steps will read; return the steps whose results are lost.
+
+        ``known`` are results by index. With ``dry`` nothing is brought here.
+        """
         ...
 
     def execute(
@@ -56,24 +63,44 @@ class Solver:
         Raises:
             WcbuildError, RegistryError: of the first step that failed; all others have ended.
         """
-        results = self.known(graph)
+        results = self.known(graph, dry=False)
         if len(results) < len(graph.steps):
             self._execute(graph, results)
         return [results[index] for index in range(len(graph.steps))]
 
-    def known(self, graph: Graph) -> dict[int, Result]:
-        """Return the results, by index, that are there without doing anything."""
+    def known(self, graph: Graph, *, dry: bool = True) -> dict[int, Result]:
+        """Return the results, by index, that are there without doing anything.
+
+        Without ``dry`` all is here that the other steps will read of them.
+        """
         results: dict[int, Result] = {}
+        times: dict[int, tuple[float, float]] = {}
+        self._look_up(graph, results, times)
+        while lost := set(self._executor.settle(graph, results, dry=dry)):
+            # What stands on a lost result would stand on another one now.
+            for index, step in enumerate(graph.steps):
+                if index in lost or not lost.isdisjoint(step.inputs):
+                    lost.add(index)
+                    results.pop(index, None)
+            self._look_up(graph, results, times)
+        for index in sorted(results):
+            step, (started, ended) = graph.steps[index], times[index]
+            self._emit(StepStarted(number=index + 1, label=step.label, time=started))
+            self._done(index, step, started, ended, cached=True)
+        return results
+
+    def _look_up(
+        self, graph: Graph, results: dict[int, Result], times: dict[int, tuple[float, float]]
+    ) -> None:
+        """Add to ``results`` what is known, and to ``times`` when that was asked and answered."""
         for index, step in enumerate(graph.steps):
-            if not all(each in results for each in step.inputs):
+            if index in results or not all(each in results for each in step.inputs):
                 continue
             started = time.monotonic()
             found = self._executor.find(step, tuple(results[each] for each in step.inputs))
             if found is not None:
                 results[index] = found
-                self._emit(StepStarted(number=index + 1, label=step.label, time=started))
-                self._done(index, step, started, cached=True)
-        return results
+                times[index] = started, time.monotonic()
 
     def _execute(self, graph: Graph, results: dict[int, Result]) -> None:
         """Execute the steps that have no result yet, each when its inputs have theirs."""
@@ -125,17 +152,16 @@ class Solver:
                 )
             )
             raise
-        self._done(index, step, started, cached=cached)
+        self._done(index, step, started, time.monotonic(), cached=cached)
         return result
 
-    def _done(self, index: int, step: Step, started: float, *, cached: bool) -> None:
-        now = time.monotonic()
+    def _done(self, index: int, step: Step, started: float, ended: float, *, cached: bool) -> None:
         self._emit(
             StepDone(
                 number=index + 1,
                 label=step.label,
-                time=now,
-                seconds=now - started,
+                time=ended,
+                seconds=ended - started,
                 cached=cached,
             )
         )

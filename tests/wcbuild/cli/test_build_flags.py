@@ -71,6 +71,7 @@ def test_flags_that_change_nothing_are_accepted(built):
     assert built(
         *("--rm", "--force-rm=true", "--compress", "--provenance=false", "--sbom=false", "--load"),
         *("--attest", "type=provenance,disabled=true", "--network=", "--progress=", "--call="),
+        *("--cache-from=", "--cache-to="),
         *("--secret=", "--ssh=", "--output=", "--annotation=", "--add-host="),
     )
 
@@ -80,7 +81,7 @@ def test_flags_that_change_nothing_are_accepted(built):
     [
         (("--provenance=mode=max",), "wcbuild attest"),
         (("--attest", "type=sbom"), "wcbuild attest"),
-        (("--cache-from", "type=gha"), "no remote caches"),
+        (("--cache-from", "type=gha"), "a registry, or a folder"),
         (("--builder", "mine"), "no builders"),
         (("--cpu-shares", "512"), "--cpus"),
         (("--squash",), "COPY --from"),

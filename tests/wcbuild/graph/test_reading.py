@@ -4,7 +4,7 @@ import pytest
 
 from registry.oci.platform import Platform
 from wcbuild.graph.ops import ContextOp, CopyOp, Graph, ImageOp, JoinedCopyOp, MkdirOp, RunOp, Step
-from wcbuild.graph.reading import unread_images
+from wcbuild.graph.reading import read_steps, unread_images
 
 LINKED = CopyOp(sources=("a",), dest="/", link=True)
 PLAIN = CopyOp(sources=("a",), dest="/")
@@ -50,3 +50,34 @@ def test_files_taken_from_it_are_read():
 def test_one_image_is_read_while_another_is_not():
     steps = (image("other"), Step(op=LINKED, inputs=(0, 2)))
     assert unread(*steps) == {"base"}
+
+
+RUN = RunOp(args=("a",), env=(), cwd="/")
+STACK = Graph(
+    steps=(
+        image("base"),
+        Step(op=ContextOp(name="c")),
+        Step(op=RUN, inputs=(0,)),
+        Step(op=PLAIN, inputs=(2, 1)),
+        Step(op=LINKED, inputs=(3, 1)),
+        Step(op=RUN, inputs=(4,)),
+    )
+)
+
+
+def test_what_is_done_reads_nothing():
+    assert read_steps(STACK, done=range(6)) == set()
+
+
+def test_a_step_reads_all_that_its_input_stands_on():
+    assert read_steps(STACK, done=range(5)) == {4, 3, 2, 0}
+    assert read_steps(STACK, done=range(3)) == {4, 3, 2, 1, 0}
+
+
+def test_a_linked_copy_reads_only_what_it_copies():
+    alone = Graph(steps=STACK.steps[:5])
+    assert read_steps(alone, done=range(4)) == {1}
+
+
+def test_a_wanted_result_is_the_whole_stack():
+    assert read_steps(STACK, done=range(6), wanted=[5]) == {5, 4, 3, 2, 0}

@@ -24,9 +24,16 @@ class NotingExecutor:
         self.failing = set(failing)
         self.cancel = cancel or threading.Event()
         self.done = []
+        self.lost = []
 
     def find(self, step, inputs):
         return result(step) if step.label in self.known else None
+
+    def settle(self, graph, known, *, dry):
+        lost = [index for index in known if graph.steps[index].label in self.lost[:1]]
+        self.known -= set(self.lost[:1])
+        del self.lost[:1]
+        return lost
 
     def execute(self, step, inputs, output):
         if step.label in self.failing:
@@ -108,3 +115,15 @@ def test_a_failure_ends_the_others_and_is_what_the_caller_gets():
     assert executor.cancel.is_set()
     assert executor.done == []
     assert {event.label for event in events if isinstance(event, StepFailed)} == {"wait", "bad"}
+
+
+def test_a_lost_result_and_what_stands_on_it_are_executed():
+    executor = NotingExecutor(known={"scratch", "a", "b", "c", "aside"})
+    executor.lost = ["b", "a"]
+    _, events = solve(
+        executor, SCRATCH, run("a", 0), run("b", 1), run("c", 2), run("aside", 0), run("end", 3, 4)
+    )
+    assert executor.done == ["a", "b", "c", "end"]
+    cached = [event.label for event in events if isinstance(event, StepDone) and event.cached]
+    assert cached == ["scratch", "aside"]
+    assert len([event for event in events if isinstance(event, StepDone)]) == 6
