@@ -87,24 +87,34 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     if path.exists() and not path.is_file():
         with store_errors(path):
             device = open(path, "wb")  # noqa: SIM115 - closed below
-        with device:
+        with _naming(path), device:
             yield device
         return
-    try:
+    with store_errors(path), _naming(path):
         fd, temporary = create_temporary(path.parent, f".{path.name}.", mode=0o666)
-    except OSError as error:
-        # Not the temporary file's name: nobody asked for that.
-        error.filename = str(path)
-        with store_errors(path):
-            raise
     try:
-        with open(fd, "wb", buffering=_BUFFER) as stream:
+        with _naming(path), open(fd, "wb", buffering=_BUFFER) as stream:
             yield stream
         with store_errors(path):
             os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        raise
+
+
+_OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let errors of a file that is written, and has no name yet or another, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        beside = error.filename and os.path.dirname(error.filename) == str(path.parent)
+        if beside or (error.filename is None and error.errno in _OF_THE_FILE):
+            error.filename = str(path)
         raise
 
 

@@ -45,6 +45,7 @@ FLOORS = (
     (
         "wcbuild.bases",
         "wcbuild.export",
+        "wcbuild.images",
         "wcbuild.collect",
         "wcbuild.usage",
         "wcbuild.windowsruns",

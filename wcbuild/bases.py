@@ -89,12 +89,19 @@ class Bases:
         if key not in self._resolved:
             base = self._find(name, platform)
             image = base.image
-            self._keep_documents(image)
-            if base.reference is not None:
-                self._store.note_origin(image.manifest.layers, base.reference)
             self._bases[image.descriptor.digest] = base
             self._resolved[key] = ResolvedImage(digest=image.descriptor.digest, config=image.config)
         return self._resolved[key]
+
+    def remember(self) -> None:
+        """Store manifests and configs, and where layers come from, of all images that were looked up.
+
+        Whoever does not go on to build has no use for that.
+        """
+        for base in self._bases.values():
+            self._keep_documents(base.image)
+            if base.reference is not None:
+                self._store.note_origin(base.image.manifest.layers, base.reference)
 
     # -- wcbuild.solve.executor.BaseImages
 

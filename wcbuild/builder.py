@@ -21,13 +21,12 @@ from registry.oci.platform import Platform
 from registry.reference import Reference
 from wcbuild import windowsruns
 from wcbuild.access import meant_by, open_client, open_policy
-from wcbuild.annotations import Annotation, Level, parse_annotations, select
-from wcbuild.assemble import image_config, put_image, put_index
+from wcbuild.annotations import Annotation, Level, parse_annotations
 from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, declared_args, lower
+from wcbuild.dockerfile.lower import MAIN_CONTEXT, ContextKind, Options, declared_args, lower
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
@@ -38,8 +37,9 @@ from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.merge import merge
 from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
-from wcbuild.graph.reading import unread_images
+from wcbuild.graph.reading import fetched_alone, unread_images
 from wcbuild.graph.urls import without_secrets
+from wcbuild.images import BuiltImage, MoreAnnotations, put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -69,7 +69,7 @@ from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
-from wcbuild.solve.results import FileSystem, Result
+from wcbuild.solve.results import Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
@@ -169,16 +169,6 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _BuiltImage:
-    """One platform's image in the local store."""
-
-    platform: Platform
-    descriptor: Descriptor
-    image_id: Digest
-    files: FileSystem
-
-
 class _Build:
     """One build, put together."""
 
@@ -235,6 +225,7 @@ class _Build:
             self._inputs.tags,
             push=request.push,
             index=self._makes_index(),
+            platforms=len(self._inputs.platforms),
         )
         if not self._makes_index() and any(
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
@@ -243,7 +234,8 @@ class _Build:
         # Before there is anything of our own that it could take for that of somebody who died.
         layers = self._layers()
         main = self._main_context()
-        graph, plans, epoch = self._lower(main, self._parse(main.source))
+        graph, plans, epoch, _ = self._lower(main, self._parse(main.source))
+        self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
         with self._executor(graph, main, epoch, layers, plans) as executor:
@@ -253,9 +245,14 @@ class _Build:
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
-            now, noted = timestamp(epoch), executor.noted
-            images = [self._assemble(plan, results, now, noted) for plan in plans]
-            descriptor, image_id = self._joined(images)
+            into, annotations = self._store, self._inputs.annotations
+            now = timestamp(epoch)
+            make = partial(put_built, located=self._located, more=self._inline(executor, results))
+            images = [make(plan, results, into, annotations, now=now) for plan in plans]
+            descriptor, image_id = images[0].descriptor, images[0].image_id
+            if self._makes_index():
+                descriptor = put_built_index(images, into, annotations)
+                image_id = descriptor.digest
         for reference in self._inputs.tags or (None,):
             self._store.name_image(descriptor, reference)
         names = " ".join(tag.familiar for tag in self._inputs.tags) or "without a name"
@@ -265,7 +262,7 @@ class _Build:
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
             sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
-        self._write_caches(noted, results, images)
+        self._write_caches(executor.noted, results, images)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
@@ -275,11 +272,11 @@ class _Build:
         layers = self._layers()
         main = self._main_context()
         dockerfile = self._parse(main.source)
-        graph, plans, epoch = self._lower(main, dockerfile)
+        graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
-        return make_plan(dockerfile, graph, plans, frozenset(known))
+        return make_plan(dockerfile, stages, graph, plans, frozenset(known))
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
@@ -327,31 +324,52 @@ class _Build:
 
     def _lower(
         self, main: MainContext, dockerfile: Dockerfile
-    ) -> tuple[Graph, list[ImagePlan], int | None]:
-        """Return one graph for all platforms, a plan for each, and the latest time anything may have."""
-        platforms = self._inputs.platforms
-        first, *others = [make_options(self._request, platform, main) for platform in platforms]
+    ) -> tuple[Graph, list[ImagePlan], int | None, frozenset[int]]:
+        """Return one graph for all platforms, a plan for each, and the latest time anything may have.
+
+        Then come the indexes of the stages that are needed.
+        """
+        options = [make_options(self._request, each, main) for each in self._inputs.platforms]
         # The checks speak once, for the first platform.
-        checked, result = lower_and_check(dockerfile, main.source, first, self._bases, main.ignore)
+        checked, result = lower_and_check(
+            dockerfile, main.source, options[0], self._bases, main.ignore
+        )
         self._tell(result)
         if checked is None:
             raise result.error or AssertionError
-        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in others)]
+        text = checked.source_date_epoch
+        epoch = self._epoch(text, main, dockerfile, options[0])
+        if text and not text.isdecimal():
+            # What it comes to is what an ARG of a stage says.
+            number = {"SOURCE_DATE_EPOCH": "" if epoch is None else str(epoch)}
+            options = [replace(each, build_args={**each.build_args, **number}) for each in options]
+            checked = lower(dockerfile, options[0], self._bases)
+        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in options[1:])]
         self._warn_of_unused(checked.unused_build_args, dockerfile)
         graph, places = merge([each.graph for each in lowered])
         plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        return graph, plans, self._epoch(checked.source_date_epoch, main, dockerfile)
+        stages = frozenset().union(*(each.stages for each in lowered))
+        return graph, plans, epoch, stages
 
-    def _epoch(self, text: str, main: MainContext, dockerfile: Dockerfile) -> int | None:
+    def _epoch(
+        self, text: str, main: MainContext, dockerfile: Dockerfile, options: Options
+    ) -> int | None:
         """Return the latest time that anything may have, which may be that of something fetched."""
-        if text and text != MAIN_CONTEXT and not text.isdecimal():
-            from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - few name anything
-
-            named = self._bases.context(text, self._inputs.platforms[0])
-            op = remote.of_stage(dockerfile, text) if named is None else named.files
-            if isinstance(op, HttpOp | GitOp):
-                return self._fetcher.remotes().moment(op, self._cancel)
-        return read_epoch(text, main.moment)
+        if not text or text == MAIN_CONTEXT or text.isdecimal():
+            return read_epoch(text, main.moment)
+        named = self._bases.context(text, options.platform)
+        if named is not None and named.kind is ContextKind.FILES:
+            op = named.files
+        elif any(stage.name == text.lower() for stage in dockerfile.stages):
+            op = fetched_alone(lower(dockerfile, replace(options, target=text), self._bases).graph)
+            if op is None:
+                message = f'SOURCE_DATE_EPOCH: the stage "{text}" is not a single ADD of a URL'
+                raise UsageError(f"{message} to scratch")
+        else:
+            return read_epoch(text, main.moment)
+        if isinstance(op, HttpOp | GitOp):
+            return self._fetcher.remotes().moment(op, self._cancel)
+        return None
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
         """Say which build arguments changed nothing: mostly they are misspelt."""
@@ -440,6 +458,14 @@ class _Build:
         )
         return self._imported
 
+    def _inline(self, executor: StepExecutor, results: list[Result]) -> MoreAnnotations | None:
+        """Return what writes a cache into an image, if that is wanted."""
+        if all(spec.kind != "inline" for spec in self._request.cache_to):
+            return None
+        from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
+
+        return partial(inline, executor.noted, results)
+
     def _located(self, layer: Descriptor) -> Descriptor | None:
         """Return the blob that a layer of a result is now."""
         return layer if self._imported is None else self._imported.located(layer)
@@ -448,7 +474,7 @@ class _Build:
         self,
         noted: Mapping[CacheKey, Record],
         results: list[Result],
-        images: list[_BuiltImage],
+        images: list[BuiltImage],
     ) -> None:
         """Write what `--cache-to` asks for, but for what is in the image itself."""
         specs = [spec for spec in self._request.cache_to if spec.kind != "inline"]
@@ -556,55 +582,6 @@ class _Build:
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts
-
-    def _assemble(
-        self,
-        plan: ImagePlan,
-        results: list[Result],
-        now: str,
-        noted: Mapping[CacheKey, Record],
-    ) -> _BuiltImage:
-        files = results[plan.rootfs]
-        if not isinstance(files, FileSystem):
-            raise TypeError(files)
-        layers = files.layers()
-        created = {}
-        for line in plan.history:
-            made = results[line.step] if line.step is not None else None
-            if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
-                created[line.step] = made.layer().created
-        config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
-        blobs = [self._located(layer.descriptor) or layer.descriptor for layer in layers]
-        annotations = select(self._inputs.annotations, Level.MANIFEST, plan.platform)
-        if any(spec.kind == "inline" for spec in self._request.cache_to):
-            from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
-
-            annotations |= inline(noted, results, files, blobs)
-        descriptor, image_id = put_image(config, blobs, self._store, annotations)
-        return _BuiltImage(
-            platform=plan.platform, descriptor=descriptor, image_id=image_id, files=files
-        )
-
-    def _joined(self, images: list[_BuiltImage]) -> tuple[Descriptor, Digest]:
-        """Return what the build gives: its only image, or an index of them."""
-        annotations = self._inputs.annotations
-        if not self._makes_index():
-            [image] = images
-            own = select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform)
-            return replace(
-                image.descriptor, annotations=own, platform=image.platform
-            ), image.image_id
-        manifests = [
-            replace(
-                image.descriptor,
-                platform=image.platform,
-                annotations=select(annotations, Level.MANIFEST_DESCRIPTOR, image.platform),
-            )
-            for image in images
-        ]
-        index = put_index(manifests, self._store, select(annotations, Level.INDEX))
-        own = select(annotations, Level.INDEX_DESCRIPTOR)
-        return replace(index, annotations=own), index.digest
 
     def _makes_index(self) -> bool:
         forced = is_set(self._request.build_args, "BUILDKIT_MULTI_PLATFORM")

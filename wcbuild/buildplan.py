@@ -45,13 +45,16 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """A stage of the Dockerfile; one that the target does not need has no steps."""
+    """A stage of the Dockerfile."""
 
     name: str
     base: str
     """As it is written."""
     line: int
+    needed: bool
+    """The target stands on it, takes files from it, or is it."""
     steps: tuple[int, ...]
+    """Numbers of its steps; none if it is not needed, or touches no files."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
@@ -59,6 +62,7 @@ class StagePlan:
             "name": self.name,
             "base": self.base,
             "line": self.line,
+            "needed": self.needed,
             "steps": list(self.steps),
         }
 
@@ -102,9 +106,17 @@ class BuildPlan:
 
 
 def make_plan(
-    dockerfile: Dockerfile, graph: Graph, plans: Sequence[ImagePlan], known: Collection[int]
+    dockerfile: Dockerfile,
+    needed: Collection[int],
+    graph: Graph,
+    plans: Sequence[ImagePlan],
+    known: Collection[int],
 ) -> BuildPlan:
-    """Put together what is planned; ``known`` are the indexes of steps whose results are there."""
+    """Put together what is planned.
+
+    ``needed`` are the indexes of stages that the target needs, ``known`` those of steps whose results
+    are there.
+    """
     steps = tuple(_step(index, step, index in known) for index, step in enumerate(graph.steps))
     return BuildPlan(
         stages=tuple(
@@ -112,6 +124,7 @@ def make_plan(
                 name=stage.display_name,
                 base=stage.from_.base,
                 line=stage.from_.span.first,
+                needed=stage.index in needed,
                 steps=tuple(step.number for step in steps if step.stage == stage.display_name),
             )
             for stage in dockerfile.stages

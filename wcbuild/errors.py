@@ -80,7 +80,7 @@ class RemoteError(WcbuildError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(url, reason)
-        self.url = url
+        self.url = self.word = url
         self.reason = reason
 
     def __str__(self) -> str:

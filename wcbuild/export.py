@@ -57,10 +57,11 @@ class Exporter:
         *,
         push: bool,
         index: bool = False,
+        platforms: int = 1,
     ) -> None:
         """Refuse, before anything is built, what could not be exported afterwards.
 
-        ``index`` says that there will be an index, not one platform's image.
+        ``index`` says that there will be an index, not one platform's image; ``platforms`` are how many.
 
         Raises:
             UsageError
@@ -74,6 +75,11 @@ class Exporter:
             if index and output.kind == "docker":
                 raise UsageError(
                     "--output type=docker: such an archive holds one platform; use type=oci"
+                )
+            is_files = output.kind in ("local", "tar")
+            if is_files and platforms > 1 and output.platform_split is False:
+                raise UsageError(
+                    f"--output type={output.kind}: several platforms need platform-split"
                 )
             is_tar = output.kind in ("oci", "docker", "tar")
             if is_tar and output.dest == "-" and sys.stdout.isatty():
@@ -316,8 +322,6 @@ def _new_file(dest: str) -> Path:
 def _split(output: Output, trees: Mapping[Platform, Callable[[], FileTree]]) -> Iterator[Change]:
     """Yield the files of all platforms, each in a folder of its own unless there is only one."""
     split = len(trees) > 1 if output.platform_split is None else output.platform_split
-    if not split and len(trees) > 1:
-        raise UsageError(f"--output type={output.kind}: several platforms need platform-split")
     for platform, tree in trees.items():
         folder = str(platform).replace("/", "_") if split else ""
         if folder:

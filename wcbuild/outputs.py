@@ -58,6 +58,8 @@ class Output:
         Raises:
             UsageError: an unknown key, type or value, or one that does not go with the type.
         """
+        if not text:
+            raise UsageError('--output: is empty; this folder is "."')
         if "=" not in text:
             return cls(kind="tar", dest="-") if text == "-" else cls(kind="local", dest=text)
         fields = _read(text)

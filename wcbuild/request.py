@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from wcbuild.remotecache.spec import CacheFrom, CacheTo
 
 
+SHM_BYTES = 64 * 1024 * 1024
+"""Of /dev/shm in a RUN, as docker has it."""
+
 MAX_EPOCH = 253402300799
 """The last second of the year 9999: RFC 3339 has no later ones."""
 
@@ -76,7 +79,7 @@ class BuildRequest:
     network: str = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    shm_size: int = 64 * 1024 * 1024
+    shm_size: int = SHM_BYTES
     memory: int = 0
     """Bytes a RUN may use; 0 is no limit."""
     cpus: float = 0.0

@@ -238,6 +238,8 @@ def test_resources_of_a_run(files_of):
     assert content(found, "n") == "100\n"
     assert content(found, "shm").split("\n")[1].split()[1] == "1024"
     assert content(found, "db").split() == ["127.0.0.9", "db"]
+    found = files_of("FROM base\nRUN df -k /dev/shm > /shm\n", None, "--shm-size", "0")
+    assert content(found, "shm").split("\n")[1].split()[1] == "65536"
 
 
 # -- what the config keeps

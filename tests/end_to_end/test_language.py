@@ -211,6 +211,14 @@ def test_a_rebuilt_stage_with_the_same_files_runs_nothing_after_it(wcbuild, cont
     assert again.stderr.count(" DONE ") == 1
 
 
+def test_stages_that_the_target_does_not_need_are_neither_looked_up_nor_run(files_of):
+    dockerfile = (
+        "FROM nowhere.invalid/none AS missing\nRUN x\nFROM base AS failing\nRUN false\n"
+        "FROM missing AS above\nCOPY --from=failing / /\nFROM scratch\nCOPY Dockerfile /\n"
+    )
+    assert list(files_of(dockerfile)) == ["Dockerfile"]
+
+
 def test_independent_stages_run_at_the_same_time(files_of):
     run = "RUN : {0}; date +%s%N > /{0}; sleep 2; date +%s%N >> /{0}\n"
     dockerfile = (

@@ -41,10 +41,10 @@ def test_a_plan_builds_nothing(wcbuild, context):
 
 def test_a_plan_has_stages_steps_config_and_history(wcbuild, context):
     plan = plan_of(wcbuild, context(STAGES, {"one.txt": "1"}))
-    assert [(s["name"], s["base"], len(s["steps"])) for s in plan["stages"]] == [
-        ("build", "base", 3),
-        ("unused", "base", 0),
-        ("stage-2", "scratch", 1),
+    assert [(s["name"], s["base"], s["needed"], len(s["steps"])) for s in plan["stages"]] == [
+        ("build", "base", True, 3),
+        ("unused", "base", False, 0),
+        ("stage-2", "scratch", True, 1),
     ]
     run = next(step for step in plan["steps"] if step["operation"]["type"] == "run")
     assert run["operation"]["args"] == ["/bin/sh", "-c", "cat /one.txt > /two.txt"]
@@ -56,6 +56,27 @@ def test_a_plan_has_stages_steps_config_and_history(wcbuild, context):
         "COPY /two.txt / # buildkit",
     ]
     assert image["history"][1]["step"] == image["rootfs"] == len(plan["steps"])
+
+
+def test_a_plan_tells_stages_that_nobody_needs_from_those_that_change_no_files(wcbuild, context):
+    text = "FROM base AS a\nRUN x\nFROM a AS b\nENV A=1\nFROM base AS c\nRUN x\nFROM b\nRUN y\n"
+    shown = wcbuild.build(context(text), "--print-plan").stdout
+    assert "stage b (line 3): FROM a\n  changes no files\n" in shown
+    assert "stage c (line 5): FROM base\n  not needed\n" in shown
+
+
+def test_a_base_of_several_stages_stands_at_the_first(wcbuild, context):
+    text = "FROM base AS a\nRUN x\nFROM base AS b\nCOPY --from=a /x /\n"
+    plan = plan_of(wcbuild, context(text))
+    assert [len(stage["steps"]) for stage in plan["stages"]] == [2, 1]
+    assert plan["steps"][0]["label"].startswith("[a 1/2] FROM base@")
+
+
+def test_who_does_not_build_stores_nothing_of_images(wcbuild, context):
+    folder = context("FROM base\nRUN x\n")
+    for flag in ("--print-plan", "--check", "--call=outline"):
+        wcbuild.build(folder, flag)
+    assert [path for path in (wcbuild.root / "blobs").rglob("*") if path.is_file()] == []
 
 
 def test_a_plan_says_what_is_cached(wcbuild, context):

@@ -69,6 +69,13 @@ def test_a_folder_for_the_only_platform_may_be_asked_for(wcbuild, context, tmp_p
     assert (tmp_path / "out/linux_arm64/made").read_text() == "x\n"
 
 
+def test_files_of_several_platforms_are_not_mixed_nor_built_in_vain(wcbuild, context, tmp_path):
+    out = f"type=local,dest={tmp_path / 'out'},platform-split=false"
+    failed = wcbuild.build(context(CROSS), "--platform", BOTH, "-o", out, check=False)
+    assert failed.stderr == "ERROR: --output type=local: several platforms need platform-split\n"
+    assert failed.returncode == 2
+
+
 def test_what_platforms_share_is_done_once(wcbuild, context):
     text = "FROM --platform=$BUILDPLATFORM base AS a\nRUN echo x > /x\nFROM scratch\nCOPY --from=a /x /\n"
     done = wcbuild.build(context(text), "--platform", BOTH)

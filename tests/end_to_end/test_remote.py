@@ -467,7 +467,7 @@ def test_the_epoch_may_be_that_of_the_context(git, web, context, image_of, wcbui
 
 
 def test_the_epoch_may_be_that_of_something_else_that_is_fetched(
-    git, web, context, image_of, refused, wcbuild
+    git, web, context, image_of, refused, wcbuild, tmp_path
 ):
     url = web.put("/f", b"x", headers={"Last-Modified": DATE})
     stage = f"FROM scratch AS src\nADD {url} /\nFROM scratch\nCOPY <<a /\na\n"
@@ -477,6 +477,21 @@ def test_the_epoch_may_be_that_of_something_else_that_is_fetched(
     assert created(wcbuild) == "2020-02-02T02:02:02Z"
     image_of(context(f"{FROM}COPY <<b /\nb\n"), *flags, *named(src=git[0]))
     assert created(wcbuild) == "2020-02-02T02:02:02Z"
+    local = ("--build-context", f"src={tmp_path}")
+    image_of(context(f"{FROM}COPY <<c /\nc\n"), *flags, *local)
+    assert not created(wcbuild).startswith("2020-02")
+
+
+def test_a_run_sees_the_epoch_of_what_is_fetched(web, context, wcbuild, refused):
+    url = web.put("/f.tar", tar({"a": "a"}, mtime=86400))
+    stage = f"FROM scratch AS src\nARG NAME=f\nADD {url.removesuffix('f.tar')}$NAME.tar /\n"
+    run = 'FROM base\nARG SOURCE_DATE_EPOCH\nRUN echo "$SOURCE_DATE_EPOCH" > /epoch\n'
+    more = f"ARG SOURCE_DATE_EPOCH=src\n{stage}COPY <<b /\nb\n{FROM}"
+    assert "is not a single ADD of a URL to scratch" in refused(context(more))
+    folder = context(f"ARG SOURCE_DATE_EPOCH=src\n{stage}{run}")
+    wcbuild.build(folder, "-o", f"type=tar,dest={folder}/out.tar")
+    with tarfile.open(folder / "out.tar") as archive:
+        assert archive.extractfile("epoch").read() == b"86400\n"
 
 
 # -- what stays

@@ -1,5 +1,6 @@
 """Any text is read or refused with an error of ours; nothing crashes, nothing hangs."""
 
+import posixpath
 import re
 
 from hypothesis import example, given
@@ -70,7 +71,12 @@ PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 @given(TEXTS.map(str.encode) | st.binary(max_size=200))
 @example(b"FROM a\n" + b"RUN x \\\n" * 1000)
-@example(b"ONBUILD " * 1000)
+@example(b"ONBUILD " * 8000)
+@example(b"FROM a\nRUN " + b"9" * 5000 + b"<<E\nE\n")
+@example(b"FROM a\nCMD " + b"[" * 60_000)
+@example(b"FROM a\nRUN <<E \xff\nE\n")
+@example(b"FROM a\nRUN <<E\n\xff\nE\n")
+@example(b"FROM a\nRUN --x\\")
 def test_any_bytes_are_read_or_refused_with_a_place(data):
     try:
         dockerfile = parse_dockerfile(data, file="Dockerfile")
@@ -78,6 +84,8 @@ def test_any_bytes_are_read_or_refused_with_a_place(data):
         spans = error.spans
     else:
         spans = tuple(node.span for node in dockerfile.nodes)
+        for node in dockerfile.nodes:
+            "".join((node.original, *(heredoc.raw for heredoc in node.heredocs))).encode()
     assert spans or not data
     lines = data.count(b"\n") + 1
     assert all(1 <= span.first <= span.last <= lines for span in spans)
@@ -108,6 +116,13 @@ LINES = st.tuples(st.sampled_from(sorted(KEYWORDS)), FLAGS, OPERANDS).map(
 
 
 @given(st.lists(LINES, max_size=8).map("\n".join), st.sampled_from(("linux", "windows")), OPERANDS)
+@example("RUN --mount=type=$x,target=$y a", "linux", "wrong")
+@example("RUN --mount=type=cache,target=/y,uid=$x a", "linux", "²")
+@example(f"STOPSIGNAL {'9' * 5000}", "linux", "")
+@example(f"COPY --from={'9' * 5000} a b", "linux", "")
+@example("COPY --chown=$x --chmod=$x a b", "linux", "9" * 5000)
+@example("EXPOSE $x", "linux", "9" * 5000)
+@example("FROM --platform=$x a", "linux", "a(b+c)/d")
 def test_whatever_can_be_read_is_lowered_or_refused_with_a_place(lines, os, value):
     platform = Platform(os=os, architecture="amd64")
     options = Options(
@@ -136,9 +151,30 @@ def test_whatever_can_be_read_is_lowered_or_refused_with_a_place(lines, os, valu
     assert lowered.plan.rootfs < len(lowered.graph.steps)
 
 
-@given(TEXTS)
+DIRECTIVES = st.lists(
+    st.sampled_from(
+        ("# syntax=a\n", "#check=b c\r\n", "// syntax=d\n", '{"syntax":"e"}', "#!\n", "# ")
+    )
+).map("".join)
+
+
+@given(TEXTS | DIRECTIVES)
+@example("# check=a\n# check=b\n")
+@example("{" + '"a":[' * 60_000)
 def test_detecting_the_syntax_never_fails(text):
-    detect_syntax(text)
+    found = detect_syntax(text)
+    assert found is None or "syntax" in text
+
+
+@given(
+    st.lists(st.from_regex(r"--[a-z=/,]{1,9}", fullmatch=True), max_size=4),
+    st.lists(st.from_regex(r"[a-z/.]{1,5}", fullmatch=True), min_size=2, max_size=4),
+    st.sampled_from((" ", "\t", "  ", " \\\n ", " \\\n# c\n ")),
+)
+def test_flags_and_words_are_found_as_they_are_written(flags, args, blank):
+    text = blank.join(("COPY", *flags, *args))
+    (node,) = parse(f"{text}\n", file="Dockerfile").nodes
+    assert (list(node.flags), list(node.args)) == (flags, args)
 
 
 @given(TEXTS)
@@ -154,6 +190,7 @@ def test_nodes_keep_all_words_of_a_line(text):
 
 
 @given(TEXTS, st.dictionaries(st.sampled_from("abx"), TEXTS), st.sampled_from("\\`"))
+@example("${a:-" * 2000 + "}" * 2000, {}, "`")
 def test_any_word_is_expanded_or_refused(text, env, escape):
     try:
         found = words.expand(text, env, escape=escape)
@@ -176,7 +213,23 @@ def test_a_quoted_word_is_itself(text):
     assert words.expand(quoted, {}).text == text
 
 
-@given(st.lists(TEXTS.map(lambda text: text[:12]), max_size=6), PATHS)
+PATTERNS = st.tuples(
+    st.sampled_from(("", "!")),
+    st.lists(
+        st.sampled_from(("a", "b", "c", "/", "*", "**/", "**", "?", "[ab]", "[^a]")), max_size=7
+    ).map("".join),
+).map("".join)
+
+
+@given(
+    st.lists(PATTERNS | TEXTS.map(lambda text: text[:12]), max_size=6),
+    st.lists(st.text("abc", min_size=1, max_size=2), min_size=1, max_size=4).map("/".join) | PATHS,
+)
+@example(["!\\/a"], "[/b")
+@example(["a", "!a/b/c"], "a/b/c")
+@example(["a", "!a/*/c"], "a/b/c")
+@example(["a", "!a/*"], "a/b")
+@example(["a", "!**/b"], "a/b")
 def test_ignore_rules_say_the_same_in_a_walk(patterns, path):
     try:
         rules = IgnoreRules(patterns)
@@ -190,6 +243,41 @@ def test_ignore_rules_say_the_same_in_a_walk(patterns, path):
             assert rules.excludes(path)
         state = rules.state("/".join(parts[:depth]), state)
     assert rules.is_excluded(state) == rules.excludes(path)
+
+
+def plainly(pattern):
+    """Translate a pattern in the way that anybody would, to be tried in every way."""
+    parts = re.split(r"(\*\*/?|\*|\?|\[[^\]]+\])", pattern)
+    last = parts[-1] or parts[-2:-1] != ["**"]
+    meaning = {"**": "(?:.*/)?", "**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    texts = [
+        meaning.get(part) or (part if part[:1] == "[" else re.escape(part))
+        for part in parts
+        if part
+    ]
+    return re.compile("".join(texts if last else (*texts[:-1], ".*")), re.DOTALL)
+
+
+@given(
+    st.lists(st.sampled_from(("a", "b", "/", "*", "**/", "**", "?", "[ab]", "[^a]")), max_size=9),
+    st.text("ab/c", min_size=1, max_size=12),
+)
+@example(["a", "*", "b", "**", "c"], "abcbc")
+@example(["a", "*", "[^a]", "*", "b"], "ab/b")
+@example(["*", "/", "a", "**"], "b/abc")
+@example(["a", "**/", "b", "**/", "c"], "ab/b/c")
+@example(["**/", "c"], "c")
+def test_an_ignore_pattern_matches_whatever_can_be_tried(parts, path):
+    pattern = posixpath.normpath("".join(parts))
+    if re.match(r"\*\*[^/]", pattern):
+        return  # at the very beginning the first two stand for any text
+    path = posixpath.normpath(f"/{path}")[1:] or "a"
+    try:
+        rules = IgnoreRules((pattern,))
+    except BadPatternError:
+        return
+    folders = [path, *(path[: slash.start()] for slash in re.finditer("/", path))]
+    assert rules.excludes(path) == any(map(plainly(pattern).fullmatch, folders))
 
 
 @given(st.binary(max_size=100))

@@ -472,6 +472,13 @@ def test_files_appear_for_the_command_only(sandbox):
     assert [path.name for path in Path(root["upper"]).iterdir()] in ([], ["etc"])
 
 
+def test_insecure_sees_the_devices_of_machines_and_file_systems(sandbox):
+    names = [name for name in ("fuse", "loop-control", "loop0") if os.path.exists(f"/dev/{name}")]
+    listed = "cd /dev; for name in fuse loop-control loop0; do test -e $name && echo $name; done"
+    assert sandbox.sh(listed, insecure=True).out.split() == names
+    assert sandbox.sh(listed).out == ""
+
+
 def test_insecure_has_all_capabilities_and_no_filter(sandbox):
     ended = sandbox.sh(
         "grep -E 'CapEff|Seccomp:' /proc/self/status; mount -t tmpfs x /tmp && echo mounted",

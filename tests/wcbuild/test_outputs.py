@@ -32,6 +32,7 @@ def test_reads_what_docker_reads(text):
 
 
 REFUSED = {
+    "": "is empty",
     "dest=x": "unknown type",
     "type=foo": "there are image",
     "type=local": "needs dest=DIR",

@@ -27,7 +27,7 @@ from wcbuild.inputs import STDIN, is_fetched
 from wcbuild.machine import Machine
 from wcbuild.outputs import Output
 from wcbuild.remotecache.spec import CacheFrom, CacheTo
-from wcbuild.request import BuildRequest, BuildResult
+from wcbuild.request import SHM_BYTES, BuildRequest, BuildResult
 from wcbuild.solve.events import Event
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SPEC",
-        help="type=oci|docker|local|tar|image|registry[,dest=PATH], or a folder",
+        help="type=oci|docker|local|tar|image|registry|cacheonly[,dest=PATH], or a folder; with tar=false,"
+        " platform-split=BOOL, name=REF, push=true, push-by-digest=true,"
+        " compression=gzip|zstd|uncompressed, compression-level=N",
     )
     add_switch(parser, "--push", dest="push", help="push the image under its names")
     add("--sign-key", default="", metavar="FILE", help="sign what is pushed with a private key")
@@ -196,11 +198,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD[,format=json]",
         help="build, or print what check, outline or targets say without building",
     )
-    add(
+    add_switch(
+        parser,
         "--check",
         dest="call",
-        action="store_const",
-        const="check",
+        on="check",
+        off="build",
         help="the same as --call=check: exit status 1 if there are warnings",
     )
     add(
@@ -244,6 +247,8 @@ def run(invocation: Invocation) -> int:
         return 0
     for path in filter(None, (args.iidfile, args.metadata_file)):
         _check_folder(path)
+    if os.path.isfile(args.iidfile):
+        os.unlink(args.iidfile)  # whoever reads it after a failure must not find another build's
     # docker's `quiet` is `-q`, and says the id at the end; `none` says nothing.
     quiet = args.quiet or args.progress == "quiet"
     with Machine.start() as machine:
@@ -293,10 +298,10 @@ def make_request(invocation: Invocation) -> BuildRequest:
         tags=tuple(args.tag),
         target=args.target,
         build_args=read_build_args(args.build_arg, invocation.environment),
-        labels=_pairs("--label", args.label),
+        labels=_pairs("--label", args.label, alone=True),
         annotations=_pairs("--annotation", filter(None, args.annotation)),
         platform=_platform(args.platform, invocation.environment),
-        build_contexts=_pairs("--build-context", args.build_context),
+        build_contexts=_pairs("--build-context", args.build_context, empty=False),
         outputs=tuple(Output.parse(text) for text in args.output if text),
         push=args.push,
         pull=args.pull,
@@ -309,7 +314,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         network=args.network,
         add_hosts=tuple(read_host(text) for text in _words(args.add_host)),
         ulimits=tuple(read_ulimit(text) for text in args.ulimit),
-        shm_size=read_size("--shm-size", args.shm_size),
+        shm_size=read_size("--shm-size", args.shm_size) or SHM_BYTES,
         memory=memory,
         cpus=cpus,
         pids_limit=args.pids_limit,
@@ -363,11 +368,14 @@ def _words(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
-def _pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:
+def _pairs(
+    flag: str, texts: Iterable[str], *, alone: bool = False, empty: bool = True
+) -> dict[str, str]:
+    """Read `NAME=VALUE`; ``alone`` takes a name without a value, ``empty`` a value of no length."""
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not name or (not equals and flag != "--label"):
+        if not name or not (equals or alone) or not (value or empty):
             raise UsageError(f'{flag} "{text}": expected NAME=VALUE')
         pairs[name] = value
     return pairs

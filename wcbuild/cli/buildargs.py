@@ -41,7 +41,9 @@ def read_build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dic
         elif name in environment:
             values[name] = environment[name]
     epoch = environment.get(_EPOCH)
-    return _proxies(environment) | ({_EPOCH: epoch} if epoch else {}) | values
+    own = {name.lower() for name in values}
+    proxies = {k: v for k, v in _proxies(environment).items() if k.lower() not in own}
+    return proxies | ({_EPOCH: epoch} if epoch else {}) | values
 
 
 def _proxies(environment: Mapping[str, str]) -> dict[str, str]:

@@ -22,6 +22,8 @@ from wcbuild.errors import SourceError, StepFailedError, WcbuildError
 FAILED, INTERNAL, INTERRUPTED = 1, 125, 130
 MAX_EXCERPT = 10
 """Lines of one place of a Dockerfile that are shown."""
+MAX_COLUMNS = 160
+"""Characters of one line that are shown."""
 MAX_NOTES = 10
 """Other failures that are told with one."""
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
@@ -144,26 +146,61 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
     if text is None:
         return []
     span = spans[0]
-    source = [line.rstrip("\r") for line in text.split("\n")]
-    numbered = list(enumerate(source[span.first - 1 : span.last], span.first))
+    source = text.split("\n")[span.first - 1 : span.last]
+    margins = [f"  {number:>3} | " for number in range(span.first, span.first + len(source))]
+    if span.trigger:
+        source += f"ONBUILD {span.trigger}".split("\n")
+        margins += ["      | "] * (len(source) - len(margins))
+    rows = [clean(line.rstrip("\r")).expandtabs(4) for line in source]
+    marked, at = _find(word, rows) if word else (-1, -1)
+    # Of many lines the first ones are shown, and those before what is marked.
+    near = range(marked - MAX_EXCERPT // 2, marked + 1) if marked >= MAX_EXCERPT else ()
     shown: list[str] = []
-    marked = False
-    for number, line in numbered[:MAX_EXCERPT]:
-        row = clean(line).expandtabs(4)
-        shown.append(f"  {number:>3} | {row}".rstrip())
-        at = _find(word, row) if word and not marked else -1
-        if at >= 0:
-            marked = True
-            carets = " " * (8 + width(row[:at])) + "^" * width(word)
+    previous = -1
+    for index in (*range(min(len(rows), MAX_EXCERPT - len(near))), *near):
+        if index > previous + 1:
+            shown.append("      | …")
+        previous = index
+        margin = margins[index]
+        row, start = _window(rows[index], at if index == marked else 0, len(word))
+        shown.append((margin + row).rstrip())
+        if index == marked:
+            left = at - start
+            length = width(row[left : left + len(word)])
+            carets = " " * (len(margin) + width(row[:left])) + "^" * length
             shown.append(f"{carets} {hint}".rstrip())
-    if len(numbered) > MAX_EXCERPT:
+    if previous < len(rows) - 1:
         shown.append("      | …")
-    if shown and hint and not marked:
+    if shown and hint and marked < 0:
         shown.append(f"        {hint}")
     return shown
 
 
-def _find(word: str, row: str) -> int:
-    """Return where ``word`` begins, where it stands alone if it does; -1 if it is not there."""
-    alone = re.search(rf"(?<!\S){re.escape(word)}(?!\S)", row)
-    return alone.start() if alone else row.find(word)
+def _find(word: str, rows: list[str]) -> tuple[int, int]:
+    """Return in which row ``word`` is, and where; -1 if in none.
+
+    It may be part of a word where it stands alone nowhere, and in a comment where it is nowhere else.
+    """
+    escaped = re.escape(word)
+    alone = rf"(?<!\S){escaped}(?!\S)"
+    whole = rf"(?<![\w.-]){escaped}(?![\w.-])"
+    for is_comment in (False, True):
+        for patterns in ((alone, whole), (escaped,)):
+            for index, row in enumerate(rows):
+                if row.lstrip().startswith("#") is not is_comment:
+                    continue
+                for pattern in patterns:
+                    if found := re.search(pattern, row):
+                        return index, found.start()
+    return -1, -1
+
+
+def _window(row: str, at: int, length: int) -> tuple[str, int]:
+    """Return the part of a long ``row`` that shows what begins at ``at``, and where it begins."""
+    if len(row) <= MAX_COLUMNS:
+        return row, 0
+    start = max(0, min(at, at + length - MAX_COLUMNS // 2))
+    part = row[start : start + MAX_COLUMNS]
+    if start > 0:
+        part = f"…{part[1:]}"
+    return (part if start + MAX_COLUMNS >= len(row) else f"{part[:-1]}…"), start

@@ -8,16 +8,23 @@ from collections.abc import Callable
 _VALUES = {"true": True, "1": True, "false": False, "0": False}
 
 
-def add_switch(parser: argparse.ArgumentParser, *names: str, dest: str, help: str) -> None:  # noqa: A002 - argparse's word
-    """Declare a flag that is off without it; `--push=true` and `--push=false` are ways to say it, too."""
-    parser.add_argument(*names, dest=dest, action="store_true", help=help)
+def add_switch(
+    parser: argparse.ArgumentParser,
+    *names: str,
+    dest: str,
+    help: str,  # noqa: A002 - argparse's word
+    on: object = True,
+    off: object = False,
+) -> None:
+    """Declare a flag that is ``off`` without it; `--push=true` and `--push=false` say it, too."""
+    parser.add_argument(*names, dest=dest, action="store_const", const=on, default=off, help=help)
     for value, is_on in _VALUES.items():
         # argparse looks for the whole word before it takes one apart.
         parser.add_argument(
             *(f"{name}={value}" for name in names),
             dest=dest,
             action="store_const",
-            const=is_on,
+            const=on if is_on else off,
             default=argparse.SUPPRESS,
             help=argparse.SUPPRESS,
         )

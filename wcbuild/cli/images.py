@@ -36,7 +36,11 @@ def run(invocation: Invocation) -> int:
     """Print a row for each name."""
     args = invocation.args
     with opened_store(invocation) as store:
-        shown = [show(store, record) for record in store.images()]
+        records = store.images()
+        named = {record.image_id for record in records if record.reference}
+        # As docker: what has a name is not listed as nameless, too, though a build gave it none.
+        wanted = [each for each in records if each.reference or each.image_id not in named]
+        shown = [show(store, record) for record in wanted]
     rows = [_row(each, whole=args.no_trunc) for each in shown if _is_wanted(each, args.name)]
     if args.quiet:
         invocation.stdout.write("".join(f"{row['ID']}\n" for row in rows))

@@ -101,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from wcbuild.cli.completion import answer  # noqa: PLC0415 - for nobody else
 
         answer()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started us had closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -22,10 +22,10 @@ def _lines(plan: BuildPlan) -> Iterator[str]:
         for number in stage.steps:
             yield _step(by_number[number])
         if not stage.steps:
-            yield "  nothing to do"
+            yield "  changes no files" if stage.needed else "  not needed"
     shared = [step for step in plan.steps if not step.stage]
     if shared:
-        yield "for every stage"
+        yield "sources"
         yield from map(_step, shared)
     for image in plan.images:
         yield from _image(image)

@@ -54,12 +54,18 @@ class Remotes:
     def moment(self, op: HttpOp | GitOp, cancel: threading.Event) -> int | None:
         """Return how new the files are (seconds since 1970): a commit's time, or what `Last-Modified` says.
 
+        An archive of which nobody says that is as new as what is in it.
+
         Raises:
             RemoteError, CancelledError: as `fetch`.
         """
         if isinstance(op, GitOp):
             return self.repositories.fetch(op, cancel).time
-        return self.downloads.fetch(op.url, op.checksum, cancel).modified or None
+        download = self.downloads.fetch(op.url, op.checksum, cancel)
+        if download.modified:
+            return download.modified
+        archive = self.open_archive(op, download)
+        return None if archive is None else archive.newest
 
     def _tree(self, op: HttpOp, download: Download) -> FileTree:
         archive = self.open_archive(op, download) if op.unpack else None

@@ -26,6 +26,7 @@ from wcbuild.dockerfile.instructions import (
     Volume,
 )
 from wcbuild.dockerfile.ports import MAX_PORTS, expand_ports
+from wcbuild.dockerfile.suggest import did_you_mean
 from wcbuild.errors import SourceError
 
 Expand = Callable[[str], str]
@@ -155,7 +156,8 @@ def fold_stop_signal(
         )
     signal = expand(instruction.signal)
     if not _is_signal(signal):
-        raise SourceError(f"invalid signal: {signal}", (instruction.span,), word=signal)
+        hint = did_you_mean(signal, (f"SIG{name}" for name in sorted(_SIGNALS)), ignore_case=True)
+        raise SourceError(f"invalid signal: {signal}", (instruction.span,), word=signal, hint=hint)
     return replace(config, stop_signal=signal), f"STOPSIGNAL {signal}"
 
 

@@ -212,10 +212,13 @@ class _Group:
 
 
 def _may_match_below(pattern: str, folder: str) -> bool:
-    """Compare component by component as far as both go; `**` may be anything."""
+    """Compare component by component as far as both go.
+
+    `**` may be anything, and a class or a backslash may have the slash at which the pattern was split.
+    """
     own, names = pattern.split("/"), folder.split("/")
     for component, name in zip(own, names, strict=False):
-        if "**" in component or "[" in component:
+        if "**" in component or "[" in component or "\\" in component:
             return True
         if not compile_pattern(component).fullmatch(name):
             return False

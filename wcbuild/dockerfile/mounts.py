@@ -65,11 +65,12 @@ class DeviceSpec:
 
 
 class MountError(ValueError):
-    """A mount that makes no sense; ``hint`` may say what was meant."""
+    """A mount that makes no sense; ``hint`` may say what was meant, ``word`` which part is to blame."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", word: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.word = word
 
 
 _ALIASES = {
@@ -131,27 +132,31 @@ def _parse(value: str, expand: Callable[[str], str]) -> MountSpec:
     type_ = MountType.BIND
     given: dict[str, Any] = {}
     for field in _fields(value):
-        key, equals, text = field.partition("=")
-        key = key.lower()
+        spelled, equals, written = field.partition("=")
+        key = spelled.lower()
         name = _ALIASES.get(key, key)
+        text = "true"
         if equals:
-            text = expand(text)
-        elif name in ("readonly", "readwrite") or (name == "required" and _may_miss(type_)):
-            text = "true"
-        elif name != "required":
-            raise MountError(f"invalid field '{field}' must be a key=value pair")
+            text = expand(written)
+        elif name not in ("readonly", "readwrite", "required"):
+            message = f"invalid field '{field}' must be a key=value pair"
+            raise MountError(message, did_you_mean(key, _KEYS), field)
         if name not in _KEYS:
             hint = did_you_mean(key, _KEYS)
-            raise MountError(f"unexpected key '{key}' in '{field}'", hint)
-        if name == "type":
-            type_ = _type(text)
-        elif (name == "required" and not _may_miss(type_)) or (
+            raise MountError(f"unexpected key '{key}' in '{field}'", hint, spelled)
+        if (name == "required" and not _may_miss(type_)) or (
             name == "size" and type_ is not MountType.TMPFS
         ):
             # The type must stand before these two.
-            raise MountError(f"unexpected key '{key}' for mount type '{type_}'")
-        else:
-            given[_FIELDS.get(name, name)] = _value(key, name, text)
+            raise MountError(f"unexpected key '{key}' for mount type '{type_}'", word=spelled)
+        try:
+            if name == "type":
+                type_ = _type(text)
+            else:
+                given[_FIELDS.get(name, name)] = _value(key, name, text)
+        except MountError as error:
+            error.word = written or field
+            raise
     given.setdefault("read_only", type_ not in (MountType.CACHE, MountType.TMPFS))
     mount = MountSpec(type=type_, **given)
     _check(mount)

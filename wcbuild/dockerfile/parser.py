@@ -171,7 +171,7 @@ class _Parser:
         try:
             directive = self._reader.read(line)
         except DuplicateDirectiveError as error:
-            raise self._error(str(error), self.line) from None
+            raise self._error(str(error), self.line, word=error.args[0]) from None
         if directive is None:
             return False
         self.directives.append(directive)

@@ -290,7 +290,7 @@ def _check_mounts_and_devices(node: Node, flags: _Flags) -> None:
             try:
                 check(value)
             except MountError as error:
-                _fail(node, str(error), word=value, hint=error.hint)
+                _fail(node, str(error), word=error.word or value, hint=error.hint)
 
 
 def _read_cmd(node: Node) -> Cmd:
@@ -392,7 +392,8 @@ def _read_on_build(node: Node) -> OnBuild:
     trigger = _at_least_one(node)[0].strip(SPACES).upper()
     _Flags(node)
     if trigger == "ONBUILD":
-        _fail(node, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", word=node.args[0])
+        word = node.trigger.original if node.trigger else node.args[0]
+        _fail(node, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", word=word)
     if trigger in ("MAINTAINER", "FROM"):
         _fail(node, f"{trigger} isn't allowed as an ONBUILD trigger", word=node.args[0])
     text = node.original.lstrip(SPACES)[len("ONBUILD") :].lstrip("\t\n\f\r ")

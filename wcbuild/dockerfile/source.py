@@ -12,6 +12,8 @@ class Span:
     file: str
     first: int
     last: int
+    trigger: str = ""
+    """The instruction that an ONBUILD of the base brings in here, which is to blame, if one is."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.first}"

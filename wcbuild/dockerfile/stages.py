@@ -118,12 +118,16 @@ def parse_trigger(text: str, *, span: Span, escape: str) -> tuple[Instruction, .
     Raises:
         SourceError: it is not one instruction, or not one that may be delayed.
     """
+    span = replace(span, trigger=text)
     directive = "" if escape == "\\" else f"# escape={escape}\n"
     try:
         instructions = [parse_instruction(n) for n in parse(directive + text, file=span.file).nodes]
     except SourceError as error:
         raise SourceError(
-            f'ONBUILD trigger "{text}" of the base image: {error.message}', (span,), hint=error.hint
+            f'ONBUILD trigger "{text}" of the base image: {error.message}',
+            (span,),
+            word=error.word,
+            hint=error.hint,
         ) from error
     if len(instructions) != 1 or isinstance(instructions[0], From | OnBuild | Maintainer):
         raise SourceError(

@@ -41,7 +41,10 @@ _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 
 
 class WordError(WcbuildError):
-    """A word that cannot be expanded. Its place is known to the caller alone."""
+    """A word that cannot be expanded; ``word`` is the part to blame, if it is one.
+
+    Its place is known to the caller alone.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +278,15 @@ class _Lexer:
         raise _UnclosedError("unexpected end of statement while looking for matching double-quote")
 
     def read_dollar(self) -> str:
+        start = self.position
+        try:
+            return self._read_dollar()
+        except WordError as error:
+            # The innermost is to blame.
+            error.word = error.word or self.word[start : self.position].partition("\n")[0]
+            raise
+
+    def _read_dollar(self) -> str:
         self.position += 1
         if self.peek() != "{":
             name = self.read_name()
@@ -300,7 +312,9 @@ class _Lexer:
         if operator == ":":
             operator = self.next()
             modifier += operator
-        if modifier[:1] not in _MODIFIERS or modifier in (":#", ":%"):
+        if not modifier:
+            raise _missing("}")
+        if modifier[0] not in _MODIFIERS or modifier in (":#", ":%"):
             raise _unsupported(modifier)
         is_pattern = operator in "#%"
         word = self.read_part("}", raw_escapes=is_pattern, in_pattern=is_pattern)

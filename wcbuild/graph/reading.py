@@ -1,4 +1,4 @@
-"""Which steps' files are read at all: a base that nobody looks into can stay where it is."""
+"""What steps read: a base that nobody looks into can stay where it is."""
 
 from __future__ import annotations
 
@@ -53,3 +53,11 @@ def read_steps(
 def _is_link(op: Op) -> bool:
     first = op.parts[0] if isinstance(op, JoinedCopyOp) else op
     return isinstance(first, CopyOp) and first.link
+
+
+def fetched_alone(graph: Graph) -> HttpOp | GitOp | None:
+    """Return what a graph fetches, if it does nothing else but put that onto nothing."""
+    match [step.op for step in graph.steps]:
+        case [ScratchOp(), (HttpOp() | GitOp()) as op, CopyOp()]:
+            return op
+    return None

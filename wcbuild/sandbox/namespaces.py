@@ -16,9 +16,10 @@ import socket
 import stat
 import struct
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from wcbuild import kernel
@@ -41,6 +42,10 @@ _LAST_CAPABILITY = 63
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _MAX_INTERPRETERS = 5  # one more than the kernel follows
 _MAX_SHEBANG = 256
+
+_INSECURE_DEVICES = tuple(
+    f"/dev/{name}" for name in ("kmsg", "cuse", "fuse", "kvm", "net/tun", "loop-control")
+)
 
 _APT_RULES = (
     "/etc/apt/apt.conf.d",
@@ -183,11 +188,19 @@ def _furnish(command: Command, root: int, doing: Doing) -> None:
 
     # What the step mounts may cover our own.
     attach_files(files[: len(own)])
-    for mount in spec.mounts:
+    for mount in (*_machine_devices(), *spec.mounts) if spec.insecure else spec.mounts:
         doing.what = f'mount "{mount.target}"'
         handle = _detached(mount, root, devices=spec.insecure or mount.device)
         _attach(command, root, mount.target, handle, guarded)
     attach_files(files[len(own) :])
+
+
+def _machine_devices() -> Iterator[SandboxMount]:
+    """Yield the devices that only an insecure command sees, as far as the machine has them."""
+    loops = sorted(Path("/dev").glob("loop[0-9]*"))
+    for path in (*map(Path, _INSECURE_DEVICES), *loops):
+        if path.is_char_device() or path.is_block_device():
+            yield SandboxMount(target=str(path), source=path, device=True)
 
 
 def _own_directory(command: Command, root: int, name: str) -> int:

@@ -189,8 +189,10 @@ class _Copying:
                     continue
             staging.put(path, self._stamp.copied(node.meta), node.content)
         top = staging.find(target)
-        if target and top is not None and not self._op.parents:
-            staging.put_directory(target, top.meta._replace(mtime=source.node.meta.mtime))
+        mtime = source.node.meta.mtime
+        # An image's root mostly has no time.
+        if target and top is not None and not self._op.parents and (source.path or mtime):
+            staging.put_directory(target, top.meta._replace(mtime=mtime))
 
     def _merge_directory(
         self, source: Source, name: str, path: str, node: Node, there: Node | None, *, implied: bool
@@ -216,7 +218,7 @@ class _Copying:
         staging = self._staging
         # No symlink, of the archive or of what was there, leads out of the destination.
         folder = resolve(staging, parent(path), root=top)
-        self._make_directories(folder, self._folder)
+        staging.make_directories(folder, self._folder, owned=True)
         place = join(folder, path.rpartition("/")[2])
         meta = self._stamp.owned(meta)
         if meta.kind == SYMLINK:

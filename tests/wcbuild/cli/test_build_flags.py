@@ -3,10 +3,13 @@
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tarfile
 
 import pytest
 
+from registry.errors import NotFoundError
 from wcbuild.cli.build import add_arguments
 from wcbuild.cli.buildargs import read_build_args
 from wcbuild.cli.runflags import read_host, read_limits, read_ulimit
@@ -53,6 +56,17 @@ def test_switches_may_have_a_value_and_the_last_one_counts(name):
         assert getattr(parsed(*words), dest) is on, words
 
 
+def test_check_is_a_switch_for_what_is_called():
+    for words, method in {
+        (): "build",
+        ("--check",): "check",
+        ("--check=true",): "check",
+        ("--check", "--check=false"): "build",
+        ("--call=outline",): "outline",
+    }.items():
+        assert parsed(*words).call == method
+
+
 def test_flags_that_change_nothing_are_accepted(built):
     assert built(
         *("--rm", "--force-rm=true", "--compress", "--provenance=false", "--sbom=false", "--load"),
@@ -78,6 +92,8 @@ def test_flags_that_change_nothing_are_accepted(built):
         (("--iidfile", "no/id"), '"no/id"'),
         (("--metadata-file", "no/m"), '"no/m"'),
         (("--annotation", "a"), "NAME=VALUE"),
+        (("--build-context", "a="), "NAME=VALUE"),
+        (("--label", "=a"), "NAME=VALUE"),
     ],
 )
 def test_other_flags_are_refused_in_one_line_that_helps(wcbuild, folder, words, told):
@@ -157,7 +173,6 @@ def test_proxies_of_dockers_settings_are_build_arguments(tmp_path):
     (tmp_path / ".docker" / "config.json").write_text(json.dumps(settings))
     home = {"HOME": str(tmp_path)}
     assert read_build_args(["http_proxy=mine"], home) == {
-        "HTTP_PROXY": "http://p:1",
         "http_proxy": "mine",
         "NO_PROXY": "x",
         "no_proxy": "x",
@@ -199,11 +214,23 @@ def test_what_is_written_besides_goes_where_it_is_named(wcbuild, folder):
     assert metadata["containerimage.digest"] == index["manifests"][0]["digest"]
 
 
+def test_a_failed_build_leaves_no_id_of_another(wcbuild, folder):
+    wcbuild("build", "--iidfile", "id", ".")
+    wcbuild("build", "--iidfile", "id", "--target", "nothing", ".", status=1)
+    assert not (folder / "id").exists()
+
+
 def test_a_name_in_an_output_counts_where_there_is_no_tag(wcbuild, folder):
     wcbuild("build", "--progress", "none", "-o", 'type=image,"name=one:1,two:2"', ".")
     wcbuild("build", "--progress", "none", "-t", "three:3", "-o", "type=image,name=four:4", ".")
     names = wcbuild("images", "--format", "{{.Repository}}").out.split()
     assert sorted(names) == ["one", "three", "two"]
+
+
+def test_an_image_that_was_built_again_with_a_name_is_listed_once(wcbuild, folder):
+    for flags, names in (((), ["<none>"]), (("-t", "a:1"), ["a"])):
+        wcbuild("build", "--progress", "none", *flags, ".")
+        assert wcbuild("images", "--format", "{{.Repository}}").out.split() == names
 
 
 def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
@@ -215,3 +242,28 @@ def test_an_empty_output_does_not_write_into_the_folder(wcbuild, folder):
 def test_refuses_times_that_no_image_can_say(wcbuild, folder, monkeypatch, epoch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     assert f"SOURCE_DATE_EPOCH: {epoch}" in wcbuild("build", ".", status=2).err
+
+
+def test_what_is_pushed_by_digest_has_no_tag_and_the_metadata_says_the_digest(
+    wcbuild, folder, remote
+):
+    push = f"type=image,push=true,push-by-digest=true,name={remote('team/app')}"
+    wcbuild("build", "--progress", "none", "-o", push, "--metadata-file", "m.json", ".")
+    digest = json.loads((folder / "m.json").read_text())["containerimage.digest"]
+    repository = remote.repository("team/app")
+    assert str(repository.resolve(digest).digest) == digest
+    with pytest.raises(NotFoundError):
+        repository.resolve("latest")
+
+
+@pytest.mark.parametrize("kind", ["oci", "tar"])
+def test_a_full_disk_is_told_with_the_file(wcbuild, folder, kind):
+    outcome = wcbuild("build", "-q", "-o", f"type={kind},dest=/dev/full", ".", status=1)
+    assert "/dev/full: No space left on device" in outcome.err
+
+
+def test_nobody_needs_to_listen(wcbuild, folder):
+    script = "import sys; sys.stdout = sys.stderr = None; from wcbuild.cli.main import main; main()"
+    words = (sys.executable, "-c", script, "build", "-q", "--iidfile", "id", ".")
+    assert subprocess.run(words, check=False, capture_output=True).stderr == b""
+    assert (folder / "id").read_text().startswith("sha256:")

@@ -109,6 +109,65 @@ def test_a_long_heredoc_is_shown_in_part():
     assert shown[-1] == "      | …"
 
 
+def test_of_many_lines_those_before_the_word_are_shown():
+    text = "LABEL a=1 \\\n" + "".join(f" k{n}=v \\\n" for n in range(20)) + " wrong\n"
+    error = SourceError("no =", at(1, 22), word="wrong", hint="as in a=b")
+    shown = describe(error, read_source=lambda _: text).splitlines()
+    assert shown[1] == "    1 | LABEL a=1 \\"
+    assert shown[5] == "      | …"
+    assert shown[-2:] == ["   22 |  wrong", "         ^^^^^ as in a=b"]
+    assert len(shown) == 13
+
+
+def test_the_mark_is_below_the_word_in_lines_beyond_a_thousand():
+    text = "\n" * 1233 + "RUN wrong\n"
+    shown = describe(SourceError("no", at(1234), word="wrong"), read_source=lambda _: text)
+    assert shown.splitlines()[1:] == ["  1234 | RUN wrong", "             ^^^^^"]
+
+
+def test_of_a_long_line_the_part_around_the_word_is_shown():
+    text = f"RUN {'x' * 500} wrong {'y' * 500}\n"
+    shown = describe(SourceError("no", at(1), word="wrong"), read_source=lambda _: text)
+    _, row, mark = shown.splitlines()
+    assert len(row) < 180
+    assert row[8] == row[-1] == "…"
+    assert row[mark.index("^") : mark.rindex("^") + 1] == "wrong"
+
+
+def test_a_word_longer_than_what_is_shown_is_marked_as_far_as_it_is():
+    text = f"RUN {'x' * 5000}\n"
+    shown = describe(SourceError("no", at(1), word="x" * 5000), read_source=lambda _: text)
+    assert max(map(len, shown.splitlines())) < 200
+
+
+def test_a_comment_between_lines_is_marked_only_if_nothing_else_is():
+    text = "RUN a \\\n# wrong\n wrong\n"
+    shown = describe(SourceError("no", at(1, 3), word="wrong"), read_source=lambda _: text)
+    assert shown.splitlines()[3:] == ["    3 |  wrong", "         ^^^^^"]
+    text = "# wrong=1\nRUN a\n"
+    shown = describe(SourceError("no", at(1, 2), word="wrong"), read_source=lambda _: text)
+    assert shown.splitlines()[2] == "          ^^^^^"
+
+
+def test_a_word_is_marked_where_it_is_a_whole_one():
+    text = "EXPOSE 8000 \\\n 1-80 80\n"
+    shown = describe(SourceError("no", at(1, 2), word="80"), read_source=lambda _: text)
+    assert shown.splitlines()[2:] == ["    2 |  1-80 80", "              ^^"]
+
+
+def test_an_instruction_that_the_base_delayed_is_shown_below_its_from():
+    span = Span(file="Dockerfile", first=1, last=1, trigger="COPY <<E gone /\nx\nE")
+    shown = describe(SourceError("no such file", (span,), word="gone"), read_source=source)
+    assert shown == (
+        "ERROR: Dockerfile:1: no such file\n"
+        "    1 | FROM debian:12 AS builder\n"
+        "      | ONBUILD COPY <<E gone /\n"
+        "                         ^^^^\n"
+        "      | x\n"
+        "      | E\n"
+    )
+
+
 def test_control_characters_in_a_message_are_spelled():
     text = describe(NotFoundError("image \x1b]0;x\x07", "a\rb"))
     assert text == "ERROR: image \\x1b]0;x\\x07: not found in a\\rb\n"

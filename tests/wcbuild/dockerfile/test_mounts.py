@@ -98,6 +98,22 @@ def test_refuses(value, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("type=cache,Traget=/x", "Traget"),
+        ("type=cach", "cach"),
+        ("type=cache,sharing=$mode", "$mode"),
+        ("type=cache,target", "target"),
+        ("type=bind,required=true", "required"),
+    ],
+)
+def test_names_the_part_to_blame(value, word):
+    with pytest.raises(MountError) as caught:
+        read(value, mode="lockd")
+    assert caught.value.word == word
+
+
 def test_asks_what_was_meant():
     with pytest.raises(MountError) as caught:
         read("type=cach")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from wcbuild.dockerfile.instructions import Copy, Run
@@ -33,9 +35,10 @@ def test_a_file_that_is_no_dockerfile_is_measured_before_it_is_read():
 
 
 def test_reads_a_trigger_and_blames_the_from_that_brings_it():
-    (run,) = parse_trigger("run echo \\\n a", span=SPAN, escape="\\")
+    text = "run echo \\\n a"
+    (run,) = parse_trigger(text, span=SPAN, escape="\\")
     assert isinstance(run, Run)
-    assert (run.command.args, run.span) == (("echo  a",), SPAN)
+    assert (run.command.args, run.span) == (("echo  a",), replace(SPAN, trigger=text))
 
 
 def test_a_trigger_is_read_with_the_escape_character_in_force():

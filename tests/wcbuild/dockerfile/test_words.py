@@ -48,7 +48,7 @@ def test_expands(word, expected):
     [
         ("'a", "unexpected end of statement while looking for matching single-quote"),
         ('"a', "unexpected end of statement while looking for matching double-quote"),
-        ("${x", r"unsupported modifier \(\) in substitution"),
+        ("${x", "syntax error: missing '}'"),
         ("${", "syntax error: missing '}'"),
         ("${x:-a", "syntax error: missing '}'"),
         ("${x/a}", "syntax error: missing '/' in"),
@@ -67,6 +67,21 @@ def test_expands(word, expected):
 def test_refuses(word, message):
     with pytest.raises(WordError, match=message):
         expand(word, ENV)
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("a ${x:=b} c", "${x:=b}"),
+        ("${unset:-${unset?}}", "${unset?}"),
+        ("${x\nmore", "${x"),
+        ("'", ""),
+    ],
+)
+def test_names_the_part_to_blame(word, part):
+    with pytest.raises(WordError) as caught:
+        expand(word, ENV)
+    assert caught.value.word == part
 
 
 def test_the_backtick_escapes_instead_of_the_backslash():

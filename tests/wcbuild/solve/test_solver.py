@@ -85,6 +85,19 @@ def test_a_step_is_not_started_before_its_inputs_are_done():
     assert executor.done[2] == "join"
 
 
+def test_steps_that_need_nothing_of_each_other_are_executed_at_the_same_time():
+    both_are_there = threading.Barrier(2, timeout=20)
+
+    class MeetingExecutor(NotingExecutor):
+        def execute(self, step, inputs, output):
+            both_are_there.wait()
+            return super().execute(step, inputs, output)
+
+    executor = MeetingExecutor(known={"scratch"})
+    solve(executor, SCRATCH, run("left", 0), run("right", 0))
+    assert set(executor.done) == {"left", "right"}
+
+
 def test_events_tell_of_start_output_and_end():
     _, events = solve(NotingExecutor(known={"scratch"}), SCRATCH, run("a", 0))
     own = [event for event in events if event.number == 2]

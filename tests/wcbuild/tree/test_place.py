@@ -293,6 +293,11 @@ def test_symlinks_have_the_mode_that_linux_gives_them():
     assert new(after(odd, sources=[""], dest="/o"))["o/l"] == "l 0777 0:0 -> x"
 
 
+def test_a_root_without_a_time_leaves_its_destination_one():
+    rootless = MemoryTree({"": Node(Meta(folder().meta.kind, 0o755)), "x": file("x")})
+    assert after(rootless, sources=[""], dest="/new").nodes["new"].meta.mtime == NOW
+
+
 # -- what is in the way
 
 
@@ -448,6 +453,12 @@ def test_chown_is_for_everything_in_an_archive_and_chmod_for_nothing(add):
     assert {text.split()[2] for text in new(tree).values()} == {"300:400"}
     assert new(tree)["o/td"] == "d 0750 300:400"
     assert new(tree)["o"] == "d 0755 300:400"
+
+
+def test_directories_that_an_archive_does_not_name_are_of_root_or_chown(add):
+    data = archive(entry("made/x", b"x"))
+    assert new(add(data, dest="/shared"))["shared/made"] == "d 2755 0:0"
+    assert new(add(data, dest="/shared", chown="7"))["shared/made"] == "d 2755 7:7"
 
 
 def test_archives_change_directories_that_are_there(add):

@@ -222,16 +222,13 @@ class Linter(Observer):
                     return
                 if default is not None:
                     defaults[name] = value.text
-        stages: set[str] = set()
         for stage in self._dockerfile.stages:
             base = stage.from_.base
             found = self._expand(base, defaults)
             if found is None:
                 return
-            if found.text not in stages and not _is_reference(found.text):
+            if not _is_reference(found.text):
                 yield INVALID_DEFAULT_ARG_IN_FROM.at(stage.from_.span, base)
-            if stage.name:
-                stages.add(stage.name)
 
     def _of_from_line(
         self, stage: Stage, scope: Mapping[str, str], known: Collection[str]

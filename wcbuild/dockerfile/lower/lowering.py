@@ -99,6 +99,7 @@ def lower(
         plan=plan,
         unused_build_args=_unused_build_args(dockerfile, options.build_args),
         source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+        stages=frozenset(lowering.done),
     )
 
 
@@ -181,7 +182,8 @@ class Lowering:
         self.options = options
         self._outside = outside
         self._observer = observer
-        self._done: dict[int, StageState] = {}
+        self.done: dict[int, StageState] = {}
+        """The stages that are lowered, by index."""
         self._in_progress: list[int] = []
         self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
         self._parents: dict[int, Stage] = {}
@@ -291,7 +293,19 @@ class Lowering:
             else:
                 self._parents[stage.index] = parent
         if stage.name:
+            self._check_stage_name(stage)
             self._by_name[stage.name] = stage
+
+    def _check_stage_name(self, stage: Stage) -> None:
+        """Refuse a name that no named context could have, though it may begin like one."""
+        try:
+            Reference.parse(stage.name)
+        except RegistryError as error:
+            message = f'invalid name for build stage: "{stage.name}"'
+            hint = (
+                "dots, dashes and underscores stand between letters or digits, as in go_build-1.2"
+            )
+            raise SourceError(message, (stage.from_.span,), word=stage.name, hint=hint) from error
 
     def _check_name(self, name: str, span: Span) -> None:
         """Refuse what no image could be called."""
@@ -376,8 +390,8 @@ class Lowering:
 
     def stage(self, stage: Stage) -> StageState:
         """Return the lowered stage, lowering it now if nobody needed it before."""
-        if stage.index in self._done:
-            return self._done[stage.index]
+        if stage.index in self.done:
+            return self.done[stage.index]
         if stage.index in self._in_progress:
             raise SourceError(
                 f"circular dependency detected on stage: {stage.display_name}",
@@ -396,13 +410,13 @@ class Lowering:
         instructions = (*triggers, *state.stage.instructions)
         files = sum(isinstance(each, Run | Copy | Workdir) for each in instructions)
         state.total = files + state.position
-        if state.position and not isinstance(self.steps[state.rootfs].op, CopyOp):
+        if state.position and not self.steps[state.rootfs].stage:
             self._label(state, state.rootfs, f"FROM {state.reference}")
         for instruction in instructions:
             self._dispatch(state, instruction)
         state.finish()
         self._in_progress.pop()
-        self._done[stage.index] = state
+        self.done[stage.index] = state
         return state
 
     def _start(self, stage: Stage) -> StageState:
@@ -448,7 +462,8 @@ class Lowering:
             files, _ = self._context(named, span)
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span, op.os), files)
-            state.rootfs = self._add(Step(op=op, inputs=inputs, label=f"FROM {name}"))
+            state.rootfs = self._add(Step(op=op, inputs=inputs, spans=(span,)))
+            state.reference = name
             state.set_config(
                 ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
             )
@@ -757,4 +772,5 @@ def _blaming(span: Span, word: str) -> Iterator[None]:
     try:
         yield
     except words.WordError as error:
-        raise SourceError(f'failed to process "{word}": {error}', (span,), word=word) from error
+        message = f'failed to process "{word}": {error}'
+        raise SourceError(message, (span,), word=error.word or word) from error

@@ -44,7 +44,8 @@ def lower_mounts(
             mount = _lower(spec, absolute, agents, namespace)
         except MountError as error:
             spans = (instruction.span,)
-            raise SourceError(str(error), spans, word=text, hint=error.hint) from error
+            word = error.word or text
+            raise SourceError(str(error), spans, word=word, hint=error.hint) from error
         if mount.kind is MountKind.BIND or (mount.kind is MountKind.CACHE and spec.from_):
             source = posixpath.normpath(f"/{spec.source}").lstrip("/")
             inputs.append(files(spec.from_, source))

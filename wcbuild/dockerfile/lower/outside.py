@@ -121,3 +121,5 @@ class Lowered:
     """Names of build arguments that no ARG declares, and that mean nothing of themselves."""
     source_date_epoch: str
     """SOURCE_DATE_EPOCH as a build argument or a global ARG gives it; empty is none."""
+    stages: frozenset[int]
+    """Indexes of the stages that the target needs."""

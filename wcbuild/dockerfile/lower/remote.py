@@ -8,9 +8,6 @@ import re
 from registry.errors import InvalidDigestError
 from registry.oci.digest import Digest
 from wcbuild.dockerfile.gitref import CHECKSUM, GitRef, GitRefError, parse_git_ref
-from wcbuild.dockerfile.instructions import Copy
-from wcbuild.dockerfile.lower.outside import SCRATCH
-from wcbuild.dockerfile.stages import Dockerfile
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import GitOp, HttpOp
 from wcbuild.graph.urls import without_secrets
@@ -56,23 +53,6 @@ def context(value: str, *, keep_git_dir: bool = False) -> HttpOp | GitOp | None:
     if git is not None:
         return git_op(git, keep_git_dir=keep_git_dir or None)
     return HttpOp(url=value, name=_CONTEXT_FILE, unpack=True) if is_http(value) else None
-
-
-def of_stage(dockerfile: Dockerfile, name: str) -> HttpOp | GitOp | None:
-    """Return what the only instruction of a stage fetches: one ADD of one URL onto nothing.
-
-    None is a stage that does anything else, or no stage.
-
-    Raises:
-        SourceError: a URL or a checksum that makes no sense.
-    """
-    for stage in reversed(dockerfile.stages):
-        if stage.name == name.lower():
-            match stage.instructions:
-                case (Copy(add=True, sources=(source,)) as add,) if stage.from_.base == SCRATCH:
-                    return added(source, checksum=add.checksum, keep_git_dir=add.keep_git_dir)
-            return None
-    return None
 
 
 def git_ref(text: str) -> GitRef | None:

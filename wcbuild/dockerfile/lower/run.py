@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,9 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         os=state.platform.os,
         verbatim=windows and command.shell,
         proxy_env=tuple(
-            f"{name}={options.build_args[name]}"
-            for name in sorted(PROXY_ARGS)
-            if name in options.build_args and name not in state.scope
+            f"{name}={value}"
+            for name, value in _proxies(options.build_args)
+            if name not in state.scope
         ),
     )
     flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
@@ -70,6 +71,15 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     step = lowering.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
+
+
+def _proxies(build_args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield proxies in both spellings: programs read one or the other. Given both, the small one counts."""
+    given = {name.lower(): build_args[name] for name in sorted(build_args)}
+    for name in _PROXIES:
+        if value := given.get(name.lower()):
+            yield name, value
+            yield name.lower(), value
 
 
 def _check_options(lowering: Lowering, instruction: Run) -> None:

@@ -174,7 +174,6 @@ def test_every_rule_has_its_section_in_the_documentation():
             ],
         ),
         ("InvalidDefaultArgInFrom", "ARG TAG=\nFROM debian$TAG\n", []),
-        ("InvalidDefaultArgInFrom", "FROM scratch AS a-\nFROM a-\n", []),
         (
             "FromPlatformFlagConstDisallowed",
             "FROM --platform=linux/arm64 debian AS x\n",
