@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
-from wcbuild.images import BuiltImage, put_built, put_built_index
+from wcbuild.images import BuiltImage, MoreAnnotations, put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -68,7 +68,7 @@ from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
-from wcbuild.solve.results import FileSystem, Result
+from wcbuild.solve.results import Result
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
@@ -244,14 +244,10 @@ class _Build:
             for step in graph.steps:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
-            into, annotations, noted = self._store, self._inputs.annotations, executor.noted
-            put = partial(
-                put_built,
-                now=timestamp(epoch),
-                blob=lambda layer: self._located(layer) or layer,
-                inlined=self._inlined(noted, results),
-            )
-            images = [put(plan, results, into, annotations) for plan in plans]
+            into, annotations = self._store, self._inputs.annotations
+            now = timestamp(epoch)
+            make = partial(put_built, located=self._located, more=self._inline(executor, results))
+            images = [make(plan, results, into, annotations, now=now) for plan in plans]
             descriptor, image_id = images[0].descriptor, images[0].image_id
             if self._makes_index():
                 descriptor = put_built_index(images, into, annotations)
@@ -265,7 +261,7 @@ class _Build:
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
             sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
-        self._write_caches(noted, results, images)
+        self._write_caches(executor.noted, results, images)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
@@ -449,19 +445,17 @@ class _Build:
         )
         return self._imported
 
+    def _inline(self, executor: StepExecutor, results: list[Result]) -> MoreAnnotations | None:
+        """Return what writes a cache into an image, if that is wanted."""
+        if all(spec.kind != "inline" for spec in self._request.cache_to):
+            return None
+        from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
+
+        return partial(inline, executor.noted, results)
+
     def _located(self, layer: Descriptor) -> Descriptor | None:
         """Return the blob that a layer of a result is now."""
         return layer if self._imported is None else self._imported.located(layer)
-
-    def _inlined(
-        self, noted: Mapping[CacheKey, Record], results: list[Result]
-    ) -> Callable[[FileSystem, Sequence[Descriptor]], Mapping[str, str]]:
-        """Return what gives an image the annotation that makes it its own cache, if that is wanted."""
-        if not any(spec.kind == "inline" for spec in self._request.cache_to):
-            return lambda *_: {}
-        from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
-
-        return partial(inline, noted, results)
 
     def _write_caches(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from registry.oci.descriptor import Descriptor
@@ -13,6 +13,9 @@ from wcbuild.annotations import Annotation, Level, select
 from wcbuild.assemble import image_config, put_image, put_index
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.solve.results import FileSystem, Result
+
+MoreAnnotations = Callable[[FileSystem, Sequence[Descriptor]], dict[str, str]]
+"""Returns annotations of an image's manifest, from its files and the blobs of its layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +35,12 @@ def put_built(
     annotations: Sequence[Annotation],
     *,
     now: str,
-    blob: Callable[[Descriptor], Descriptor],
-    inlined: Callable[[FileSystem, Sequence[Descriptor]], Mapping[str, str]],
+    located: Callable[[Descriptor], Descriptor | None] | None = None,
+    more: MoreAnnotations | None = None,
 ) -> BuiltImage:
     """Store a planned image, whose steps gave ``results``; ``now`` is as `image_config` has it.
 
-    ``blob`` says which blob a layer is. ``inlined`` gives further annotations of the manifest, from what
-    it is made of and the blobs of its layers.
+    ``located`` says which blob a layer is, if it is not as the results say.
     """
     files = results[plan.rootfs]
     if not isinstance(files, FileSystem):
@@ -50,8 +52,12 @@ def put_built(
         if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
             created[line.step] = made.layer().created
     config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
-    blobs = [blob(layer.descriptor) for layer in layers]
-    own = {**select(annotations, Level.MANIFEST, plan.platform), **inlined(files, blobs)}
+    blobs = [layer.descriptor for layer in layers]
+    if located is not None:
+        blobs = [located(blob) or blob for blob in blobs]
+    own = select(annotations, Level.MANIFEST, plan.platform)
+    if more is not None:
+        own |= more(files, blobs)
     descriptor, image_id = put_image(config, blobs, into, own)
     described = replace(
         descriptor,
