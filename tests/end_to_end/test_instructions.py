@@ -37,7 +37,7 @@ def mode(found, path):
 
 def test_from_takes_as_in_any_case_and_names_of_stages_have_none(files_of):
     found = files_of(
-        "FROM base aS Build\nCOPY f /f\nFROM BUILD\nCOPY --from=bUILD f /g\n", {"f": "1"}
+        "FROM base aS Build\nCOPY f /f\nFROM build\nCOPY --from=bUILD f /g\n", {"f": "1"}
     )
     assert content(found, "g") == "1"
 
@@ -48,6 +48,7 @@ def test_from_takes_as_in_any_case_and_names_of_stages_have_none(files_of):
         ("FROM base x", "either one or three arguments"),
         ("FROM base AS 1x", 'invalid name for build stage: "1x"'),
         ("FROM Base:Tag AS ok", "must be lower case"),
+        ("FROM scratch AS Other\nFROM OTHER", 'repository "library/OTHER" must be lower case'),
         ("FROM $NOTHING", "should not be blank"),
         ("FROM --platform=linux/a/b/c base", "expected os/architecture"),
         ("FROM --platfrom=linux base", 'did you mean "platform"?'),
@@ -348,7 +349,7 @@ def test_workdir_belongs_to_the_user_in_force(files_of):
 
 
 def test_workdir_takes_blanks_and_variables(config_of):
-    assert config_of("FROM base\nENV D=x\nWORKDIR /a b/$D/\n")["WorkingDir"] == "/a b/x"
+    assert config_of("FROM base\nENV D=x\nWORKDIR /a b/$D/\n")["WorkingDir"] == "/a b/x/"
 
 
 def test_an_unknown_user_is_named_where_it_is_needed(refusal_of):
