@@ -41,12 +41,10 @@ from registry.store import (
     describe,
 )
 from registry.streams import Layered, read_into
+from registry.threads import run_all
 
 WORKERS = 4
 """Blobs on their way at once. More gains little and holds more memory."""
-
-_LOOK_UP_S = 0.2
-"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
 
 MAX_DOCUMENTS = 1000
 """Manifests below one root; an index of indexes could otherwise name any number."""
@@ -283,22 +281,15 @@ class _Work:
 
         ``anew`` also those that the target says it has.
         """
-        # Imported when used: it costs more than a cached build can spare.
-        from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
-
         # The largest first, lest it be the one that all others have to wait for.
         ordered = sorted(blobs, key=lambda blob: -blob.descriptor.size)
         one_by_one = isinstance(self._target, Sequential) and self._target.sequential
-        pool = ThreadPoolExecutor(1 if one_by_one else workers)
-        try:
-            futures = [pool.submit(self._move, blob, anew) for blob in ordered]
-            while wait(futures, timeout=_LOOK_UP_S).not_done:
-                pass
-        except BaseException:  # an interrupt: threads end at their next read
-            self._stopped = True
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
+        futures = run_all(
+            lambda blob: self._move(blob, anew),
+            ordered,
+            1 if one_by_one else workers,
+            stop=self._stop,
+        )
         if errors := [error for future in futures if (error := future.exception())]:
             for other in errors[1:]:
                 errors[0].add_note(f"failed too: {other}")
@@ -309,6 +300,10 @@ class _Work:
             for blob, new in zip(ordered, results, strict=True)
             if new is not None
         }
+
+    def _stop(self) -> None:
+        """Let threads end at their next read."""
+        self._stopped = True
 
     def _move(self, blob: _Blob, anew: bool) -> Descriptor | None:
         descriptor = blob.descriptor

@@ -20,6 +20,7 @@ FLOORS = (
         "registry.failpoints",
         "registry.tarheaders",
         "registry.streams",
+        "registry.threads",
         "wcbuild.kernel",
         "wcbuild.sizes",
         "wcbuild.csvfields",

@@ -24,6 +24,7 @@ from registry.oci.digest import DiffId, Digest
 from registry.oci.manifest import Index, Manifest
 from registry.reference import Reference
 from registry.store import BlobSource, Source, read_all
+from registry.threads import run_all
 from wcbuild.errors import CancelledError
 from wcbuild.graph.keys import CacheKey
 from wcbuild.remotecache.document import (
@@ -46,8 +47,6 @@ MAX_IMAGES = 64
 """Of an index, whose caches are read."""
 
 WORKERS = 4
-_LOOK_UP_S = 0.2
-"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
 _TOLD_BYTES = 1024 * 1024
 _BUILDKIT = "vnd.buildkit"
 
@@ -277,20 +276,12 @@ class ImportedCache:
 
     def _fetch_all(self, layers: Collection[Descriptor]) -> set[Digest]:
         """Bring layers here, several at a time; return those that cannot be had."""
-        # Imported here: a build whose layers may all stay pays for no threads.
-        from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
-
-        pool = ThreadPoolExecutor(WORKERS, "cache")
-        try:
-            futures = {layer.digest: pool.submit(self._fetch, layer) for layer in layers}
-            while wait(futures.values(), timeout=_LOOK_UP_S).not_done:
-                pass
-        except BaseException:  # an interrupt: threads end at their next read
-            self._cancel.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
-        return {digest for digest, future in futures.items() if not future.result()}
+        fetched = run_all(self._fetch, layers, WORKERS, stop=self._cancel.set)
+        return {
+            layer.digest
+            for layer, future in zip(layers, fetched, strict=True)
+            if not future.result()
+        }
 
     def _fetch(self, layer: Descriptor) -> bool:
         """Bring a layer here from the first place that gives it; False if none does."""
@@ -338,7 +329,7 @@ class ImportedCache:
 
     def _remember_compressed(self, layer: Layer) -> None:
         """Let a push find the blob that the layer was: a registry may have it."""
-        from registry.compress import encoder  # noqa: PLC0415 - as in `_fetch_all`
+        from registry.compress import encoder  # noqa: PLC0415 - few builds import layers
 
         codec = mediatypes.compression(layer.descriptor.media_type)
         if codec != "none" and self._store.compressed.find(layer.diff_id, encoder(codec)) is None:

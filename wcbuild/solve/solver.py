@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from registry.threads import LOOK_UP_S
 from wcbuild.errors import CancelledError
 from wcbuild.graph.ops import Graph, Step
 from wcbuild.solve.events import Emit, StepDone, StepFailed, StepOutput, StepStarted
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 MAX_PARALLEL_STEPS = 4
 _PATIENCE_S = 5.0
-_LOOK_UP_S = 0.2
-"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
 
 
 class Executor(Protocol):
@@ -118,7 +117,7 @@ class Solver:
                         waiting.remove(index)
                         inputs = tuple(results[each] for each in step.inputs)
                         running[pool.submit(self._run, index, step, inputs)] = index
-                ended = wait(running, timeout=_LOOK_UP_S, return_when=FIRST_COMPLETED).done
+                ended = wait(running, timeout=LOOK_UP_S, return_when=FIRST_COMPLETED).done
                 for future in ended:
                     results[running[future]] = future.result()
                     del running[future]

@@ -1,0 +1,42 @@
+"""One work in several threads, and waiting for them so that an interrupt is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+LOOK_UP_S = 0.2
+"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def run_all(
+    do: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    workers: int,
+    *,
+    stop: Callable[[], object],
+) -> list[Future[_Result]]:
+    """Call ``do`` with each of ``items``, ``workers`` at a time; return what came of each, all ended.
+
+    At an interrupt ``stop`` is called, which tells the threads to end; nobody waits for them then.
+    """
+    # Imported when used: it costs more than a cached build can spare.
+    from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = [pool.submit(do, item) for item in items]
+        while wait(futures, timeout=LOOK_UP_S).not_done:
+            pass
+    except BaseException:
+        stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return futures
