@@ -273,6 +273,8 @@ def plainly(pattern):
 @example(["a", "**/", "b", "**/", "c"], "ab/b/c")
 @example(["**/", "c"], "c")
 @example(["/", "/"], "/")
+@example(["**/", "b", "**/", "**/", "a"], "baa/ba")
+@example(["**/", "b", "**/", "**", "a"], "baa/ba")
 def test_an_ignore_pattern_matches_whatever_can_be_tried(parts, path):
     pattern = clean("".join(parts))
     if re.match(r"\*\*[^/]", pattern):

@@ -247,8 +247,10 @@ def _translate(pattern: str) -> str:
     while position < len(pattern):
         if pattern.startswith("**", position):
             within = position > 0 and pattern[position - 1] != "/" and stars > 0
-            position += 2
-            position += pattern.startswith("/", position)
+            # Several that stand together mean no more than one.
+            while pattern.startswith("**", position):
+                position += 2
+                position += pattern.startswith("/", position)
             # Behind `***` and at the end it goes on anywhere.
             if within and position < len(pattern) and pattern[position] != "*":
                 first_will_do = False
