@@ -1,7 +1,6 @@
 """Builds of and with what has to be fetched: ADD from HTTP and git, and contexts of every kind."""
 
 import bz2
-import contextlib
 import gzip
 import hashlib
 import io
@@ -11,13 +10,12 @@ import os
 import signal
 import subprocess
 import tarfile
-from pathlib import Path
 
 import pytest
 import zstandard
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from processes import until
+from processes import processes_in, until
 from web import COMMIT_TIME
 
 from wcbuild import BuildRequest, Output, build
@@ -589,16 +587,6 @@ def test_an_agent_that_served_in_vain_leaves_nothing(context, refused, image_of,
     assert list((wcbuild.root / "tmp").iterdir()) == []
 
 
-def started_in(folder):
-    """Return the processes whose working directory is a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(process / "cwd") == str(folder):
-                found.append(int(process.name))
-    return found
-
-
 @pytest.mark.parametrize("in_step", [True, False])
 def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild, in_step):
     web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 1200, pause_s=0.05)
@@ -611,10 +599,10 @@ def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild
         stderr=subprocess.DEVNULL,
     )
     git_folder = wcbuild.root / "git"
-    assert until(lambda: started_in(git_folder))
+    assert until(lambda: processes_in(git_folder))
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
-    assert until(lambda: not started_in(git_folder))
+    assert until(lambda: not processes_in(git_folder))
 
 
 # -- from Python

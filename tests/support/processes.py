@@ -19,6 +19,16 @@ def processes_with(word: str) -> list[int]:
     return found
 
 
+def processes_in(folder: Path) -> list[int]:
+    """Return the processes whose working directory is a folder."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdecimal() and os.readlink(f"/proc/{entry}/cwd") == str(folder):
+                found.append(int(entry))
+    return found
+
+
 def children_of(pid: int) -> list[int]:
     found = []
     for entry in os.listdir("/proc"):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from registry.threads import LOOK_UP_S
 from wcbuild.errors import CancelledError, WcbuildError
 
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
@@ -48,12 +49,38 @@ def run(
     """Run a command in ``folder`` with these variables and no others, and return its standard output.
 
     It has ended when this returns or raises, and whatever it started is killed. It gets descriptors that
-    are ``inherited``, and the standard ones.
+    are ``inherited``, and the standard ones. An interrupt sets ``cancel``.
 
     Raises:
         CommandError: it ended with a status that is not 0, said too much, or is not installed.
         CancelledError: ``cancel`` was set.
     """
+    from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415 - most builds run nothing
+
+    # Interrupts are raised in the main thread. There, one could come when the command has begun and
+    # before its id is known: nobody could end it.
+    with ThreadPoolExecutor(1) as aside:
+        try:
+            future = aside.submit(
+                _run, words, environment, folder, stdin, cancel, inherited=inherited
+            )
+            while wait([future], timeout=LOOK_UP_S).not_done:
+                pass
+        except BaseException:
+            cancel.set()
+            raise
+    return future.result()
+
+
+def _run(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    stdin: bytes,
+    cancel: threading.Event,
+    *,
+    inherited: Sequence[int],
+) -> bytes:
     import selectors  # noqa: PLC0415 - most builds run nothing
     import subprocess  # noqa: PLC0415 - see above
 

@@ -114,9 +114,10 @@ class Solver:
                 for index in tuple(waiting):
                     step = graph.steps[index]
                     if all(each in results for each in step.inputs):
-                        waiting.remove(index)
                         inputs = tuple(results[each] for each in step.inputs)
                         running[pool.submit(self._run, index, step, inputs)] = index
+                        # Only now: what an interrupt in between does not find in either goes on.
+                        waiting.remove(index)
                 ended = wait(running, timeout=LOOK_UP_S, return_when=FIRST_COMPLETED).done
                 for future in ended:
                     results[running[future]] = future.result()

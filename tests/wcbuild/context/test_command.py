@@ -1,11 +1,13 @@
 """Commands that are run for a build: bounded, cancelled, and ended with all they started."""
 
 import os
+import signal
+import subprocess
 import threading
 import time
 
 import pytest
-from processes import until
+from processes import processes_in, until
 
 from wcbuild.context import command
 from wcbuild.context.command import CommandError, run
@@ -85,6 +87,21 @@ def test_cancelling_ends_a_command_and_all_it_started(tmp_path):
     for name in ("child", "own"):
         pid = int((tmp_path / name).read_text())
         assert until(lambda pid=pid: has_ended(pid))
+
+
+def test_an_interrupt_that_comes_as_a_command_begins_ends_it(tmp_path, monkeypatch):
+    begin = subprocess.Popen.__init__
+
+    def begin_and_be_interrupted(*args, **options):
+        begin(*args, **options)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", begin_and_be_interrupted)
+    cancel = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        sh("echo $$ > own; sleep 60", tmp_path, cancel=cancel)
+    assert cancel.is_set()
+    assert until(lambda: not processes_in(tmp_path))
 
 
 def test_what_a_command_leaves_behind_is_ended_too(tmp_path):
