@@ -154,11 +154,7 @@ def _remote(source: str, instruction: Copy, checksum: str) -> HttpOp | GitOp | N
         return None
     from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - only few Dockerfiles have one
 
-    try:
-        op = remote.added(source, checksum=checksum, keep_git_dir=instruction.keep_git_dir)
-    except SourceError as error:
-        error.spans = (instruction.span,)
-        raise
+    op = remote.added(source, checksum=checksum, keep_git_dir=instruction.keep_git_dir)
     if op is not None and not instruction.add:
         kind = "a URL" if isinstance(op, HttpOp) else "a git ref"
         raise SourceError(f"source can't be {kind} for COPY", (instruction.span,), word=source)

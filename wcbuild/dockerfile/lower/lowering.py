@@ -38,7 +38,7 @@ from wcbuild.dockerfile.lower.stagegraph import StageGraph, find_target
 from wcbuild.dockerfile.lower.steps import Steps
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
-from wcbuild.errors import SourceError, WcbuildError
+from wcbuild.errors import SourceError, blaming
 from wcbuild.graph.ops import WINDOWS, Graph
 from wcbuild.graph.plan import ImagePlan
 
@@ -227,11 +227,8 @@ class Lowering:
 
     def _dispatch(self, state: StageState, instruction: Instruction) -> None:
         self._observer.instruction(state, instruction)
-        try:
+        with blaming(instruction.span):
             self._lower(state, instruction)
-        except WcbuildError as error:
-            error.spans = error.spans or (instruction.span,)
-            raise
 
     def _lower(self, state: StageState, instruction: Instruction) -> None:
         def expand(word: str) -> str:
