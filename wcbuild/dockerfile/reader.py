@@ -43,8 +43,13 @@ _MILLISECOND = 1_000_000
 _LARGEST_INT32 = (1 << 31) - 1
 
 
-def parse_instruction(node: Node) -> Instruction:
+def parse_instruction(node: Node, *, above: Node | None = None, escape: str = "\\") -> Instruction:
     """Read a node as what its keyword says.
+
+    Args:
+        node: one instruction's text.
+        above: the node before it; one that lacks its last escape character leaves a line without a keyword.
+        escape: the escape character.
 
     Raises:
         DockerfileSyntaxError: an unknown keyword, an unknown or wrong flag, too few or too many
@@ -53,8 +58,20 @@ def parse_instruction(node: Node) -> Instruction:
     reader = _READERS.get(node.keyword.lower())
     if reader is None:
         hint = did_you_mean(node.keyword, _READERS, ignore_case=True)
+        if above is not None and _may_continue(node, above, is_near=bool(hint)):
+            hint = f'does the line above lack a "{escape}" at its end?'
         _fail(node, f"unknown instruction: {node.keyword}", word=node.keyword, hint=hint)
     return reader(node)
+
+
+def _may_continue(node: Node, above: Node, *, is_near: bool) -> bool:
+    """Say whether a line without a keyword rather goes on with the instruction above than misspells one.
+
+    ``is_near`` says that its first word is near a keyword, as `cp` and `sed` are. Who writes keywords in
+    upper case does not write one in lower case.
+    """
+    follows = node.span.first == above.span.last + 1
+    return follows and not (is_near and node.keyword.isupper() == above.keyword.isupper())
 
 
 def _fail(node: Node, message: str, *, word: str = "", hint: str = "") -> NoReturn:

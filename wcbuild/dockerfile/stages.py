@@ -75,8 +75,10 @@ def parse_dockerfile(text: bytes, *, file: str, escape: str = ESCAPES[0]) -> Doc
     parsed = parse(text.decode(errors="surrogateescape"), file=file, escape=escape)
     args: list[Arg] = []
     heads: list[tuple[From, list[Instruction]]] = []
+    above: Node | None = None
     for node in parsed.nodes:
-        instruction = parse_instruction(node)
+        instruction = parse_instruction(node, above=above, escape=parsed.escape)
+        above = node
         if isinstance(instruction, From):
             heads.append((instruction, []))
         elif heads:

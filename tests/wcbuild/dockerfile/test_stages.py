@@ -34,6 +34,29 @@ def test_a_file_that_is_no_dockerfile_is_measured_before_it_is_read():
         parse_dockerfile(b"\0" * (MAX_DOCKERFILE_BYTES + 1), file="disk.img")
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("FROM x\nRUN a && \n    pip install b\n", 'does the line above lack a "\\" at its end?'),
+        ("FROM x\nENV a=b\n  c=d\n", 'does the line above lack a "\\" at its end?'),
+        (
+            "# escape=`\nFROM x\nRUN a `\n b;\n  Exit 1\n",
+            'does the line above lack a "`" at its end?',
+        ),
+        # In lower case, unlike the keywords, a command that is near one is a command.
+        ("FROM x\nRUN a &&\n  cp b c\n", 'does the line above lack a "\\" at its end?'),
+        ("FROM x\nRUN a\nCPOY b c\n", 'did you mean "COPY"?'),
+        ("from x\nrun a\ncpoy b c\n", 'did you mean "copy"?'),
+        ("FROM x\nRUN a\n\npip install b\n", ""),
+        ("pip install b\n", ""),
+    ],
+)
+def test_a_line_without_a_keyword_may_be_the_rest_of_the_line_above(text, hint):
+    with pytest.raises(DockerfileSyntaxError, match="unknown instruction") as caught:
+        parse_dockerfile(text.encode(), file="Dockerfile")
+    assert caught.value.hint == hint
+
+
 def test_reads_a_trigger_and_blames_the_from_that_brings_it():
     text = "run echo \\\n a"
     (run,) = parse_trigger(text, span=SPAN, escape="\\")

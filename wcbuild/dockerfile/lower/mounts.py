@@ -64,7 +64,7 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespa
         case MountType.BIND | MountType.CACHE | MountType.TMPFS:
             target = absolute(spec.target)
             if target == "/":
-                raise MountError(f'invalid mount target "{spec.target}"')
+                raise MountError(f'invalid mount target "{spec.target}"', _no_target(spec.target))
             return Mount(
                 kind=MountKind(spec.type),
                 target=target,
@@ -78,6 +78,15 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespa
             )
         case _:
             assert_never(spec.type)
+
+
+def _no_target(target: str) -> str:
+    """Return what to do about a target that is the root, or is none."""
+    if not target:
+        return "target= says where the files are to be"
+    if posixpath.normpath(target) == ".":
+        return 'the working directory is "/"; WORKDIR makes it another'
+    return ""
 
 
 def _cache_id(spec: MountSpec, namespace: str) -> str:

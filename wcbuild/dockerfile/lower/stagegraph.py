@@ -68,7 +68,7 @@ class StageGraph:
         if not self.replaced(stage):
             parent = self._by_name.get(self.meant(base))
             if parent is None:
-                self._check_name(base, stage.from_.span)
+                self._check_name(base, stage.from_.span, stage.from_)
             else:
                 self._parents[stage.index] = parent
         if stage.name:
@@ -104,12 +104,13 @@ class StageGraph:
             )
             raise SourceError(message, (stage.from_.span,), word=stage.name, hint=hint) from error
 
-    def _check_name(self, name: str, span: Span) -> None:
-        """Refuse what no image could be called."""
+    def _check_name(self, name: str, span: Span, from_: From | None = None) -> None:
+        """Refuse what no image could be called; ``from_`` is the FROM line that calls one so."""
         try:
             Reference.parse(name)
         except RegistryError as error:
-            raise self.no_image(name, error, span) from error
+            hint = "" if from_ is None else self._no_value(from_)
+            raise self.no_image(name, error, span, hint) from error
 
     def _sources_of(self, stage: Stage) -> dict[int, Span]:
         """Return the stages that one takes files from, each with the first place that says so."""
@@ -174,9 +175,16 @@ class StageGraph:
         expansion = self._arguments.in_from(from_.base, from_.span)
         if not expansion.text:
             message = f"base name ({from_.base}) should not be blank"
-            hint = self._arguments.slip(expansion) or "give the ARG a value"
-            raise SourceError(message, (from_.span,), word=from_.base, hint=hint)
+            raise SourceError(message, (from_.span,), word=from_.base, hint=self._no_value(from_))
         return expansion.text
+
+    def _no_value(self, from_: From) -> str:
+        """Return what to do if a variable in a base's name has no value; nothing if each has one."""
+        expansion = self._arguments.in_from(from_.base, from_.span)
+        scope = self._arguments.from_scope
+        if all(scope.get(name) for name in (*expansion.used, *expansion.unset)):
+            return ""
+        return self._arguments.slip(expansion) or "give the ARG a value"
 
     def parent(self, stage: Stage) -> Stage | None:
         """Return the stage that one stands on."""
@@ -217,8 +225,10 @@ class StageGraph:
             self._check_name(name, span)
         return found
 
-    def no_image(self, name: str, error: RegistryError, span: Span) -> BaseImageError:
+    def no_image(
+        self, name: str, error: RegistryError, span: Span, hint: str = ""
+    ) -> BaseImageError:
         """Return the error for a name that is no image's, and may be a misspelt stage."""
         stages = [stage.name for stage in self._dockerfile.stages if stage.name]
-        hint = did_you_mean(name, stages)
+        hint = hint or did_you_mean(name, stages)
         return BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)

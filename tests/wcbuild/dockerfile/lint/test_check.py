@@ -172,6 +172,24 @@ def test_a_wrong_platform_is_an_error_with_its_place(checked, platform):
             "give the ARG a value",
         ),
         (
+            "ARG VERSION\nFROM golang:$VERSION\n",
+            'image "golang:": invalid reference "golang:": "" is not a tag',
+            "golang:",
+            "give the ARG a value",
+        ),
+        (
+            "ARG VERSION=1\nFROM golang:$VERSOIN\n",
+            'image "golang:": invalid reference "golang:": "" is not a tag',
+            "golang:",
+            'did you mean "VERSION"?',
+        ),
+        (
+            "ARG VERSION=-1\nFROM golang:$VERSION\n",
+            'image "golang:-1": invalid reference "golang:-1": "-1" is not a tag',
+            "golang:-1",
+            "",
+        ),
+        (
             "FROM --platform=$BULIDPLATFORM scratch\n",
             "empty platform value from expression $BULIDPLATFORM",
             "$BULIDPLATFORM",
