@@ -77,6 +77,8 @@ class PlannedImage:
     config: ContainerConfig
     history: tuple[tuple[str, int | None], ...]
     """New lines: what made it, and the step that makes its layer, if it has one."""
+    squash: bool
+    """These layers become one."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
@@ -85,6 +87,7 @@ class PlannedImage:
             "rootfs": self.rootfs,
             "config": self.config.to_json(),
             "history": [{"createdBy": text, "step": step} for text, step in self.history],
+            "squash": self.squash,
         }
 
 
@@ -111,6 +114,8 @@ def make_plan(
     graph: Graph,
     plans: Sequence[ImagePlan],
     known: Collection[int],
+    *,
+    squash: bool = False,
 ) -> BuildPlan:
     """Put together what is planned.
 
@@ -139,6 +144,7 @@ def make_plan(
                     (line.created_by, None if line.step is None else line.step + 1)
                     for line in plan.history
                 ),
+                squash=squash,
             )
             for plan in plans
         ),

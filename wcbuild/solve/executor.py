@@ -118,7 +118,8 @@ class StepExecutor:
     ``remotes`` is asked when something has to be fetched. ``unread`` are base images (digests) whose files
     no step looks into: they are not fetched. With ``thorough``, `find` reads a context's files rather
     than leave open whether a COPY is known. ``results`` are the steps whose files are wanted at the end;
-    with ``pushed`` they are in a registry alone, and what it has may stay there.
+    with ``pushed`` they are in a registry alone, and what it has may stay there, but with ``squash``
+    only of base images.
     ``wine`` runs what is of a Windows image. ``salt`` is what
     else decides results, such as whether owners can be kept. ``epoch`` (seconds since 1970) is the latest
     time that anything may carry.
@@ -145,6 +146,7 @@ class StepExecutor:
         thorough: bool = False,
         results: frozenset[int] = frozenset(),
         pushed: bool = False,
+        squash: bool = False,
     ) -> None:
         self._layers = layers
         self._cache = cache
@@ -164,6 +166,7 @@ class StepExecutor:
         self._thorough = thorough
         self._results = results
         self._pushed = pushed
+        self._squash = squash
         self._contents: dict[tuple[CopyOp, Result], str] = {}
         self._unread: set[tuple[CopyOp, Result]] = set()
         self.noted: dict[CacheKey, Record] = {}
@@ -200,7 +203,7 @@ class StepExecutor:
             return [layer.descriptor for layer in own if layer is not None]
 
         lost = self._cache.obtain(layers(read), dry=dry) | self._cache.obtain(
-            layers(wanted), dry=dry, may_stay=self._pushed
+            layers(wanted), dry=dry, may_stay=self._pushed and not self._squash
         )
         if not lost:
             return ()

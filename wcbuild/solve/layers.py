@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -72,6 +72,21 @@ class Layers:
         path = self._store.layer_index_path(packed.diff_id, for_os)
         write_index(path, packed.entries, fold=fold)
         return uncompressed(packed.diff_id, packed.size, created), packed.entries
+
+    def squash(self, base: FileSystem, own: Sequence[BuiltLayer]) -> BuiltLayer:
+        """Write the layer that does to ``base`` what ``own``, the lowest first, do together.
+
+        The base is read only if something of it is hidden. The result depends on the layers alone.
+
+        Raises:
+            LayerError: the content of a layer is not what it was when the layer was made.
+        """
+        from wcbuild.tree.squash import SquashedLayer, squash  # noqa: PLC0415 - few builds want it
+
+        layers = [SquashedLayer(self._index(layer, LINUX), self.tar(layer)) for layer in own]
+        changes = squash(layers, lambda: self.tree(base))
+        # No time is later than those of the layers, which are as late as they may be.
+        return self.pack(changes, created=own[-1].created, epoch=None)[0]
 
     def hives(self, files: FileSystem) -> Iterator[tuple[str, bytes]]:
         """Yield name and content of the registry changes of Windows layers, the lowest layer's first.

@@ -1,0 +1,177 @@
+"""Several layers as the changes of one, found in their headers; contents are referred to, never unpacked.
+
+What the layers say of each path is folded together, the lowest layer first. A path that they leave as
+something is in the result as the last of them has it; one that they made and deleted again is not. A
+deletion stays only where the base has what it hides, and a directory that replaced another one deletes by
+name what would shine through: so there are no opaque directories. Nothing else depends on the base, which
+is not even asked where nothing of it is hidden.
+
+Memory grows with the number of entries, not with their contents.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from wcbuild.errors import UnsafeArchiveError
+from wcbuild.layer.changes import (
+    DIRECTORY,
+    HARDLINK,
+    BlobRange,
+    Change,
+    Entry,
+    Meta,
+)
+from wcbuild.tree.base import FileTree, Node
+from wcbuild.tree.layers import MAX_HARD_LINKS
+from wcbuild.tree.paths import join, resolve
+
+_IMPLIED = Node(Meta(DIRECTORY, 0o755))
+"""A directory that no layer describes, but that something was put into."""
+_NO_FILES = (DIRECTORY, HARDLINK)
+
+
+class SquashedLayer(NamedTuple):
+    """One of the layers that become one."""
+
+    entries: Iterable[Entry]
+    """As a `LayerIndex` yields them: each path once, directories before what is in them."""
+    tar: os.PathLike[str] | str
+    """The uncompressed tar that the offsets of the entries are of."""
+
+
+def squash(layers: Sequence[SquashedLayer], base: Callable[[], FileTree]) -> Iterator[Change]:
+    """Yield what makes of a base what ``layers``, the lowest first, make of it together.
+
+    Each path comes once, in no order; the changes are for `wcbuild.layer.pack`, which verifies the
+    contents. Names of one file stay hard links, whichever of them are left. ``base`` gives the files
+    below; it is called at most once, and only if a layer hides some of them.
+
+    Raises:
+        UnsafeArchiveError: an entry lies in something that a lower one of ``layers`` has as no directory,
+            or is a hard link to what its layer does not have.
+    """
+    root = _Place()
+    for number, layer in enumerate(layers):
+        _add_layer(root, number, layer)
+    return _changes(root, base() if any(map(_hides_a_base, _all(root))) else None)
+
+
+class _Place:
+    """What the layers, as far as they were added, say of one path.
+
+    Without a node it is deleted if it hides what the base has, else only on the way to others.
+    """
+
+    __slots__ = ("below", "hides", "is_made", "node")
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+        self.below: dict[str, _Place] = {}
+        self.hides = False
+        """Nothing that the base has here is seen any more, nor what it has below."""
+        self.is_made = False
+        """A layer put something into this directory, so it is there even if that is gone."""
+
+    @property
+    def is_directory(self) -> bool:
+        return self.node is not None and self.node.meta.kind == DIRECTORY
+
+
+def _add_layer(root: _Place, number: int, layer: SquashedLayer) -> None:
+    entries = {entry.path: entry for entry in layer.entries}
+    for path, entry in entries.items():
+        place = _find_place(root, path, deleting=entry.meta is None)
+        if place is None:
+            continue
+        file = _linked_to(entry, entries)
+        if file.meta is None or file.meta.kind == DIRECTORY:
+            place.node = None if file.meta is None else Node(file.meta)
+        else:
+            content = BlobRange(layer.tar, file.offset, file.digest) if file.meta.size else None
+            place.node = Node(file.meta, content, (number, file.path))
+        if entry.opaque or not place.is_directory:
+            place.hides = True
+            place.below = {}
+
+
+def _find_place(root: _Place, path: str, *, deleting: bool) -> _Place | None:
+    """Return the place of an entry, having made the way to it; None if there is nothing to delete."""
+    place, hidden = root, root.hides
+    *above, last = path.split("/")
+    for name in above:
+        place = place.below.setdefault(name, _Place())
+        hidden = hidden or place.hides
+        if place.node is None and hidden:
+            if deleting:
+                return None
+            place.node = _IMPLIED
+        if place.node is not None and not place.is_directory:
+            raise UnsafeArchiveError(path, "lies in what an earlier layer has as no directory")
+        place.is_made = place.is_made or not deleting
+    return place.below.setdefault(last, _Place()) if path else root
+
+
+def _linked_to(entry: Entry, entries: Mapping[str, Entry]) -> Entry:
+    """Return the entry of its layer that a hard link leads to; any other one is its own."""
+    found: Entry | None = entry
+    for _ in range(MAX_HARD_LINKS):
+        if found is None or found.meta is None or found.meta.kind != HARDLINK:
+            break
+        found = entries.get(found.meta.link)
+    is_link = found is not entry
+    if found is None or (is_link and (found.meta is None or found.meta.kind in _NO_FILES)):
+        raise UnsafeArchiveError(entry.path, "is a hard link to what its layer does not have")
+    return found
+
+
+def _all(root: _Place) -> Iterator[_Place]:
+    # Not by recursion: paths may be deeper than our stack.
+    places = [root]
+    while places:
+        place = places.pop()
+        yield place
+        places += place.below.values()
+
+
+def _hides_a_base(place: _Place) -> bool:
+    """Say whether what the base has must be known; what is no directory replaces whatever is there."""
+    return place.hides and (place.node is None or place.is_directory)
+
+
+def _changes(root: _Place, base: FileTree | None) -> Iterator[Change]:
+    """Yield the changes of all places; ``base`` is there if something of it is hidden."""
+    first_names: dict[object, str] = {}
+    todo = [("", "", root, False)]
+    while todo:
+        path, there, place, hidden = todo.pop()
+        hidden = hidden or place.hides
+        if place.node is not None:
+            first = path
+            if place.node.identity is not None:
+                first = first_names.setdefault(place.node.identity, path)
+            yield _change(path, place.node, first)
+            if not place.is_directory:
+                continue
+        elif place.hides:
+            if base is not None and base.find(there) is not None:
+                yield Change(path, None)
+            continue
+        elif base is not None:
+            # Whoever wrote a layer without an entry for `lib` meant the `lib` that is there.
+            there = resolve(base, there)
+            if place.is_made and base.find(there) is None:
+                yield Change(path, _IMPLIED.meta)
+        if hidden and base is not None:
+            gone = (name for name, _ in base.children(there) if name not in place.below)
+            yield from (Change(join(path, name), None) for name in gone)
+        for name, below in place.below.items():
+            todo.append((join(path, name), join(there, name), below, hidden))
+
+
+def _change(path: str, node: Node, first: str) -> Change:
+    if first == path:
+        return Change(path, node.meta, node.content)
+    return Change(path, node.meta._replace(kind=HARDLINK, link=first, size=0))
