@@ -144,7 +144,7 @@ def make_plan(
                     (line.created_by, None if line.step is None else line.step + 1)
                     for line in plan.history
                 ),
-                squash=squash,
+                squash=squash and sum(line.has_layer for line in plan.history) > 1,
             )
             for plan in plans
         ),

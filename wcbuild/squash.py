@@ -81,7 +81,7 @@ class Squasher:
             if len(own) < 2:  # noqa: PLR2004 - one is what there should be
                 squashed.append(plan)
                 continue
-            lines = tuple(replace(line, step=None) for line in plan.history)
+            lines = tuple(replace(line, is_squashed=True) for line in plan.history)
             text = f"squash {len(own)} layers"
             line = PlannedHistory(created_by=text, comment=COMMENT, step=len(more))
             squashed.append(replace(plan, rootfs=len(more), history=(*lines, line)))

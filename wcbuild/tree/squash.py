@@ -19,6 +19,7 @@ from wcbuild.errors import UnsafeArchiveError
 from wcbuild.layer.changes import (
     DIRECTORY,
     HARDLINK,
+    SYMLINK,
     BlobRange,
     Change,
     Entry,
@@ -30,7 +31,6 @@ from wcbuild.tree.paths import join, resolve
 
 _IMPLIED = Node(Meta(DIRECTORY, 0o755))
 """A directory that no layer describes, but that something was put into."""
-_NO_FILES = (DIRECTORY, HARDLINK)
 
 
 class SquashedLayer(NamedTuple):
@@ -102,15 +102,18 @@ def _find_place(root: _Place, path: str, *, deleting: bool) -> _Place | None:
     place, hidden = root, root.hides
     *above, last = path.split("/")
     for name in above:
-        place = place.below.setdefault(name, _Place())
-        hidden = hidden or place.hides
-        if place.node is None and hidden:
-            if deleting:
-                return None
-            place.node = _IMPLIED
-        if place.node is not None and not place.is_directory:
+        below = place.below.get(name) or _Place()
+        hidden = hidden or below.hides
+        is_missing = below.node is None and hidden
+        if is_missing and deleting:
+            return None
+        if is_missing:
+            below.node = _IMPLIED
+        if below.node is not None and not below.is_directory:
             raise UnsafeArchiveError(path, "lies in what an earlier layer has as no directory")
-        place.is_made = place.is_made or not deleting
+        below.is_made = below.is_made or not deleting
+        place.below[name] = below
+        place = below
     return place.below.setdefault(last, _Place()) if path else root
 
 
@@ -121,8 +124,9 @@ def _linked_to(entry: Entry, entries: Mapping[str, Entry]) -> Entry:
         if found is None or found.meta is None or found.meta.kind != HARDLINK:
             break
         found = entries.get(found.meta.link)
-    is_link = found is not entry
-    if found is None or (is_link and (found.meta is None or found.meta.kind in _NO_FILES)):
+    if entry.meta is None or entry.meta.kind != HARDLINK:
+        return entry
+    if found is None or found.meta is None or found.meta.kind in (DIRECTORY, HARDLINK):
         raise UnsafeArchiveError(entry.path, "is a hard link to what its layer does not have")
     return found
 
@@ -160,9 +164,12 @@ def _changes(root: _Place, base: FileTree | None) -> Iterator[Change]:
                 yield Change(path, None)
             continue
         elif base is not None:
-            # Whoever wrote a layer without an entry for `lib` meant the `lib` that is there.
-            there = resolve(base, there)
-            if place.is_made and base.find(there) is None:
+            node = base.find(there)
+            if node is not None and node.meta.kind == SYMLINK:
+                # Whoever wrote a layer without an entry for `lib` meant the `lib` that is there.
+                there = resolve(base, there)
+                node = base.find(there)
+            if node is None and place.is_made:
                 yield Change(path, _IMPLIED.meta)
         if hidden and base is not None:
             gone = (name for name, _ in base.children(there) if name not in place.below)
