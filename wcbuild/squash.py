@@ -19,7 +19,7 @@ from wcbuild.sizes import format_size
 from wcbuild.solve.cache import Cache, Record
 from wcbuild.solve.events import Emit, Notice
 from wcbuild.solve.layers import Layers, uncompressed
-from wcbuild.solve.results import BuiltLayer, FileSystem, Result, ready
+from wcbuild.solve.results import BuiltLayer, FileSystem, Result, file_system, ready
 
 if TYPE_CHECKING:
     from wcbuild.remotecache.spec import CacheTo
@@ -74,10 +74,8 @@ class Squasher:
         """
         squashed, more = [], list(results)
         for plan in plans:
-            base, files = results[base_step(graph, plan.rootfs)], results[plan.rootfs]
-            if not isinstance(base, FileSystem) or not isinstance(files, FileSystem):
-                raise TypeError(files)
-            own = files.layers()[len(base.layers()) :]
+            base = file_system(results[base_step(graph, plan.rootfs)])
+            own = file_system(results[plan.rootfs]).layers()[len(base.layers()) :]
             if len(own) < 2:  # noqa: PLR2004 - one is what there should be
                 squashed.append(plan)
                 continue
