@@ -74,6 +74,21 @@ def squashed(wcbuild: Wcbuild, context, tmp_path):
     return make
 
 
+@pytest.fixture(scope="module")
+def on_base(machine_base, stores, tmp_path_factory):
+    """Return the images of `ON_BASE`, without --squash and with it."""
+    place = tmp_path_factory.mktemp("on-base")
+    stores.append(place / "store")
+    (place / "Dockerfile").write_text(ON_BASE)
+    (place / "one.txt").write_text("one\n")
+    images = []
+    for name, more in (("plain", ()), ("squashed", ("--squash",))):
+        out = f"type=oci,tar=false,dest={place / name}"
+        Wcbuild(stores[-1], machine_base).build(place, *more, "-o", out)
+        images.append(Built(place / name))
+    return images
+
+
 def said(files):
     """Return what an exported tar says of each path."""
     return {
@@ -82,8 +97,8 @@ def said(files):
     }
 
 
-def test_own_layers_become_one_and_the_bases_stay(squashed):
-    plain, one = squashed(ON_BASE)
+def test_own_layers_become_one_and_the_bases_stay(on_base):
+    plain, one = on_base
     base = len(plain.diff_ids) - 5
     assert base == 1
     assert one.diff_ids[:base] == plain.diff_ids[:base]
@@ -98,8 +113,8 @@ def test_the_files_are_the_same(files_of, wcbuild):
     assert wcbuild("run", "one").stdout == "one\n"
 
 
-def test_the_layer_has_what_is_left_and_deletes_what_the_base_has(squashed):
-    _, one = squashed(ON_BASE)
+def test_the_layer_has_what_is_left_and_deletes_what_the_base_has(on_base):
+    _, one = on_base
     members = one.members()
     assert sum(member.size for member in members.values()) < 100
     assert members["second"].isreg()
@@ -111,8 +126,8 @@ def test_the_layer_has_what_is_left_and_deletes_what_the_base_has(squashed):
     assert "etc/alternatives/.wh..wh..opq" not in members
 
 
-def test_history_keeps_the_lines_and_ends_with_that_of_the_layer(squashed):
-    plain, one = squashed(ON_BASE)
+def test_history_keeps_the_lines_and_ends_with_that_of_the_layer(on_base):
+    plain, one = on_base
     own = plain.history[1:]
     assert one.history[:1] == plain.history[:1]
     assert one.history[1:] == [*((text, False) for text, _ in own), ("squash 5 layers", True)]
