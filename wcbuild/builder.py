@@ -156,6 +156,10 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         source.check()
     for target in request.cache_to:
         target.check()
+    if request.squash:
+        from wcbuild import squash  # noqa: PLC0415 - most builds do without
+
+        squash.check(request.cache_to, wine_registry=request.wine_registry)
     context = None
     if not str(request.context):
         raise UsageError('the build context is empty text; "." is this folder')
@@ -237,7 +241,6 @@ class _Build:
         layers = self._layers()
         main = self._main_context()
         graph, plans, epoch, _ = self._lower(main, self._parse(main.source))
-        self._check_squash(plans)
         self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
@@ -279,7 +282,6 @@ class _Build:
         main = self._main_context()
         dockerfile = self._parse(main.source)
         graph, plans, epoch, stages = self._lower(main, dockerfile)
-        self._check_squash(plans)
         plans = self._with_wine(graph, plans, layers)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
@@ -493,17 +495,6 @@ class _Build:
             only = kept if spec.mode == "min" else None
             writer.write(spec, exports.select_results(noted, results, self._located, only))
 
-    def _check_squash(self, plans: Sequence[ImagePlan]) -> None:
-        """Refuse what cannot be squashed before anything is built.
-
-        Raises:
-            UsageError
-        """
-        if self._request.squash:
-            from wcbuild import squash  # noqa: PLC0415 - most builds do without
-
-            squash.check(plans, self._request.cache_to)
-
     def _squash(
         self,
         plans: Sequence[ImagePlan],
@@ -512,7 +503,7 @@ class _Build:
         layers: Layers,
     ) -> tuple[list[ImagePlan], list[Result]]:
         """Return plans and results with one layer for all that the steps added to their base."""
-        from wcbuild.squash import Squasher  # noqa: PLC0415 - as above
+        from wcbuild.squash import Squasher  # noqa: PLC0415 - most builds do without
 
         squasher = Squasher(layers, self._local_cache(), self._emit, anew=self._request.no_cache)
         return squasher.squash(plans, graph, results)

@@ -12,6 +12,7 @@ from wcbuild.dockerfile.stages import Dockerfile
 from wcbuild.graph.keys import op_json
 from wcbuild.graph.ops import Graph, ImageOp, Op, Step
 from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.reading import base_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +145,16 @@ def make_plan(
                     (line.created_by, None if line.step is None else line.step + 1)
                     for line in plan.history
                 ),
-                squash=squash and sum(line.has_layer for line in plan.history) > 1,
+                squash=squash and _own_layers(plan, graph) > 1,
             )
             for plan in plans
         ),
     )
+
+
+def _own_layers(plan: ImagePlan, graph: Graph) -> int:
+    base = base_step(graph, plan.rootfs)
+    return sum(line.step not in (None, base) for line in plan.history)
 
 
 def _step(index: int, step: Step, cached: bool) -> StepPlan:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from registry.oci.digest import DiffId
 from wcbuild.errors import UsageError
 from wcbuild.graph.keys import CacheKey, digest
-from wcbuild.graph.ops import LINUX, Graph
+from wcbuild.graph.ops import Graph
 from wcbuild.graph.plan import ImagePlan, PlannedHistory
 from wcbuild.graph.reading import base_step
 from wcbuild.sizes import format_size
@@ -30,18 +30,17 @@ _VERSION = "wcbuild-squash-1"
 """Changes when the same layers are to give another one."""
 
 
-def check(plans: Sequence[ImagePlan], caches: Sequence[CacheTo]) -> None:
+def check(caches: Sequence[CacheTo], *, wine_registry: bool) -> None:
     """Refuse what cannot be squashed, before anything is built.
 
     Raises:
         UsageError
     """
-    for plan in plans:
-        if plan.platform.os != LINUX:
-            raise UsageError(
-                f"--squash: layers of an image for {plan.platform} cannot be made one: what several"
-                " change in the registry of Windows cannot be told by a single layer"
-            )
+    if wine_registry:
+        raise UsageError(
+            "--squash: --wine-registry keeps changes to the registry in the layers of RUNs, and"
+            " those of several layers cannot be told by one"
+        )
     if any(cache.kind == "inline" for cache in caches):
         raise UsageError(
             "--squash: --cache-to type=inline keeps the layers of steps in the image, which has one"
@@ -74,12 +73,14 @@ class Squasher:
         """
         squashed, more = [], list(results)
         for plan in plans:
-            base = file_system(results[base_step(graph, plan.rootfs)])
+            below = base_step(graph, plan.rootfs)
+            base = file_system(results[below])
             own = file_system(results[plan.rootfs]).layers()[len(base.layers()) :]
             if len(own) < 2:  # noqa: PLR2004 - one is what there should be
                 squashed.append(plan)
                 continue
-            lines = tuple(replace(line, is_squashed=True) for line in plan.history)
+            # A Windows image from scratch has a line for the layer that it stands on.
+            lines = tuple(replace(line, is_squashed=line.step != below) for line in plan.history)
             text = f"squash {len(own)} layers"
             line = PlannedHistory(created_by=text, comment=COMMENT, step=len(more))
             squashed.append(replace(plan, rootfs=len(more), history=(*lines, line)))

@@ -228,14 +228,13 @@ def test_a_plan_tells_of_it(wcbuild, context):
     assert plan["images"][0]["squash"] is False
 
 
-def test_layers_of_windows_are_refused_before_anything_is_built(wcbuild, context):
+def test_changes_to_the_registry_are_refused_before_anything_is_built(wcbuild, context):
     folder = context("FROM scratch\nCOPY one.txt /\n", FILES)
     for more in ((), ("--print-plan",)):
-        failed = wcbuild.build(
-            folder, "--squash", "--platform", "windows/amd64", *more, check=False
-        )
+        words = ("--squash", "--platform", "windows/amd64", "--wine-registry", *more)
+        failed = wcbuild.build(folder, *words, check=False)
         assert failed.returncode == 2
-        assert "--squash: layers of an image for windows/amd64 cannot be made one" in failed.stderr
+        assert "--squash: --wine-registry keeps changes to the registry" in failed.stderr
         assert "#1" not in failed.stderr
 
 

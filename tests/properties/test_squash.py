@@ -9,10 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_suite import walk
 from treemakers import write_layer
+from windowslayers import file as win_file
+from windowslayers import folder as win_folder
+from windowslayers import packed, tree_of
 
 from wcbuild.layer.apply import apply
-from wcbuild.layer.changes import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Change, Inline, Meta
+from wcbuild.layer.changes import (
+    DIRECTORY,
+    FIFO,
+    FILE,
+    HARDLINK,
+    STREAM,
+    SYMLINK,
+    WITH_CONTENT,
+    Change,
+    Inline,
+    Meta,
+)
+from wcbuild.layer.windows.names import fold
 from wcbuild.tree.content import open_content
+from wcbuild.tree.index import LayerIndex
 from wcbuild.tree.layers import LayerTree
 from wcbuild.tree.squash import SquashedLayer, squash
 
@@ -20,6 +36,7 @@ IS_ROOT = os.geteuid() == 0
 GONE = "gone"
 KINDS = (FILE, FILE, DIRECTORY, DIRECTORY, SYMLINK, FIFO, HARDLINK, GONE, GONE, "opaque")
 PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
+WINDOWS_PATHS = st.lists(st.sampled_from("aAbB"), min_size=1, max_size=3).map("/".join)
 NUMBERS = st.integers(0, 3)
 
 
@@ -104,7 +121,7 @@ def shown(tree):
     return {
         path: (
             node.meta,
-            open_content(node).read() if node.meta.kind == FILE else b"",
+            open_content(node).read() if node.meta.kind in WITH_CONTENT else b"",
             path if node.identity is None else first.setdefault(node.identity, path),
         )
         for path, node in walk(tree)
@@ -163,3 +180,57 @@ def test_a_squashed_image_has_the_same_files(image):
                 assert after.find(os.path.dirname(change.path)).meta.kind == DIRECTORY
             else:
                 assert after.find(change.path) is not None
+
+
+@st.composite
+def windows_layers(draw):
+    """Draw layers of a Windows image, in which names have several spellings, and files streams."""
+    stack = []
+    for _ in range(draw(st.integers(2, 4))):
+        layer: dict[str, list[Change]] = {}
+        for path in draw(st.lists(WINDOWS_PATHS, max_size=6)):
+            inside = any(each.startswith(f"{fold(path)}/") for each in layer)
+            above = [layer.get(fold(each)) for each in parents(path)]
+            kind = draw(st.sampled_from([FILE, FILE, DIRECTORY, GONE]))
+            if fold(path) in layer or (inside and kind != DIRECTORY):
+                continue
+            if not all(
+                each is None or (each[0].meta and each[0].meta.kind == "d") for each in above
+            ):
+                continue
+            for each in parents(path):
+                layer.setdefault(fold(each), [win_folder(each)])
+            if kind == FILE:
+                data = draw(st.binary(max_size=3))
+                layer[fold(path)] = [win_file(path, data)]
+                if draw(st.booleans()):
+                    meta = Meta(STREAM, 0, size=1)
+                    layer[fold(path)].append(Change(f"{path}:s", meta, Inline(b"s")))
+            else:
+                layer[fold(path)] = [win_folder(path) if kind == DIRECTORY else Change(path, None)]
+        stack.append([change for changes in layer.values() for change in changes])
+    return stack
+
+
+@settings(max_examples=150)
+@given(windows_layers())
+def test_a_squashed_windows_image_has_the_same_files(stack):
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for name in ("all", "base", "after"):
+            (place / name).mkdir()
+        tars = [packed(layer)[0] for layer in stack]
+        everything = tree_of(place / "all", *tars)
+        own = [
+            SquashedLayer(LayerIndex(place / f"all/{n}.index", fold=fold), place / f"all/{n}.tar")
+            for n in range(1, len(tars))
+        ]
+        base = tree_of(place / "base", tars[0], for_windows=False)
+        changes = list(squash(own, lambda: base, fold=fold))
+        after = tree_of(place / "after", tars[0], packed(changes)[0])
+        assert folded(shown(after)) == folded(shown(everything))
+        assert all(base.find(change.path) for change in changes if change.meta is None)
+
+
+def folded(files):
+    return {fold(path): (meta, data) for path, (meta, data, _) in files.items()}

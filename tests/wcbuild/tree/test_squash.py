@@ -1,12 +1,18 @@
 import io
 
 import pytest
-from memorytree import fifo, file, folder, link
+from memorytree import content, fifo, file, folder, link
+from tree_suite import walk
 from treemakers import changes, layer_tree, write_layer
+from windowslayers import file as win_file
+from windowslayers import folder as win_folder
+from windowslayers import members, packed, tree_of
 
 from wcbuild.errors import LayerError, UnsafeArchiveError
-from wcbuild.layer.changes import DIRECTORY, FILE, HARDLINK, Change, Entry, Inline, Meta
+from wcbuild.layer.changes import DIRECTORY, FILE, HARDLINK, STREAM, Change, Entry, Inline, Meta
 from wcbuild.layer.pack import pack
+from wcbuild.layer.windows.names import fold
+from wcbuild.tree.index import LayerIndex
 from wcbuild.tree.layers import LayerTree
 from wcbuild.tree.squash import SquashedLayer, squash
 
@@ -262,3 +268,103 @@ def test_a_tree_deeper_than_the_stack_is_squashed(squashed):
 def test_one_layer_of_nothing_is_nothing(squashed, tmp_path):
     assert squashed({"a": file()}, [gone("a")], base={}).said() == {}
     assert layer_tree(tmp_path, []).find("a") is None
+
+
+# -- of Windows images
+
+
+@pytest.fixture
+def on_windows(tmp_path):
+    """Return a function that gives the tar of squashed layers, whose tree is that of the layers."""
+
+    def make(base, *own):
+        tars = [packed(layer)[0] for layer in (base, *own)]
+        tree = tree_of(tmp_path, *tars)
+        layers = [
+            SquashedLayer(LayerIndex(tmp_path / f"{n}.index", fold=fold), tmp_path / f"{n}.tar")
+            for n in range(1, len(tars))
+        ]
+        before = files_of(tree)
+        base_tree = tree_of(tmp_path / "base", tars[0], for_windows=False)
+        data = packed(squash(layers, lambda: base_tree, fold=fold))[0]
+        assert files_of(tree_of(tmp_path / "merged", tars[0], data)) == before
+        return members(data)
+
+    for name in ("base", "merged"):
+        (tmp_path / name).mkdir()
+    return make
+
+
+def files_of(tree):
+    """Return what is there by folded path: a spelling may be that of whoever deleted beside it."""
+    return {
+        fold(path): (node.meta, content(node) if node.content else b"") for path, node in walk(tree)
+    }
+
+
+OWN = {"MSWINDOWS.fileattr": b"34", "LIBARCHIVE.creationtime": b"1619524800.123456"}
+
+
+def stream(path, data):
+    return Change(path, Meta(STREAM, 0, size=len(data)), Inline(data))
+
+
+def test_windows_names_meet_in_any_spelling(on_windows):
+    found = on_windows(
+        [win_folder("Windows"), win_file("Windows/old.txt", b"old")],
+        [win_folder("Windows"), win_file("Windows/App.exe", b"1", OWN), win_file("a", b"a")],
+        [win_folder("WINDOWS"), win_file("WINDOWS/app.EXE", b"2", OWN), gone("A")],
+        [gone("windows/OLD.TXT"), gone("windows/never")],
+    )
+    assert list(found) == [
+        *("Hives", "Files", "Files/WINDOWS", "Files/WINDOWS/.wh.OLD.TXT", "Files/WINDOWS/app.EXE")
+    ]
+    records = found["Files/WINDOWS/app.EXE"].pax_headers
+    assert {name: records[name].encode() for name in OWN} == OWN
+
+
+def test_a_windows_directory_made_again_deletes_by_name(on_windows):
+    base = [win_folder("d"), win_file("d/Old.txt", b"x"), stream("d/Old.txt:s", b"s")]
+    found = on_windows(base, [gone("D")], [win_folder("d"), win_file("d/new", b"n")])
+    assert set(found) - {"Hives", "Files"} == {"Files/d", "Files/d/.wh.Old.txt", "Files/d/new"}
+
+
+def test_streams_stand_behind_their_file_and_go_with_it(on_windows):
+    found = on_windows(
+        [win_folder("w")],
+        [win_file("a", b"1"), stream("a:s", b"stream"), win_file("b", b"2"), stream("b:s", b"x")],
+        [win_file("B", b"3")],
+    )
+    assert list(found) == ["Hives", "Files", "Files/B", "Files/a", "Files/a:s"]
+
+
+def test_streams_of_a_file_whose_first_name_goes_are_told_with_the_second(tmp_path):
+    link = Change("z", Meta(HARDLINK, 0, link="m"))
+    one = packed([win_file("m", b"1"), stream("m:s", b"stream"), link])[0]
+    two = packed([gone("m")])[0]
+    tree_of(tmp_path, one, two)
+    layers = [
+        SquashedLayer(LayerIndex(tmp_path / f"{n}.index", fold=fold), tmp_path / f"{n}.tar")
+        for n in range(2)
+    ]
+    data, _ = packed(squash(layers, lambda: LayerTree([]), fold=fold))
+    assert list(members(data)) == ["Hives", "Files", "Files/z", "Files/z:s"]
+
+
+def test_streams_of_a_link_that_comes_first_are_told_with_it(on_windows):
+    link = Change("a", Meta(HARDLINK, 0, link="m"))
+    layer = [win_file("m", b"1"), link, stream("a:s", b"stream")]
+    found = on_windows([win_folder("w")], layer, [win_file("b", b"")])
+    assert list(found) == ["Hives", "Files", "Files/a", "Files/a:s", "Files/b", "Files/m"]
+    assert found["Files/m"].linkname == "Files/a"
+
+
+def test_the_drive_and_links_to_it_stay_as_they_are(on_windows):
+    junction = Change("Users", Meta("l", 0o777, link="/ProgramData", xattrs=tuple(OWN.items())))
+    found = on_windows(
+        [win_folder("", OWN)],
+        [win_folder("", OWN), junction],
+        [win_folder("", OWN), win_file("x", b"")],
+    )
+    assert found["Files"].pax_headers["MSWINDOWS.fileattr"] == "34"
+    assert found["Files/Users"].linkname == "C:/ProgramData"
