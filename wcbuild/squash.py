@@ -24,7 +24,7 @@ from wcbuild.solve.results import BuiltLayer, FileSystem, Result, file_system, r
 if TYPE_CHECKING:
     from wcbuild.remotecache.spec import CacheTo
 
-COMMENT = "wcbuild.squash"
+_COMMENT = "wcbuild.squash"
 """Of the line of history that has the layer."""
 _VERSION = "wcbuild-squash-1"
 """Changes when the same layers are to give another one."""
@@ -82,7 +82,7 @@ class Squasher:
             # A Windows image from scratch has a line for the layer that it stands on.
             lines = tuple(replace(line, is_squashed=line.step != below) for line in plan.history)
             text = f"squash {len(own)} layers"
-            line = PlannedHistory(created_by=text, comment=COMMENT, step=len(more))
+            line = PlannedHistory(created_by=text, comment=_COMMENT, step=len(more))
             squashed.append(replace(plan, rootfs=len(more), history=(*lines, line)))
             more.append(self._merged(base, own))
         return squashed, more
