@@ -57,21 +57,21 @@ def parse_instruction(node: Node, *, above: Node | None = None, escape: str = "\
     """
     reader = _READERS.get(node.keyword.lower())
     if reader is None:
-        hint = did_you_mean(node.keyword, _READERS, ignore_case=True)
-        if above is not None and _may_continue(node, above, is_near=bool(hint)):
-            hint = f'does the line above lack a "{escape}" at its end?'
+        hint = _keyword_hint(node, above, escape)
         _fail(node, f"unknown instruction: {node.keyword}", word=node.keyword, hint=hint)
     return reader(node)
 
 
-def _may_continue(node: Node, above: Node, *, is_near: bool) -> bool:
-    """Say whether a line without a keyword rather goes on with the instruction above than misspells one.
-
-    ``is_near`` says that its first word is near a keyword, as `cp` and `sed` are. Who writes keywords in
-    upper case does not write one in lower case.
-    """
-    follows = node.span.first == above.span.last + 1
-    return follows and not (is_near and node.keyword.isupper() == above.keyword.isupper())
+def _keyword_hint(node: Node, above: Node | None, escape: str) -> str:
+    """Ask whether a line without a keyword misspells one, or goes on with the instruction above."""
+    slip = did_you_mean(node.keyword, _READERS, ignore_case=True)
+    if above is None or node.span.first != above.span.last + 1:
+        return slip
+    rest = f'does the line above lack a "{escape}" at its end?'
+    if not slip:
+        return rest
+    # `cp` and `sed` are near a keyword; beside others in upper case they may be commands as well.
+    return f"{slip} or {rest}" if node.keyword.islower() and above.keyword.isupper() else slip
 
 
 def _fail(node: Node, message: str, *, word: str = "", hint: str = "") -> NoReturn:

@@ -38,13 +38,16 @@ def test_a_file_that_is_no_dockerfile_is_measured_before_it_is_read():
     ("text", "hint"),
     [
         ("FROM x\nRUN a && \n    pip install b\n", 'does the line above lack a "\\" at its end?'),
-        ("FROM x\nENV a=b\n  c=d\n", 'does the line above lack a "\\" at its end?'),
+        ("FROM x\nENV a=b\n  other=d\n", 'does the line above lack a "\\" at its end?'),
         (
             "# escape=`\nFROM x\nRUN a `\n b;\n  Exit 1\n",
             'does the line above lack a "`" at its end?',
         ),
-        # In lower case, unlike the keywords, a command that is near one is a command.
-        ("FROM x\nRUN a &&\n  cp b c\n", 'does the line above lack a "\\" at its end?'),
+        # In lower case, unlike the keywords, what is near one may be a command as well.
+        (
+            "FROM x\nRUN a &&\n  cp b c\n",
+            'did you mean "cmd"? or does the line above lack a "\\" at its end?',
+        ),
         ("FROM x\nRUN a\nCPOY b c\n", 'did you mean "COPY"?'),
         ("from x\nrun a\ncpoy b c\n", 'did you mean "copy"?'),
         ("FROM x\nRUN a\n\npip install b\n", ""),
