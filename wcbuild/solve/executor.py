@@ -83,6 +83,12 @@ class StepExecutor:
         with blaming(*step.spans):
             return self._known.find(step, inputs)
 
+    def check(self, step: Step, inputs: tuple[Result | None, ...]) -> None:
+        """Refuse a step that will fail, whatever the inputs turn out to be that are not known (None)."""
+        if isinstance(step.op, AnyCopyOp):
+            with blaming(*step.spans):
+                self._known.check(step.op, inputs[1:])
+
     def settle(self, graph: Graph, known: Mapping[int, Result], *, dry: bool) -> Collection[int]:
         """Bring here what the steps that are not known will read, and what is wanted at the end.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Event
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 from wcbuild.context.local import LocalTree
 from wcbuild.dockerfile.wildcard import escape
@@ -36,7 +36,9 @@ from wcbuild.solve.results import (
     stacked,
 )
 from wcbuild.tree.base import FileTree
-from wcbuild.tree.select import cheap_content_key, content_key
+from wcbuild.tree.select import cheap_content_key, check_sources, content_key
+
+_T = TypeVar("_T")
 
 AnyCopyOp = CopyOp | JoinedCopyOp
 LayerOp = RunOp | MkdirOp | AnyCopyOp
@@ -174,6 +176,16 @@ class Known:
             content = contents if isinstance(op, JoinedCopyOp) else contents[0]
             yield digest("content", step_key(op, [below], self._salt), content)
 
+    def check(self, op: AnyCopyOp, sources: tuple[Result | None, ...]) -> None:
+        """Refuse a copy of something that is not in its sources, as far as they are known and here.
+
+        Raises:
+            PlaceError: as `check_sources`.
+        """
+        for part, source in _sources(op, sources):
+            if source is not None and self._is_here(source):
+                check_sources(part, self.source_tree(source, part.os))
+
     def _copied_content(self, op: CopyOp, source: Result) -> str | None:
         """Return a key of what is copied; None if most of it would have to be read for that."""
         memo = (op, source)
@@ -247,7 +259,7 @@ class Known:
         return FileSystem(key=identity, parent=parent, layer=ready(layer), os=parent.os)
 
 
-def _sources(op: AnyCopyOp, sources: Iterable[Result]) -> Iterator[tuple[CopyOp, Result]]:
+def _sources(op: AnyCopyOp, sources: Iterable[_T]) -> Iterator[tuple[CopyOp, _T]]:
     """Yield each part of a copy that has sources, and what it copies from."""
     parts = op.parts if isinstance(op, JoinedCopyOp) else (op,)
     return zip((part for part in parts if part.sources), sources, strict=True)

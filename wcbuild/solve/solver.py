@@ -31,6 +31,10 @@ class Executor(Protocol):
         """Return the step's result if it can be had without doing it."""
         ...
 
+    def check(self, step: Step, inputs: tuple[Result | None, ...]) -> None:
+        """Refuse a step that will fail, whatever the inputs turn out to be that are not known (None)."""
+        ...
+
     def settle(self, graph: Graph, known: Mapping[int, Result], *, dry: bool) -> Collection[int]:
         """Have all here that the other steps will read; return the steps whose results are lost.
 
@@ -82,6 +86,10 @@ class Solver:
                     lost.add(index)
                     results.pop(index, None)
             self._look_up(graph, results, times)
+        # Now, rather than after a long RUN that stands above it.
+        for index, step in enumerate(graph.steps):
+            if index not in results:
+                self._executor.check(step, tuple(map(results.get, step.inputs)))
         for index in sorted(results):
             step, (started, ended) = graph.steps[index], times[index]
             self._emit(StepStarted(number=index + 1, label=step.label, time=started))

@@ -79,6 +79,18 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
                 yield Source(_real_name(match, tree), path, node, [], _streams(path, tree))
 
 
+def check_sources(op: CopyOp, tree: FileTree) -> None:
+    """Refuse what `select` would, as far as that is seen without looking into a directory.
+
+    Raises:
+        MissingSourceError: a source without wildcards is not there; those of --parents are not looked for.
+        TooManyLinksError: symlinks in a circle.
+    """
+    for source in () if op.parents else op.sources:
+        if not has_wildcard(source) and tree.find(resolve(tree, source)) is None:
+            raise _missing(source, tree)
+
+
 def content_key(op: CopyOp, tree: FileTree) -> str:
     """Return a sha256 over everything of ``tree`` that decides what ``op`` copies from it.
 

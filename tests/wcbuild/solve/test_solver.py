@@ -19,15 +19,22 @@ class MadeToFailError(WcbuildError):
 class NotingExecutor:
     """Knows some steps by label, fails at others, and notes the order of all it does."""
 
-    def __init__(self, known=(), failing=(), cancel=None):
+    def __init__(self, known=(), failing=(), refused=(), cancel=None):
         self.known = set(known)
         self.failing = set(failing)
+        self.refused = set(refused)
         self.cancel = cancel or threading.Event()
         self.done = []
+        self.checked = []
         self.lost = []
 
     def find(self, step, inputs):
         return result(step) if step.label in self.known else None
+
+    def check(self, step, inputs):
+        self.checked.append((step.label, [each and each.key for each in inputs]))
+        if step.label in self.refused:
+            raise MadeToFailError(step.label)
 
     def settle(self, graph, known, *, dry):
         lost = [index for index in known if graph.steps[index].label in self.lost[:1]]
@@ -104,6 +111,14 @@ def test_events_tell_of_start_output_and_end():
     assert [type(event) for event in own] == [StepStarted, StepOutput, StepDone]
     assert own[1].data == b"hello\n"
     assert not own[2].cached
+
+
+def test_a_step_that_will_fail_does_so_before_another_is_executed():
+    executor = NotingExecutor(known={"scratch"}, refused={"last"})
+    with pytest.raises(MadeToFailError, match="last"):
+        solve(executor, SCRATCH, run("long", 0), run("last", 1, 0))
+    assert executor.done == []
+    assert executor.checked == [("long", [digest("scratch")]), ("last", [None, digest("scratch")])]
 
 
 def test_a_failure_ends_the_others_and_is_what_the_caller_gets():

@@ -1,9 +1,12 @@
+import contextlib
+
 import pytest
 from memorytree import MemoryTree, fifo, file, folder, link
 
 from wcbuild.graph.ops import CopyOp
 from wcbuild.tree.errors import MissingSourceError
 from wcbuild.tree.place import cheap_content_key, content_key
+from wcbuild.tree.select import check_sources
 
 NODES = {
     "d": folder(0o755),
@@ -95,6 +98,22 @@ def test_names_and_targets_cannot_be_written_so_that_two_trees_look_the_same():
 def test_missing_sources_are_errors():
     with pytest.raises(MissingSourceError):
         key(sources=("none",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "fails"),
+    [
+        ({"sources": ("other", "d/a")}, False),
+        ({"sources": ("other", "none")}, True),
+        ({"sources": ("d/none/x",)}, True),
+        ({"sources": ("n*", "")}, False),
+        ({"sources": ("none",), "parents": True}, False),
+    ],
+)
+def test_sources_that_are_named_are_looked_for_without_reading_any(fields, fails):
+    op = CopyOp(dest="/", **fields)
+    with pytest.raises(MissingSourceError) if fails else contextlib.nullcontext():
+        check_sources(op, MemoryTree(NODES))
 
 
 def test_a_tree_that_does_not_remember_has_cheap_keys():
