@@ -177,14 +177,16 @@ class Known:
             yield digest("content", step_key(op, [below], self._salt), content)
 
     def check(self, op: AnyCopyOp, sources: tuple[Result | None, ...]) -> None:
-        """Refuse a copy of something that is not in its sources, as far as they are known and here.
+        """Refuse a copy of something that is not in its context, if that is known.
+
+        Images and stages are not looked into: their layers may have to be decompressed for it.
 
         Raises:
             PlaceError: as `check_sources`.
         """
         for part, source in _sources(op, sources):
-            if source is not None and self._is_here(source):
-                check_sources(part, self.source_tree(source, part.os))
+            if isinstance(source, OfferedFiles):
+                check_sources(part, source.tree)
 
     def _copied_content(self, op: CopyOp, source: Result) -> str | None:
         """Return a key of what is copied; None if most of it would have to be read for that."""
