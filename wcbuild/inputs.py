@@ -38,6 +38,9 @@ STDIN = "-"
 
 _NAME = "Dockerfile"
 """Of a Dockerfile if nobody says another; in lower case it will do as well."""
+_CALLED_SO = {"dockerfile", "containerfile"}
+"""Parts of names, between dots, that Dockerfiles have."""
+_MAX_EXAMPLES = 3
 _IGNORE = ".dockerignore"
 _SHOWN = "stdin"
 """What to call standard input in messages."""
@@ -130,10 +133,8 @@ def _read_dockerfile(context: Path, path: Path) -> tuple[Path, bytes]:
             _check_inside(stream, path, context)
             text = stream.read(MAX_DOCKERFILE_BYTES + 1)
     except FileNotFoundError as error:
-        near = did_you_mean(path.name, _list(path.parent))
-        raise SourceError(
-            f'there is no Dockerfile "{path}"', hint=near or "name it with -f"
-        ) from error
+        hint = _other_dockerfile(path.name, _list(path.parent))
+        raise SourceError(f'there is no Dockerfile "{path}"', hint=hint) from error
     except OSError as error:
         raise SourceError(f'cannot read "{path}": {error.strerror}') from error
     # The parser refuses what is longer.
@@ -152,6 +153,18 @@ def _check_inside(stream: BinaryIO, path: Path, context: Path) -> None:
         context.resolve()
     ):
         raise SourceError(f'"{path}" is a link that leads out of "{context}"')
+
+
+def _other_dockerfile(name: str, names: list[str]) -> str:
+    """Ask for the file that is meant where there is no ``name`` among ``names``."""
+    others = [
+        each
+        for each in sorted(names)
+        if _CALLED_SO & set(each.lower().split(".")) and not each.endswith("ignore")
+    ]
+    examples = " or ".join(f'"{each}"' for each in others[:_MAX_EXAMPLES])
+    hint = f"name it with -f, as {examples}" if examples else "name it with -f"
+    return did_you_mean(name, others or names) or hint
 
 
 def _list(folder: Path) -> list[str]:
@@ -397,6 +410,5 @@ def _find_dockerfile(found: _Found, file: str) -> SourceFile:
         if text is not None:
             return SourceFile(name=each, data=text)
     names = [each for each, _ in found.tree.children(folder.strip("/"))]
-    near = did_you_mean(name, names)
     message = f'there is no Dockerfile "{file}" in the context from {found.where}'
-    raise SourceError(message, hint=near or "name it with -f")
+    raise SourceError(message, hint=_other_dockerfile(name, names))

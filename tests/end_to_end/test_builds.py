@@ -382,6 +382,25 @@ def test_a_missing_dockerfile_is_named_and_one_is_suggested(wcbuild, tmp_path):
     assert "Dockerfle" in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("files", "hint"),
+    [
+        (["Containerfile"], 'as "Containerfile"'),
+        (
+            ["app.Dockerfile", "Dockerfile.dev", "Dockerfile.dev.dockerignore", "dockerfiles"],
+            'as "Dockerfile.dev" or "app.Dockerfile")',
+        ),
+        (["readme.md"], "(name it with -f)"),
+    ],
+)
+def test_dockerfiles_of_other_names_are_told(wcbuild, tmp_path, files, hint):
+    for name in files:
+        (tmp_path / name).touch()
+    failed = wcbuild("build", tmp_path, check=False)
+    assert failed.returncode == 1
+    assert hint in failed.stderr
+
+
 def test_a_missing_context_is_named(wcbuild, tmp_path):
     failed = wcbuild("build", tmp_path / "nowhere", check=False)
     assert failed.returncode == 1
