@@ -245,9 +245,12 @@ class _Build:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
             into, annotations = self._store, self._inputs.annotations
-            now = timestamp(epoch)
-            make = partial(put_built, located=self._located, more=self._inline(executor, results))
-            images = [make(plan, results, into, annotations, now=now) for plan in plans]
+            make = partial(put_built, now=timestamp(epoch), fixed=epoch is not None)
+            more = self._inline(executor, results)
+            images = [
+                make(plan, results, into, annotations, located=self._located, more=more)
+                for plan in plans
+            ]
             descriptor, image_id = images[0].descriptor, images[0].image_id
             if self._makes_index():
                 descriptor = put_built_index(images, into, annotations)
