@@ -18,6 +18,7 @@ from wcbuild.access import RegistryAccess
 from wcbuild.dockerfile.lower import Entitlement, Options
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.dockerfile.truth import parse_truth
 from wcbuild.errors import UsageError
 from wcbuild.graph.ops import Network
 from wcbuild.inputs import MainContext
@@ -138,10 +139,15 @@ def escape_of(request: BuildRequest) -> str:
 
 
 def read_platforms(text: str) -> tuple[Platform, ...]:
-    """Return the platforms that `--platform` names, at least one."""
+    """Return the platforms that `--platform` names, at least one; `local` is this machine's."""
     if not text:
         return (host_platform(),)
-    return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
+    names = (each.strip() for each in text.split(","))
+    return tuple(
+        dict.fromkeys(
+            host_platform() if name.lower() == "local" else Platform.parse(name) for name in names
+        )
+    )
 
 
 def make_options(request: BuildRequest, platform: Platform, main: MainContext) -> Options:
@@ -172,7 +178,7 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
 
 def is_set(build_args: Mapping[str, str], name: str) -> bool:
     """Say whether a build argument that is a switch is on."""
-    return build_args.get(name, "").lower() in ("1", "true")
+    return parse_truth(build_args.get(name, "")) is True
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:
