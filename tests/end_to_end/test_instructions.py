@@ -396,6 +396,13 @@ def test_copy_chmod(files_of, context, given, expected):
     assert mode(files_of(f"FROM scratch\nCOPY --chmod={given} f /f\n", {"f": "1"}), "f") == expected
 
 
+def test_a_capital_x_leaves_programs_executable(files_of, context):
+    files = {"d/program": "1", "d/text": "1"}
+    (context("", files) / "d/program").chmod(0o700)
+    found = files_of("FROM scratch\nCOPY --chmod=u=rwX,go=rX d /d\n", files)
+    assert [mode(found, path) for path in ("d", "d/program", "d/text")] == [0o755, 0o755, 0o644]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -77,22 +77,21 @@ def _act(
             if bits:
                 mode = _set(mode, who, operator, bits)
                 bits = 0
+            mode |= conditional & (who or _WHO["a"])
+            conditional = 0
             mode = _copy(mode, who, operator, (mode >> _SHIFTS[letter]) & _OTHERS)
             cleared = True
-        elif letter == "X":
-            # As BuildKit does: `+X` asks for any execute bit, `=X` counts for directories alone.
-            if is_directory or (operator == "+" and before & _EXECUTE):
+        elif letter == "X" and operator != "-":
+            if is_directory or before & _EXECUTE:
                 conditional = _EXECUTE
         elif letter not in "st" or who != _OTHERS:
             # Setuid, setgid and sticky say nothing about others alone.
-            bits |= _PERMISSIONS[letter]
+            bits |= _PERMISSIONS[letter.lower()]
             if letter == "t":
                 who |= _STICKY
     if bits or (operator == "=" and not cleared):
         mode = _set(mode, who, operator, bits)
-    if operator != "-":
-        mode |= conditional & who if who else conditional
-    return mode
+    return mode | conditional & (who or _WHO["a"])
 
 
 def _set(mode: int, who: int, operator: str, bits: int) -> int:
