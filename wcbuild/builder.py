@@ -263,7 +263,8 @@ class _Build:
         sent = descriptor
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
-            sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
+            tags = self._inputs.tags
+            sent = self._exporter.write(output, descriptor, tags, trees, epoch=epoch) or sent
         self._write_caches(executor.noted, results, images)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 

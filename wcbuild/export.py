@@ -161,10 +161,13 @@ class Exporter:
         descriptor: Descriptor,
         references: tuple[Reference, ...],
         trees: Mapping[Platform, Callable[[], FileTree]],
+        *,
+        epoch: int | None = None,
     ) -> Descriptor | None:
         """Write one `-o`; return the image as it is there, with compressed layers, if it is sent anywhere.
 
-        ``trees`` give each platform's files where it is they that are wanted.
+        ``trees`` give each platform's files where it is they that are wanted; all have the time ``epoch``
+        (seconds since 1970), if there is one, as BuildKit has it: bases may be newer.
         """
         match output.kind:
             case "image" | "cacheonly":
@@ -174,9 +177,9 @@ class Exporter:
             case "oci" | "docker":
                 return self.save({descriptor: references}, output)[0]
             case "tar":
-                self._write_tar(output.dest, _split(output, trees))
+                self._write_tar(output.dest, _dated(_split(output, trees), epoch))
             case "local":
-                self._write_folder(Path(output.dest), _split(output, trees))
+                self._write_folder(Path(output.dest), _dated(_split(output, trees), epoch))
             case _:
                 raise UsageError(f'--output: unknown type "{output.kind}"')
         return None
@@ -327,6 +330,15 @@ def _split(output: Output, trees: Mapping[Platform, Callable[[], FileTree]]) -> 
         if folder:
             yield Change(folder, Meta(DIRECTORY, 0o755))
         yield from whole(tree(), folder)
+
+
+def _dated(changes: Iterable[Change], epoch: int | None) -> Iterator[Change]:
+    """Yield changes, all of one time if that is given."""
+    for change in changes:
+        if epoch is None or change.meta is None:
+            yield change
+        else:
+            yield change._replace(meta=change.meta._replace(mtime=epoch))
 
 
 def whole(tree: FileTree, below: str = "") -> Iterator[Change]:
