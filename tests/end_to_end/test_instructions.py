@@ -144,6 +144,10 @@ def test_proxy_arguments_reach_commands_and_stay_nowhere(wcbuild, context, files
     dockerfile = 'FROM base\nRUN echo "$HTTP_PROXY" > /proxy\nENV P=$HTTP_PROXY\n'
     found = files_of(dockerfile, None, "--build-arg", "HTTP_PROXY=http://user:pass@127.0.0.1:9")
     assert content(found, "proxy") == "http://user:pass@127.0.0.1:9\n"
+    own = 'FROM base\nENV http_proxy=own\nRUN echo "$http_proxy" > /proxy\n'
+    assert content(files_of(own), "proxy") == "own\n"
+    found = files_of(own, None, "--no-cache", "--build-arg", "HTTP_PROXY=given")
+    assert content(found, "proxy") == "given\n"
     wcbuild.build(
         context(dockerfile), "--build-arg", "HTTP_PROXY=http://user:pass@127.0.0.1:9", "-t", "t"
     )

@@ -222,7 +222,8 @@ class RunOp:
     verbatim: bool = False
     """Windows only: the command line is ``args`` with spaces between them, and not quoted."""
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
-    """Predefined proxy arguments: given to the command, never part of a key or the history."""
+    """Predefined proxy arguments: given to the command in place of variables of their names, and never part
+    of a key or the history."""
 
 
 OfferedOp = ContextOp | HttpOp | GitOp

@@ -13,7 +13,7 @@ from wcbuild.dockerfile.lower import paths
 from wcbuild.dockerfile.lower.outside import Entitlement
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.wildcard import escape
-from wcbuild.errors import SourceError
+from wcbuild.errors import SourceError, UsageError
 from wcbuild.graph.ops import (
     DEFAULT_HOSTNAME,
     CopyOp,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
 
 _INSECURE = "insecure"
+_MAX_HOSTNAME_BYTES = 64
+"""Linux keeps no more."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
@@ -52,7 +54,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         network=options.network if network is Network.DEFAULT else network,
         insecure=instruction.security == _INSECURE,
         devices=_devices(instruction),
-        hostname=options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", DEFAULT_HOSTNAME),
+        hostname=_hostname(options.build_args),
         mounts=mounts,
         inline=inline,
         hosts=options.hosts,
@@ -60,17 +62,22 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         shm_size=options.shm_size,
         os=state.platform.os,
         verbatim=windows and command.shell,
-        proxy_env=tuple(
-            f"{name}={value}"
-            for name, value in _proxies(options.build_args)
-            if name not in state.scope
-        ),
+        proxy_env=tuple(f"{name}={value}" for name, value in _proxies(options.build_args)),
     )
     flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
     text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
     step = lowering.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
+
+
+def _hostname(build_args: Mapping[str, str]) -> str:
+    name = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or DEFAULT_HOSTNAME
+    if len(name.encode()) > _MAX_HOSTNAME_BYTES:
+        raise UsageError(
+            f'BUILDKIT_SANDBOX_HOSTNAME "{name}": a host name has at most {_MAX_HOSTNAME_BYTES} bytes'
+        )
+    return name
 
 
 def _proxies(build_args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
