@@ -162,6 +162,12 @@ def test_labels_number_the_steps_of_a_stage_as_buildkit_does():
     ]
 
 
+def test_a_base_that_is_named_by_digest_is_told_as_it_is_written():
+    name = f"debian:12@{sha256(b'index')}"
+    result = lowered(f"FROM {name}\nRUN make\n", images=(name,))
+    assert result.graph.steps[0].label == f"[1/2] FROM {name}"
+
+
 def test_a_single_unnamed_stage_has_no_name_in_labels():
     result = lowered("FROM debian\nRUN make\n")
     assert result.graph.steps[-1].label == "[2/2] RUN make"
