@@ -451,7 +451,12 @@ def _exec(
             if _exists(path):
                 _fail(path, "no such file or directory (its interpreter or loader)", _NOT_FOUND)
         except OSError as error:
-            _fail(path, (error.strerror or str(error)).lower(), _NOT_EXECUTABLE)
+            reason = (error.strerror or str(error)).lower()
+            if error.errno == errno.ENOEXEC:
+                reason += (
+                    f" (it is not for {os.uname().machine}, and no script that begins with #!)"
+                )
+            _fail(path, reason, _NOT_EXECUTABLE)
     if forbidden:
         _fail(args[0], "permission denied", _NOT_EXECUTABLE)
     if "/" in args[0]:
