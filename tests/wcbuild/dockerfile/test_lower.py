@@ -471,6 +471,7 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
         ("FROM debian AS build-\n", 'invalid name for build stage: "build-"'),
         ("FROM debian AS a\nCOPY --from=Upper / /\nFROM debian\n", "must be lower case"),
         ("FROM debian AS Base\nFROM Base\n", 'did you mean "base"?'),
+        ("FROM debian AS BUILD\nFROM BUILD\n", 'did you mean "build"?'),
         ("FROM --platform=nosuch debian\n", "neither an operating system nor an architecture"),
         ("FROM debian\nADD --checksum=sha256:x <<E /\nE\n", "for multiple sources"),
         ("FROM debian\nSTOPSIGNAL 0\n", "invalid signal: 0"),
