@@ -9,6 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from registry.files import replacing, store_errors
+from registry.image import read_image
 from registry.oci.descriptor import Descriptor
 from registry.oci.platform import Platform
 from registry.reference import Reference
@@ -95,8 +96,10 @@ class Exporter:
         emit = self.progress("pull")
         copy(source, self._store, descriptor, emit=emit, foreign=Foreign.TAKE_ALONG)
 
-    def pull(self, reference: Reference) -> Descriptor:
+    def pull(self, reference: Reference, platform: Platform | None = None) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there.
+
+        Of an index that is the image for ``platform``, or all of them.
 
         Raises:
             PolicyError: the policy does not allow it; nothing was stored.
@@ -107,8 +110,12 @@ class Exporter:
             policy.needs_signatures(reference)  # what is refused anyway is not asked for
         repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
+        asked = [descriptor]
+        if platform is not None:
+            descriptor = read_image(repository, descriptor, platform).descriptor
+            asked.append(descriptor)
         if policy is not None:
-            policy.check(reference, (descriptor,), lambda: repository)
+            policy.check(reference, asked, lambda: repository)
         self.fetch(repository, descriptor)
         self._store.name_image(descriptor, reference)
         return descriptor
