@@ -68,12 +68,12 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
             path = resolve(tree, match)
             node = tree.find(path)
             if node is None:
-                raise _missing(match, tree)
+                raise _missing(match, tree, op.origin)
             if node.meta.kind == DIRECTORY:
                 walk = _Walk(tree, wanted, exclude)
                 items = walk.run(path)
                 if include is not None and not items and not has_wildcard(text):
-                    raise _missing(join(source, include), tree)
+                    raise _missing(join(source, include), tree, op.origin)
                 yield Source(_real_name(match, tree), path, node, items)
             elif match == source or exclude is None or not exclude.excludes(_name(match)):
                 yield Source(_real_name(match, tree), path, node, [], _streams(path, tree))
@@ -361,9 +361,9 @@ def _streams(path: str, tree: FileTree) -> tuple[tuple[str, Node], ...]:
     )
 
 
-def _missing(source: str, tree: FileTree) -> MissingSourceError:
+def _missing(source: str, tree: FileTree, origin: str) -> MissingSourceError:
     """Say what is missing, and what is there that looks like it."""
-    where, ignored = "the files copied from", False
+    where, ignored = origin or "the files copied from", False
     if isinstance(tree, RememberingTree):
         where, ignored = tree.where, tree.ignores(source)
     folder, name = parent(source), _name(source)

@@ -232,6 +232,11 @@ def test_a_missing_source_is_named_with_what_looks_like_it():
     )
 
 
+def test_a_missing_source_says_where_it_was_looked_for():
+    with pytest.raises(MissingSourceError, match=r'^"/none": not found in stage "build"$'):
+        copy(sources=["none"], dest="/", origin='stage "build"')
+
+
 @pytest.mark.parametrize(
     ("source", "near"),
     [("readme.MD", "README.md"), ("Dir/sub/x", "dir"), ("a.txt/x", ""), ("nothing/like/it", "")],

@@ -50,7 +50,7 @@ from wcbuild.dockerfile.lower.outside import (
 )
 from wcbuild.dockerfile.lower.paths import in_config
 from wcbuild.dockerfile.lower.run import PROXY_ARGS, lower_run
-from wcbuild.dockerfile.lower.stage import NEVER_SET, StageState
+from wcbuild.dockerfile.lower.stage import NEVER_SET, Offered, StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
 from wcbuild.dockerfile.suggest import did_you_mean
@@ -459,7 +459,7 @@ class Lowering:
             return
         state.position = 1
         if named is not None and named.kind is ContextKind.FILES:
-            files, _ = self._context(named, span)
+            files = self._context(named, span).step
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self.scratch(span, op.os), files)
             state.rootfs = self._add(Step(op=op, inputs=inputs, spans=(span,)))
@@ -561,17 +561,16 @@ class Lowering:
         """Return the step that gives the empty file system."""
         return self.source(ScratchOp(os=os), "FROM scratch", span)
 
-    def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
-        """Return the step that offers a context's files, and whether they have owners.
-
-        None is the main context.
-        """
+    def _context(self, named: NamedContext | None, span: Span) -> Offered:
+        """Return what offers a context's files; None is the main context."""
         if named is None:
             owned = self.options.owned_context
             main = ContextOp(name=MAIN_CONTEXT, owned=owned)
-            return self.source(main, "load build context", span), owned
+            step = self.source(main, "load build context", span)
+            return Offered(step=step, has_owners=owned, origin="the build context")
         op = named.files or ContextOp(name=named.name)
-        return self.source(op, f"load build context {named.name}", span), False
+        step = self.source(op, f"load build context {named.name}", span)
+        return Offered(step=step, has_owners=False, origin=f'the build context "{named.name}"')
 
     def step(
         self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
@@ -711,8 +710,8 @@ class Lowering:
             texts.append(name if value is None else f"{name}={value}")
         state.note("ARG " + " ".join(texts))
 
-    def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
+    def files(self, state: StageState, name: str, span: Span) -> Offered:
+        """Return what ``from=`` means."""
         if not name:
             return self._context(None, span)
         platform = self._source_platform(state)
@@ -728,12 +727,13 @@ class Lowering:
                     (span,),
                     word=name,
                 )
-            return self.stage(stage).rootfs, True
+            step, origin = self.stage(stage).rootfs, f'stage "{stage.display_name}"'
+            return Offered(step=step, has_owners=True, origin=origin)
         if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
-            return self.scratch(span), True
+            return Offered(step=self.scratch(span), has_owners=True, origin=f'"{name}"')
         image = self._image(name, platform, span, asked=self.options.platform_given)
-        op = self._image_op(name, image)
-        return self.source(op, f"FROM {name}", span), True
+        step = self.source(self._image_op(name, image), f"FROM {name}", span)
+        return Offered(step=step, has_owners=True, origin=f'image "{name}"')
 
     def _source_platform(self, state: StageState) -> Platform:
         """Return the platform of images that a stage takes files from: the target's, not its own.

@@ -11,7 +11,7 @@ from wcbuild.dockerfile import fold
 from wcbuild.dockerfile.instructions import CommandLine, Run
 from wcbuild.dockerfile.lower import paths
 from wcbuild.dockerfile.lower.outside import Entitlement
-from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.lower.stage import Offered, StageState
 from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import (
@@ -145,15 +145,21 @@ def _mounts(
     def expand(word: str) -> str:
         return lowering.expand(word, state.scope, span)
 
-    def files(name: str, source: str) -> int:
-        step, has_owners = lowering.files(state, name, span)
-        if not isinstance(lowering.steps[step].op, OfferedOp):
-            return step
+    def files(name: str, source: str) -> Offered:
+        offered = lowering.files(state, name, span)
+        if not isinstance(lowering.steps[offered.step].op, OfferedOp):
+            return offered
         # Packed like a COPY, so that whatever is mounted is a path in a file system, and is known
         # by its content.
-        op = CopyOp(sources=(escape(source),), dest=f"/{source}", keep_owner=has_owners)
+        op = CopyOp(
+            sources=(escape(source),),
+            dest=f"/{source}",
+            keep_owner=offered.has_owners,
+            origin=offered.origin,
+        )
         where = f"{name}: {source or '.'}" if name else source or "."
-        return lowering.source(op, f"load {where}", span, (lowering.scratch(span), step))
+        inputs = (lowering.scratch(span), offered.step)
+        return replace(offered, step=lowering.source(op, f"load {where}", span, inputs))
 
     absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
     namespace = lowering.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
