@@ -14,7 +14,7 @@ from wcbuild.dockerfile.wildcard import (
     has_wildcard,
 )
 from wcbuild.graph.ops import CopyOp
-from wcbuild.layer.changes import DIRECTORY, STREAM, TIMES, WITH_CONTENT
+from wcbuild.layer.changes import DIRECTORY, STREAM, SYMLINK, TIMES, WITH_CONTENT
 from wcbuild.layer.windows.names import fold
 from wcbuild.tree.base import CaselessTree, FileTree, Node, RememberingTree
 from wcbuild.tree.errors import InvalidPatternError, MissingSourceError
@@ -367,13 +367,15 @@ def _missing(source: str, tree: FileTree, origin: str) -> MissingSourceError:
     if isinstance(tree, RememberingTree):
         where, ignored = tree.where, tree.ignores(source)
     folder, name = parent(source), _name(source)
+    found = tree.find(join(resolve(tree, folder), name))
+    link = found.meta.link if found is not None and found.meta.kind == SYMLINK else ""
     while folder and tree.find(resolve(tree, folder)) is None:
         folder, name = parent(folder), _name(folder)
     # Of the very name is a link that leads to nothing.
     options = [option for option, _ in tree.children(resolve(tree, folder)) if option != name]
     near = [option for option in options if option.lower() == name.lower()]
-    if not near and (found := suggest(name, options)):
-        near.append(found)
+    if not near and (similar := suggest(name, options)):
+        near.append(similar)
     return MissingSourceError(
-        source, where, tuple(join(folder, option) for option in near), ignored=ignored
+        source, where, tuple(join(folder, option) for option in near), ignored=ignored, link=link
     )

@@ -253,6 +253,13 @@ def test_a_symlink_to_nothing_is_a_missing_source():
     assert caught.value.near == ()
 
 
+def test_a_symlink_that_leads_out_of_its_source_says_where_to():
+    source = MemoryTree({"dir": folder(), "dir/l": link("/etc/passwd")})
+    said = r'^"/dir/l": links to "/etc/passwd", not found in the build context$'
+    with pytest.raises(MissingSourceError, match=said):
+        copy(source, sources=["dir/l"], origin="the build context")
+
+
 def test_patterns_that_cannot_be_read_are_errors():
     for fields in ({"sources": ["[a"]}, {"sources": [""], "exclude": ("[a",)}):
         with pytest.raises(InvalidPatternError, match="syntax error in pattern"):
