@@ -527,6 +527,29 @@ def test_entries_cannot_leave_the_destination_through_links_of_their_own(add, li
     assert new(tree)["o/out"].startswith("l 0777")
 
 
+@pytest.mark.parametrize("name", ["out/x", "out/a/b/x", "in/out/x"])
+@pytest.mark.parametrize("link", ["gone", "../../gone", "/gone/too", "next"])
+def test_entries_below_a_link_to_nowhere_are_refused(add, name, link):
+    data = archive(
+        entry("in", kind=SYMLINK, link="."),
+        entry("next", kind=SYMLINK, link="/gone"),
+        entry("out", kind=SYMLINK, link=link),
+        entry(name, b"!"),
+    )
+    said = f'entry "{name}" lies below "/o/out", a symlink to nowhere'
+    with pytest.raises(UnsafeArchiveError, match=said):
+        add(data, dest="/o")
+
+
+def test_entries_make_directories_below_links_to_directories(add):
+    data = archive(
+        entry("real/", kind=DIRECTORY),
+        entry("out", kind=SYMLINK, link="/real"),
+        entry("out/a/b/x", b"x"),
+    )
+    assert content(add(data, dest="/o").nodes["o/real/a/b/x"]) == b"x"
+
+
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/../evil"])
 def test_entries_that_climb_out_are_refused(add, name):
     with pytest.raises(UnsafeArchiveError):
@@ -559,6 +582,11 @@ def test_damage_behind_a_good_beginning_is_an_error(add):
 def test_unpacking_into_a_file_is_an_error(add):
     with pytest.raises(ConflictError):
         add(PLAIN, dest="/etc/motd")
+
+
+def test_entries_below_a_file_are_an_error(add):
+    with pytest.raises(ConflictError, match="it is not a directory"):
+        add(archive(entry("x", b"1"), entry("x/y", b"2")))
 
 
 def test_long_names_are_read(add):
