@@ -60,7 +60,8 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     )
     inline = tuple(
         InlineFile(
-            name=each.name, data=lowering.expand_heredoc(each, state.scope, instruction.span)
+            name=paths.heredoc_file(each.name),
+            data=lowering.expand_heredoc(each, state.scope, instruction.span),
         )
         for each in instruction.heredocs
     )

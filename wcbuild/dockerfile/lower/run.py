@@ -112,8 +112,9 @@ def _heredoc_command(
         text = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in heredocs)
         return replace(command, args=(command.args[0] + text,)), (), summary
     if first.content.startswith("#!") and not windows:
-        script = InlineFile(name=first.name, data=first.content, mode=0o755)
-        return replace(command, args=(f"/dev/pipes/{first.name}",)), (script,), summary
+        name = paths.heredoc_file(first.name)
+        script = InlineFile(name=name, data=first.content, mode=0o755)
+        return replace(command, args=(f"/dev/pipes/{name}",)), (script,), summary
     return replace(command, args=(first.content,)), (), summary
 
 
