@@ -142,10 +142,14 @@ class _Copying:
         """Copy or unpack one source."""
         kind = source.node.meta.kind
         if self._op.unpack and kind == FILE:
-            archive = find_archive(source.node, source.path, self._scratch)
-            if archive is not None:
-                self._unpack(archive)
-                return
+            try:
+                archive = find_archive(source.node, source.path, self._scratch)
+                if archive is not None:
+                    self._unpack(archive)
+                    return
+            except (UnsafeArchiveError, PlaceError) as error:
+                error.add_note(f'in the archive "{source.path}"')
+                raise
         self._make_directories(
             resolve(self._staging, self._op.dest.rpartition("/")[0]), self._parent
         )

@@ -579,6 +579,17 @@ def test_damage_behind_a_good_beginning_is_an_error(add):
         add(gzip.compress(data)[:-20])
 
 
+@pytest.mark.parametrize(
+    "data",
+    [PLAIN[:700], archive(entry("../x")), archive(entry("x", b"1"), entry("x/y", b"2"))],
+    ids=["truncated", "climbing", "below a file"],
+)
+def test_what_is_wrong_with_an_archive_names_it(add, data):
+    with pytest.raises((UnsafeArchiveError, ConflictError)) as caught:
+        add(data)
+    assert caught.value.__notes__ == ['in the archive "archive"']
+
+
 def test_unpacking_into_a_file_is_an_error(add):
     with pytest.raises(ConflictError):
         add(PLAIN, dest="/etc/motd")
