@@ -366,6 +366,8 @@ def _missing(source: str, tree: FileTree, origin: str) -> MissingSourceError:
     where, ignored = origin or "the files copied from", False
     if isinstance(tree, RememberingTree):
         where, ignored = tree.where, tree.ignores(source)
+    if not ignored and next(tree.children(""), None) is None:
+        where += ", which is empty"
     folder, name = parent(source), _name(source)
     found = tree.find(join(resolve(tree, folder), name))
     link = found.meta.link if found is not None and found.meta.kind == SYMLINK else ""

@@ -237,6 +237,12 @@ def test_a_missing_source_says_where_it_was_looked_for():
         copy(sources=["none"], dest="/", origin='stage "build"')
 
 
+def test_a_source_that_is_empty_is_told_to_be():
+    said = r'^"/a": not found in the build context, which is empty$'
+    with pytest.raises(MissingSourceError, match=said):
+        copy(MemoryTree({}), sources=["a"], origin="the build context")
+
+
 @pytest.mark.parametrize(
     ("source", "near"),
     [("readme.MD", "README.md"), ("Dir/sub/x", "dir"), ("a.txt/x", ""), ("nothing/like/it", "")],
