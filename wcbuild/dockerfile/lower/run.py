@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wcbuild.dockerfile import fold
 from wcbuild.dockerfile.instructions import CommandLine, Run
 from wcbuild.dockerfile.lower import paths
+from wcbuild.dockerfile.lower.arguments import PROXIES
 from wcbuild.dockerfile.lower.outside import Entitlement
 from wcbuild.dockerfile.lower.stage import Offered, StageState
 from wcbuild.dockerfile.wildcard import escape
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
 
 _INSECURE = "insecure"
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
 
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
@@ -68,7 +67,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
     )
     flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
     text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
-    step = lowering.step(state, op, (state.rootfs, *mounted), text, instruction.span)
+    step = lowering.steps.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
 
@@ -76,7 +75,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
 def _proxies(build_args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield proxies in both spellings: programs read one or the other. Given both, the small one counts."""
     given = {name.lower(): build_args[name] for name in sorted(build_args)}
-    for name in _PROXIES:
+    for name in PROXIES:
         if value := given.get(name.lower()):
             yield name, value
             yield name.lower(), value
@@ -144,11 +143,11 @@ def _mounts(
     span = instruction.span
 
     def expand(word: str) -> str:
-        return lowering.expand(word, state.scope, span)
+        return lowering.arguments.expand(word, state.scope, span)
 
     def files(name: str, source: str) -> Offered:
         offered = lowering.files(state, name, span)
-        if not isinstance(lowering.steps[offered.step].op, OfferedOp):
+        if not isinstance(lowering.steps.all[offered.step].op, OfferedOp):
             return offered
         # Packed like a COPY, so that whatever is mounted is a path in a file system, and is known
         # by its content.
@@ -159,8 +158,8 @@ def _mounts(
             origin=offered.origin,
         )
         where = f"{name}: {source or '.'}" if name else source or "."
-        inputs = (lowering.scratch(span), offered.step)
-        return replace(offered, step=lowering.source(op, f"load {where}", span, inputs))
+        inputs = (lowering.steps.scratch(span), offered.step)
+        return replace(offered, step=lowering.steps.source(op, f"load {where}", span, inputs))
 
     absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
     namespace = lowering.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
