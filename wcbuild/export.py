@@ -218,9 +218,6 @@ class Exporter:
         saved = []
         for descriptor, references in images.items():
             names = tuple(str(reference) for reference in references)
-            if output.kind == "oci" and not output.tar:
-                # A layout is a repository of its own: its names are tags.
-                names = tuple(reference.tag for reference in references)
             copied = self.copy(
                 self._store,
                 descriptor,

@@ -325,6 +325,25 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, tmp_path, number)
     assert [path for name in ("tmp", "ingest") for path in wcbuild.root.glob(f"{name}/*")] == []
 
 
+@pytest.mark.parametrize("tar", ["true", "false"])
+def test_archives_and_layouts_have_every_name_in_full(wcbuild, context, tmp_path, tar):
+    out = tmp_path / "out"
+    names = ("-t", "team/app:1", "-t", "team/app:2")
+    wcbuild.build(context("FROM scratch\n"), *names, "-o", f"type=oci,tar={tar},dest={out}")
+    if tar == "true":
+        with tarfile.open(out) as archive:
+            index = json.load(archive.extractfile("index.json"))
+    else:
+        index = json.loads((out / "index.json").read_bytes())
+    assert [entry["annotations"] for entry in index["manifests"]] == [
+        {
+            "io.containerd.image.name": f"docker.io/team/app:{tag}",
+            "org.opencontainers.image.ref.name": tag,
+        }
+        for tag in ("1", "2")
+    ]
+
+
 def test_a_layer_holds_what_the_command_changed_and_nothing_else(wcbuild, context, tmp_path):
     """The base has no /etc/hosts, /etc/resolv.conf or /dev/shm, which the sandbox needs."""
     folder = context("FROM base\nRUN cat /etc/hosts && mkdir /made && echo x > /made/file\n")

@@ -103,6 +103,15 @@ def test_missing_source_of_a_bind_is_named_with_its_line(wcbuild, context):
     assert 'did you mean "/file"' in failed.stderr
 
 
+def test_missing_source_of_a_bind_from_a_stage_names_the_stage(wcbuild, context):
+    folder = context(
+        "FROM base AS made\nRUN touch /file\n"
+        "FROM base\nRUN --mount=from=made,source=fiel,target=/m true\n"
+    )
+    failed = wcbuild.build(folder, check=False)
+    assert '"/fiel": not found in stage "made" (did you mean "/file"?)' in failed.stderr
+
+
 def test_bind_of_a_context_reruns_when_what_it_shows_changes_and_only_then(wcbuild, context):
     folder = context("FROM base\nRUN --mount=source=a,target=/m cat /m/f\n", {"a/f": "1", "b": "1"})
     assert not cached(wcbuild.build(folder))

@@ -128,6 +128,8 @@ class CopyOp:
     """Owners come from the source (a stage or an image); from a build context all is 0:0."""
     os: str = LINUX
     """Of the image that is copied into."""
+    origin: str = field(default="", compare=False)
+    """What errors call the files copied from: `stage "build"`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,8 @@ class Mount:
     uid: int = 0
     gid: int = 0
     size: int = 0
+    origin: str = field(default="", compare=False)
+    """As `CopyOp.origin`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

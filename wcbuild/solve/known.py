@@ -195,7 +195,12 @@ class Known:
         for mount in op.mounts:
             if mount.input is not None:
                 files = inputs[mount.input]
-                selection = CopyOp(sources=(escape(mount.source),), dest="/", keep_owner=True)
+                selection = CopyOp(
+                    sources=(escape(mount.source),),
+                    dest="/",
+                    keep_owner=True,
+                    origin=mount.origin,
+                )
                 memo = (selection, files)
                 if memo not in self._contents:
                     self._contents[memo] = content_key(selection, self.source_tree(files, op.os))

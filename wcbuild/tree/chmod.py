@@ -14,7 +14,7 @@ _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXstugo]*)+)")
 _ACTION = re.compile(r"([-+=])([rwxXstugo]*)")
 
 _WHO = {"u": 0o4700, "g": 0o2070, "o": 0o0007, "a": 0o6777}
-_PERMISSIONS = {"r": 0o0444, "w": 0o0222, "x": 0o0111, "s": 0o6000, "t": 0o1000}
+_PERMISSIONS = {"r": 0o0444, "w": 0o0222, "x": 0o0111, "X": 0o0111, "s": 0o6000, "t": 0o1000}
 _EXECUTE = 0o0111
 _STICKY = 0o1000
 _OTHERS = 0o0007
@@ -76,9 +76,8 @@ def _act(
         if letter in _SHIFTS:
             if bits:
                 mode = _set(mode, who, operator, bits)
-                bits = 0
-            mode |= conditional & (who or _WHO["a"])
-            conditional = 0
+            mode = _set(mode, who, "+", conditional)
+            bits = conditional = 0
             mode = _copy(mode, who, operator, (mode >> _SHIFTS[letter]) & _OTHERS)
             cleared = True
         elif letter == "X" and operator != "-":
@@ -91,7 +90,7 @@ def _act(
                 who |= _STICKY
     if bits or (operator == "=" and not cleared):
         mode = _set(mode, who, operator, bits)
-    return mode | conditional & (who or _WHO["a"])
+    return _set(mode, who, "+", conditional)
 
 
 def _set(mode: int, who: int, operator: str, bits: int) -> int:

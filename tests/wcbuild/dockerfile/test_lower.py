@@ -289,6 +289,28 @@ def test_a_folder_context_can_stand_for_copy_from():
     assert not ops(result)[-1].keep_owner
 
 
+@pytest.mark.parametrize(
+    ("line", "origin"),
+    [
+        ("COPY /a /", "the build context"),
+        ("COPY --from=files /a /", 'the build context "files"'),
+        ("COPY --from=made /a /", 'stage "made"'),
+        ("COPY --from=1 /a /", 'stage "stage-1"'),
+        ("COPY --from=other /a /", 'image "other"'),
+    ],
+)
+def test_a_copy_knows_what_to_call_the_files_that_it_is_of(line, origin):
+    text = f"FROM debian AS made\nRUN make\nFROM debian\nRUN make\nFROM debian\n{line}\n"
+    result = lowered(text, images=("debian", "other"), folders=("files",))
+    assert ops(result)[-1].origin == origin
+
+
+def test_a_bind_knows_what_to_call_the_files_that_it_is_of():
+    text = "FROM debian AS made\nRUN make\nFROM debian\nRUN --mount=from=made,target=/m x\n"
+    _, _, op = run_of(text)
+    assert op.mounts[0].origin == 'stage "made"'
+
+
 def test_network_of_the_build_is_the_default_of_each_run():
     allow = frozenset((Entitlement.NETWORK_HOST,))
     text = "FROM debian\nRUN x\nRUN --network=host y\n"

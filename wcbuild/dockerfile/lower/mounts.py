@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from wcbuild.dockerfile.instructions import Run
+from wcbuild.dockerfile.lower.stage import Offered
 from wcbuild.dockerfile.mounts import MountError, MountSpec, MountType, Sharing, parse_mounts
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import Mount, MountKind
@@ -19,7 +20,7 @@ def lower_mounts(
     instruction: Run,
     absolute: Callable[[str], str],
     expand: Callable[[str], str],
-    files: Callable[[str, str], int],
+    files: Callable[[str, str], Offered],
     namespace: str,
 ) -> tuple[tuple[Mount, ...], tuple[int, ...]]:
     """Return the mounts of a RUN, and the steps that they show files of: its inputs from the second on.
@@ -28,8 +29,8 @@ def lower_mounts(
         instruction: the RUN.
         absolute: joins a path to the working directory, and cleans it.
         expand: replaces variables in a word.
-        files: returns the step that offers what lies at a path (cleaned, no leading slash) in what
-            `from=` names; an empty name is the build context.
+        files: returns what lies at a path (cleaned, no leading slash) in what `from=` names; an empty
+            name is the build context.
         namespace: keeps the caches of one project apart from others' that have the same id.
 
     Raises:
@@ -48,8 +49,9 @@ def lower_mounts(
             raise SourceError(str(error), spans, word=word, hint=error.hint) from error
         if mount.kind is MountKind.BIND or (mount.kind is MountKind.CACHE and spec.from_):
             source = posixpath.normpath(f"/{spec.source}").lstrip("/")
-            inputs.append(files(spec.from_, source))
-            mount = replace(mount, source=source, input=len(inputs))
+            offered = files(spec.from_, source)
+            inputs.append(offered.step)
+            mount = replace(mount, source=source, input=len(inputs), origin=offered.origin)
         mounts.append(mount)
     return tuple(mounts), tuple(inputs)
 

@@ -12,7 +12,7 @@ from wcbuild.dockerfile.instructions import CommandLine, Run
 from wcbuild.dockerfile.lower import paths
 from wcbuild.dockerfile.lower.arguments import PROXIES
 from wcbuild.dockerfile.lower.outside import Entitlement
-from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.lower.stage import Offered, StageState
 from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError, UsageError
 from wcbuild.graph.ops import (
@@ -118,8 +118,9 @@ def _heredoc_command(
         text = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in heredocs)
         return replace(command, args=(command.args[0] + text,)), (), summary
     if first.content.startswith("#!") and not windows:
-        script = InlineFile(name=first.name, data=first.content, mode=0o755)
-        return replace(command, args=(f"/dev/pipes/{first.name}",)), (script,), summary
+        name = paths.heredoc_file(first.name)
+        script = InlineFile(name=name, data=first.content, mode=0o755)
+        return replace(command, args=(f"/dev/pipes/{name}",)), (script,), summary
     return replace(command, args=(first.content,)), (), summary
 
 
@@ -151,17 +152,21 @@ def _mounts(
     def expand(word: str) -> str:
         return lowering.arguments.expand(word, state.scope, span)
 
-    def files(name: str, source: str) -> int:
-        step, has_owners = lowering.files(state, name, span)
-        if not isinstance(lowering.steps.all[step].op, OfferedOp):
-            return step
+    def files(name: str, source: str) -> Offered:
+        offered = lowering.files(state, name, span)
+        if not isinstance(lowering.steps.all[offered.step].op, OfferedOp):
+            return offered
         # Packed like a COPY, so that whatever is mounted is a path in a file system, and is known
         # by its content.
-        op = CopyOp(sources=(escape(source),), dest=f"/{source}", keep_owner=has_owners)
-        where = f"{name}: {source or '.'}" if name else source or "."
-        return lowering.steps.source(
-            op, f"load {where}", span, (lowering.steps.scratch(span), step)
+        op = CopyOp(
+            sources=(escape(source),),
+            dest=f"/{source}",
+            keep_owner=offered.has_owners,
+            origin=offered.origin,
         )
+        where = f"{name}: {source or '.'}" if name else source or "."
+        inputs = (lowering.steps.scratch(span), offered.step)
+        return replace(offered, step=lowering.steps.source(op, f"load {where}", span, inputs))
 
     absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
     namespace = lowering.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
