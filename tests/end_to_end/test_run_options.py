@@ -128,3 +128,20 @@ def test_no_cache_filter_does_one_stage_again(wcbuild, context):
     done = wcbuild.build(folder, "--no-cache-filter", "B")
     assert "CACHED" in done.stderr.split("RUN echo a")[1].split("\n\n")[0]
     assert "DONE" in done.stderr.split("RUN echo b")[1].split("\n\n")[0]
+
+
+def test_what_follows_a_stage_that_is_done_again_has_its_new_files(wcbuild, context, tmp_path):
+    folder = context(
+        "FROM base AS a\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
+        "FROM a AS b\nRUN cat /id > /run\n"
+        "FROM base AS c\nRUN --mount=from=a,target=/a cat /a/id > /mounted\n"
+        "FROM scratch\nCOPY --from=a /id /\nCOPY --from=b /run /\nCOPY --from=c /mounted /\n"
+    )
+
+    def ids(*flags):
+        wcbuild.build(folder, *flags, "-o", tmp_path / "out")
+        return [(tmp_path / "out" / name).read_text() for name in ("id", "run", "mounted")]
+
+    first, again, then = ids(), ids("--no-cache-filter", "a"), ids()
+    assert len(set(first)) == len(set(again)) == 1
+    assert first != again == then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
 from registry.oci import chain
 from registry.oci.descriptor import Descriptor
@@ -110,6 +111,13 @@ class Limits:
     """Bytes."""
     cpus: float = 0.0
     pids: int = 0
+
+
+class _Names(NamedTuple):
+    """What a result is found by, and what the steps after it take as its key."""
+
+    keys: tuple[CacheKey, ...]
+    identity: CacheKey
 
 
 class StepExecutor:
@@ -350,7 +358,8 @@ class StepExecutor:
 
                 tree = self._layers.tree(parent, for_os=op.os)
                 layer, _ = self._pack(place.mkdir(op, tree, mtime=self._now()), op.os)
-                return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
+                keys = tuple(self._keys(op, inputs))
+                return self._remember(_Names(keys, keys[-1]), parent, layer), False
             case CopyOp() | JoinedCopyOp():
                 return self._copy(step, op, parent, inputs)
             case _:
@@ -392,7 +401,8 @@ class StepExecutor:
                 found = self._find_layer(op, inputs, late=True)
                 if found is not None:
                     return found, True
-        return self._remember(tuple(self._keys(op, inputs)), parent, layer), False
+        keys = tuple(self._keys(op, inputs))
+        return self._remember(_Names(keys, keys[-1]), parent, layer), False
 
     def _pack(
         self, changes: Iterable[Change], for_os: str, hives: Mapping[str, bytes] = _NO_HIVES
@@ -411,21 +421,18 @@ class StepExecutor:
                 raise CancelledError
             yield change
 
-    def _remember(
-        self, keys: tuple[CacheKey, ...], parent: FileSystem, layer: BuiltLayer
-    ) -> FileSystem:
-        """Keep a result under all its keys. The last one, by content, is what later steps build on."""
-        identity = keys[-1]
+    def _remember(self, names: _Names, parent: FileSystem, layer: BuiltLayer) -> FileSystem:
+        """Keep a result under all its keys."""
         record = Record(
             diff_id=layer.diff_id,
             size=layer.descriptor.size,
-            identity=identity,
+            identity=names.identity,
             created=layer.created,
         )
-        for key in keys:
+        for key in names.keys:
             self._cache.remember(key, record)
             self.noted[key] = record
-        return FileSystem(key=identity, parent=parent, layer=ready(layer), os=parent.os)
+        return FileSystem(key=names.identity, parent=parent, layer=ready(layer), os=parent.os)
 
     def _run(
         self,
@@ -463,10 +470,21 @@ class StepExecutor:
                 step.spans,
                 out_of_memory=status.out_of_memory,
             )
-        packed = self._pack_later(step, snapshot, keys, parent, hives)
+        names = self._names_of_run(keys)
+        packed = self._pack_later(step, snapshot, names, parent, hives)
         return FileSystem(
-            key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
+            key=names.identity, parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
         )
+
+    def _names_of_run(self, keys: tuple[CacheKey, ...]) -> _Names:
+        """Name what a command has given.
+
+        One that ran again may give something else, so what was built on its result of before is not to
+        be found on this one.
+        """
+        if any(map(self._cache.knew, keys)):
+            return _Names(keys, digest("again", keys[-1], os.urandom(16).hex()))
+        return _Names(keys, keys[-1])
 
     def _run_windows(
         self,
@@ -514,7 +532,7 @@ class StepExecutor:
         self,
         step: Step,
         snapshot: Snapshot,
-        keys: tuple[CacheKey, ...],
+        names: _Names,
         parent: FileSystem,
         hives: Mapping[str, bytes],
     ) -> Future[BuiltLayer]:
@@ -526,13 +544,13 @@ class StepExecutor:
                 # One thread: layers are packed in the order in which they were made, so a layer's
                 # parent always has its diff_id by then.
                 self._packer = ThreadPoolExecutor(1, "pack")
-            return self._packer.submit(self._pack_snapshot, step, snapshot, keys, parent, hives)
+            return self._packer.submit(self._pack_snapshot, step, snapshot, names, parent, hives)
 
     def _pack_snapshot(
         self,
         step: Step,
         snapshot: Snapshot,
-        keys: tuple[CacheKey, ...],
+        names: _Names,
         parent: FileSystem,
         hives: Mapping[str, bytes],
     ) -> BuiltLayer:
@@ -549,7 +567,7 @@ class StepExecutor:
         self._snapshotter.commit(snapshot, chain_id)
         self._unnamed.discard(snapshot)
         # Last: a key must never lead to a layer that is not there.
-        self._remember(keys, parent, layer)
+        self._remember(names, parent, layer)
         return layer
 
     def _discard(self, snapshot: Snapshot) -> None:
