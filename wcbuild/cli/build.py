@@ -90,7 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--load", dest="load", help="accepted for docker's sake: images always land here"
     )
     add_switch(parser, "--pull", dest="pull", help="ask registries for newer base images")
-    add_switch(parser, "--no-cache", dest="no_cache", help="build every step again")
+    add_switch(
+        parser,
+        "--no-cache",
+        dest="no_cache",
+        help="build every step again, with empty caches of mounts",
+    )
     add(
         "--no-cache-filter",
         action="append",

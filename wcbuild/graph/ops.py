@@ -170,7 +170,7 @@ class Mount:
     target: str = ""
     """Absolute; empty is a secret that is a variable only."""
     source: str = ""
-    """Path below the root of the input, cleaned, no leading slash."""
+    """Path below the root of the input, or of a cache that has none; cleaned, no leading slash."""
     input: int | None = None
     """Index into the step's inputs: every bind's, and that of a cache which does not begin empty."""
     id: str = ""

@@ -28,7 +28,7 @@ from wcbuild.sandbox import filesystems, seccomp
 from wcbuild.sandbox.base import RunSpec, SandboxMount, SuppliedFile
 from wcbuild.sandbox.errors import SetupError
 from wcbuild.sandbox.identity import IdentityKind
-from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, walk
+from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, open_inside, walk
 from wcbuild.sandbox.launcher import Request
 from wcbuild.sandbox.users import User, UserError, find_user
 
@@ -268,6 +268,14 @@ def _detached(mount: SandboxMount, root: int, *, devices: bool) -> int:
         handle = kernel.new_mount(
             "tmpfs", options, kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
         )
+    elif mount.inside:
+        try:
+            place = open_inside(mount.source, mount.inside)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SetupError(f'mount source "/{mount.inside}"', reason) from error
+        handle = kernel.clone_mount("", directory=place, recursive=True)
+        os.close(place)
     else:
         handle = kernel.clone_mount(str(mount.source), recursive=True, follow=False)
         if stat.S_ISLNK(os.stat(handle).st_mode):

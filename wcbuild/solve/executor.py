@@ -450,7 +450,8 @@ class StepExecutor:
         keys = tuple(self._keys(op, inputs))
         files = tuple(map(_file_system, inputs))
         parent = files[0]
-        with self._mounts.presented(op, files, self._cancel) as given:
+        mounts = self._mounts.presented(op, files, self._cancel, anew=step.no_cache)
+        with mounts as given:
             snapshot = self._snapshotter.prepare(self._layers.snapshot(parent))
             self._unnamed.add(snapshot)
             root, spec = self._snapshotter.root(snapshot), self._spec(op, given)

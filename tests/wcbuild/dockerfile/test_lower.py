@@ -337,6 +337,12 @@ def test_a_cache_has_its_target_as_id_and_begins_empty():
     assert len(step.inputs) == 1
 
 
+def test_of_a_cache_a_path_may_be_shown_which_has_its_owner_and_mode():
+    _, step, op = run_of("FROM debian\nRUN --mount=type=cache,source=/a/../b/,target=/c,uid=3 x\n")
+    assert op.mounts == (Mount(kind=MountKind.CACHE, target="/c", id="//c", source="b"),)
+    assert len(step.inputs) == 1
+
+
 @pytest.mark.parametrize(
     ("flag", "entitlement"),
     [

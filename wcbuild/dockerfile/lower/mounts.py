@@ -46,10 +46,15 @@ def lower_mounts(
             spans = (instruction.span,)
             word = error.word or text
             raise SourceError(str(error), spans, word=word, hint=error.hint) from error
-        if mount.kind is MountKind.BIND or (mount.kind is MountKind.CACHE and spec.from_):
+        if mount.kind in (MountKind.BIND, MountKind.CACHE):
             source = posixpath.normpath(f"/{spec.source}").lstrip("/")
-            inputs.append(files(spec.from_, source))
-            mount = replace(mount, source=source, input=len(inputs))
+            mount = replace(mount, source=source)
+            if mount.kind is MountKind.BIND or spec.from_:
+                inputs.append(files(spec.from_, source))
+                mount = replace(mount, input=len(inputs))
+            elif source:
+                # What is in a cache has its owner and mode.
+                mount = replace(mount, mode=None, uid=0, gid=0)
         mounts.append(mount)
     return tuple(mounts), tuple(inputs)
 
