@@ -54,6 +54,7 @@ from wcbuild.outputs import Output
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
+    allowed_devices,
     escape_of,
     is_set,
     make_options,
@@ -64,6 +65,7 @@ from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import Devices
 from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import Limits, StepExecutor
 from wcbuild.solve.layers import Layers
@@ -237,6 +239,7 @@ class _Build:
         self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
@@ -273,6 +276,7 @@ class _Build:
         dockerfile = self._parse(main.source)
         graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
         return make_plan(dockerfile, stages, graph, plans, frozenset(known))
@@ -383,6 +387,23 @@ class _Build:
             overlay=layers.snapshotter.name == "overlay",
         )
         return [windowsruns.told(plan, graph, wine) for plan in plans]
+
+    def _devices(self) -> Devices:
+        return Devices(self._request.device_folders, allowed_devices(self._request))
+
+    def _check_devices(self, graph: Graph) -> None:
+        """Refuse devices that the machine has and nobody allowed, before anything runs.
+
+        Raises:
+            DeviceError: with the lines of the RUN.
+        """
+        for step in graph.steps:
+            if isinstance(step.op, RunOp) and step.op.devices:
+                try:
+                    self._devices().check(step.op.devices)
+                except WcbuildError as error:
+                    error.spans = step.spans
+                    raise
 
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.
@@ -533,7 +554,7 @@ class _Build:
                     agents=self._inputs.agents,
                 ),
                 scratch=self._store.scratch_folder,
-                device_folders=request.device_folders,
+                devices=self._devices(),
                 ownership=identity.full_ownership,
             ),
             wine=self._wine,

@@ -191,7 +191,7 @@ class Device:
     """One `RUN --device`: a name of the Container Device Interface, `vendor.com/class=name`."""
 
     name: str
-    """Without `=name`, any device of the class."""
+    """Without `=name`, any device of the class; with `=*`, all. Or what devices are labelled."""
     required: bool = False
 
 

@@ -19,6 +19,7 @@ from wcbuild.sandbox.base import SandboxMount, SuppliedFile
 from wcbuild.sandbox.inside import open_inside
 from wcbuild.snapshot.base import Snapshotter
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import Devices
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem
 
@@ -74,7 +75,7 @@ class Mounts:
         caches: CacheMounts,
         secrets: Secrets,
         scratch: Callable[[], Path],
-        device_folders: tuple[Path, ...],
+        devices: Devices,
         ownership: bool,
     ) -> None:
         self._layers = layers
@@ -82,7 +83,7 @@ class Mounts:
         self._caches = caches
         self._secrets = secrets
         self._scratch = scratch
-        self._device_folders = device_folders
+        self._devices = devices
         self._ownership = ownership
         self._renewed: set[CacheKey] = set()
         self._lock = Lock()
@@ -131,10 +132,8 @@ class Mounts:
     def _with_devices(self, op: RunOp) -> Surroundings:
         if not op.devices:
             return Surroundings()
-        from wcbuild.solve.devices import find_devices  # noqa: PLC0415 - rarely needed
-
-        devices = find_devices(op.devices, self._device_folders)
-        return Surroundings(mounts=list(devices.mounts), env=list(devices.env))
+        added = self._devices.find(op.devices)
+        return Surroundings(mounts=list(added.mounts), env=list(added.env))
 
     @contextlib.contextmanager
     def _shown(self, files: FileSystem, source: str, *, writable: bool) -> Iterator[Path]:

@@ -348,7 +348,6 @@ def test_of_a_cache_a_path_may_be_shown_which_has_its_owner_and_mode():
     [
         ("--network=host", "network.host"),
         ("--security=insecure", "security.insecure"),
-        ("--device=vendor.com/class=a", "device"),
     ],
 )
 def test_what_needs_trust_is_refused_until_it_is_allowed(flag, entitlement):

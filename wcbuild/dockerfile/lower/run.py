@@ -87,7 +87,6 @@ def _check_options(lowering: Lowering, instruction: Run) -> None:
     for asked, flag, entitlement in (
         (instruction.network == Network.HOST, "--network=host", Entitlement.NETWORK_HOST),
         (instruction.security == _INSECURE, "--security=insecure", Entitlement.SECURITY_INSECURE),
-        (bool(instruction.devices), "--device", Entitlement.DEVICE),
     ):
         if asked and entitlement not in lowering.options.allow:
             raise SourceError(
