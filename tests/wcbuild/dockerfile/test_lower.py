@@ -358,6 +358,14 @@ def test_what_needs_trust_is_refused_until_it_is_allowed(flag, entitlement):
     lowered(text, allow=frozenset((Entitlement(entitlement),)))
 
 
+def test_the_label_of_a_run_says_what_is_special_about_it():
+    flags = "--mount=type=tmpfs,target=/t --network=none --security=insecure --device=v.com/c"
+    text = f"FROM debian\nRUN {flags} x\nRUN --network=default --security=sandbox y\n"
+    result = lowered(text, allow=frozenset(Entitlement))
+    labels = [step.label for step in result.graph.steps if isinstance(step.op, RunOp)]
+    assert labels == [f"[2/3] RUN {flags} x", "[3/3] RUN y"]
+
+
 def test_devices_and_insecurity_reach_the_run():
     text = "FROM debian\nRUN --security=insecure --device=v.com/c=a,required --device=v.com/c x\n"
     _, _, op = run_of(text, allow=frozenset(Entitlement))

@@ -66,11 +66,21 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
             if name not in state.scope
         ),
     )
-    flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
-    text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
+    text = f"RUN{_flags(instruction)} {' '.join(instruction.command.args)}{summary}"
     step = lowering.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
+
+
+def _flags(instruction: Run) -> str:
+    """Return the flags that make a difference."""
+    flags = [f"--mount={mount}" for mount in instruction.mounts]
+    if instruction.network != Network.DEFAULT:
+        flags.append(f"--network={instruction.network}")
+    if instruction.security == _INSECURE:
+        flags.append(f"--security={instruction.security}")
+    flags += [f"--device={device}" for device in instruction.devices]
+    return "".join(f" {flag}" for flag in flags)
 
 
 def _proxies(build_args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
