@@ -99,6 +99,20 @@ def test_the_image_is_for_the_platform_asked_for_whatever_it_stands_on():
     assert result.plan.platform == ARM64
 
 
+def test_labels_say_for_which_platform_a_stage_of_another_builds():
+    text = "FROM --platform=$BUILDPLATFORM debian AS a\nRUN x\nARG TARGETARCH\nRUN y\n"
+    text += "FROM debian\nCOPY --from=a /f /\n"
+    result = lowered(text, platform=ARM64, platform_given=True, show_platform=True)
+    labels = [step.label for step in result.graph.steps if step.label.startswith("[")]
+    assert [label.partition("]")[0] for label in labels] == [
+        "[linux/amd64 a 1/3",
+        "[linux/amd64 a 2/3",
+        "[linux/amd64->arm64 a 3/3",
+        "[linux/arm64 stage-1 1/2",
+        "[linux/arm64 stage-1 2/2",
+    ]
+
+
 @pytest.mark.parametrize("flag", ["", "--platform=linux/arm/v7 "])
 def test_the_image_is_for_its_bases_platform_if_nobody_asked_for_one(flag):
     result = lowered(f"FROM {flag}debian\n", outside=Images({"debian"}, only=ARM64))

@@ -62,6 +62,9 @@ _OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 """What build arguments begin with that need no ARG to be heard."""
 _LONGEST_INDEX = 9
 """Digits of a stage's number."""
+_TARGET_ARGS = frozenset(("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"))
+"""With one of them a stage's steps are those of one target alone."""
+
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
@@ -594,10 +597,19 @@ class Lowering:
         if len(self._dockerfile.stages) > 1 or state.stage.name:
             words.insert(0, state.stage.display_name)
         if self.options.show_platform:
-            words.insert(0, str(state.platform))
+            words.insert(0, self._platforms(state))
         label = f"[{' '.join(words)}] {text}"
         stage = state.stage.display_name
         self.steps[index] = replace(self.steps[index], label=label, stage=stage)
+
+    def _platforms(self, state: StageState) -> str:
+        """Return the platform of a stage, and for which one it builds if that is another: `->arm/v7`."""
+        target = self.options.platform
+        shown = str(state.platform)
+        if target == state.platform or _TARGET_ARGS.isdisjoint(name for name, _ in state.args):
+            return shown
+        text = str(target)
+        return f"{shown}->{text.removeprefix(f'{state.platform.os}/')}"
 
     # -- instructions
 
