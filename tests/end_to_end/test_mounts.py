@@ -359,6 +359,15 @@ def test_mounts_lie_in_each_other(wcbuild, context):
     wcbuild.build(folder, "--secret", f"id=s,src={folder / 'Dockerfile'}")
 
 
+def test_a_mount_needs_a_place_in_a_read_only_one_that_it_lies_in(wcbuild, context):
+    text = (
+        "FROM base\nWORKDIR /w\nRUN --mount=target=.{} --mount=type=cache,target=new touch new/f\n"
+    )
+    failed = wcbuild.build(context(text.format("")), check=False)
+    assert 'sandbox: mount "/w/new": read-only file system (it lies in' in failed.stderr
+    wcbuild.build(context(text.format(",rw")))
+
+
 # -- secrets
 
 

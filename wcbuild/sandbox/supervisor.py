@@ -197,6 +197,8 @@ def _hint(operation: str, error: OSError) -> str:
     """Say what may help where the kernel's answer alone does not."""
     if operation == "mount /proc" and error.errno == errno.EPERM:
         return "an outer container hides parts of /proc; start it with systempaths=unconfined"
+    if operation.startswith('mount "') and error.errno == errno.EROFS:
+        return "it lies in a read-only mount, which has no such place; give that one rw, or make the place"
     if error.errno == errno.ENOSYS:
         return "sandboxes need Linux 5.12 or newer"
     return ""

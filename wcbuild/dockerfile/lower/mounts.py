@@ -69,7 +69,8 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespa
         case MountType.BIND | MountType.CACHE | MountType.TMPFS:
             target = absolute(spec.target)
             if target == "/":
-                raise MountError(f'invalid mount target "{spec.target}"')
+                hint = "target= is to name a directory below the root"
+                raise MountError(f'invalid mount target "{spec.target}"', hint)
             return Mount(
                 kind=MountKind(spec.type),
                 target=target,
