@@ -448,7 +448,11 @@ def _alias(user: User) -> None:
 def _exec(
     args: tuple[str, ...], candidates: list[str], environment: dict[bytes, bytes]
 ) -> NoReturn:
-    """Run the first candidate that may be run, or end with a shell's 126 or 127."""
+    """Run the first candidate that may be run, or end with a shell's 126 or 127.
+
+    Raises:
+        SetupError: no command can have these arguments and variables.
+    """
     forbidden = False
     for path in candidates:
         try:
@@ -458,6 +462,9 @@ def _exec(
         except (FileNotFoundError, NotADirectoryError):
             if _exists(path):
                 _fail(path, "no such file or directory (its interpreter or loader)", _NOT_FOUND)
+        except ValueError:
+            reason = "an argument or a variable has a zero byte in it"
+            raise SetupError("run the command", reason) from None
         except OSError as error:
             _fail(path, (error.strerror or str(error)).lower(), _NOT_EXECUTABLE)
     if forbidden:

@@ -470,6 +470,7 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
     [
         ("FROM debian\nRUN --mount=target=/ x\n", 'invalid mount target "/"'),
         ("FROM debian\nRUN --mount=type=tmpfs x\n", 'invalid mount target "" (target= is to name'),
+        ("FROM debian\nRUN --mount=type=ssh,target=/a\0 x\n", "no zero byte"),
         ("FROM debian\nRUN --mount=type=cashe,target=/c x\n", 'did you mean "cache"'),
         ("FROM debian\nRUN --mount=from=$X,target=/c x\n", "doesn't support variable expansion"),
         (

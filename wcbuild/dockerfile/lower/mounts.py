@@ -61,6 +61,8 @@ def lower_mounts(
 
 def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespace: str) -> Mount:
     """Lower one mount; ``agents`` says how many SSH mounts stand before it."""
+    if "\0" in spec.target:
+        raise MountError("a mount target has no zero byte")
     match spec.type:
         case MountType.SECRET:
             return _secret(spec, absolute)
