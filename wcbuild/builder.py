@@ -31,7 +31,7 @@ from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.source import SourceFile
 from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
 from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError
+from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError, blaming
 from wcbuild.export import Exporter
 from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.merge import merge
@@ -67,10 +67,13 @@ from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.devices import Devices
 from wcbuild.solve.events import Emit, Event, Notice, Warned
-from wcbuild.solve.executor import Limits, StepExecutor
+from wcbuild.solve.executor import StepExecutor
+from wcbuild.solve.known import Known
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
+from wcbuild.solve.packing import Packer
 from wcbuild.solve.results import Result
+from wcbuild.solve.runs import Limits, Runs
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
 from wcbuild.tree.base import FileTree
@@ -399,11 +402,8 @@ class _Build:
         """
         for step in graph.steps:
             if isinstance(step.op, RunOp) and step.op.devices:
-                try:
+                with blaming(*step.spans):
                     self._devices().check(step.op.devices)
-                except WcbuildError as error:
-                    error.spans = step.spans
-                    raise
 
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.
@@ -418,11 +418,8 @@ class _Build:
         from wcbuild.sandbox import limits  # noqa: PLC0415 - few builds have any
 
         wanted = RunSpec(args=(), memory=request.memory, cpus=request.cpus, pids=request.pids_limit)
-        try:
+        with blaming(*first.spans):
             limits.check(wanted)
-        except WcbuildError as error:
-            error.spans = first.spans
-            raise
 
     @property
     def wine_version(self) -> str:
@@ -532,42 +529,57 @@ class _Build:
         """Make what executes the graph's steps, and end it after the `with` block."""
         request, identity = self._request, self._machine.identity
         contexts = self._contexts(graph, main)
-        executor = StepExecutor(
+        owners = identity.full_ownership
+        cache, remotes = self._cache(), self._fetcher.remotes
+        packer = Packer(layers, epoch=epoch, cancel=self._cancel)
+        known = Known(
             layers=layers,
-            cache=self._cache(),
+            cache=cache,
             images=self._bases,
             contexts=contexts,
-            remotes=self._fetcher.remotes,
+            remotes=remotes,
+            salt=f"owners={owners} epoch={epoch}",
+            wine_salt=f" {self._wine.key}" if self._wine else "",
+            unread=self._left(graph),
+            # What is looked up late has to be brought here, so as little as possible is.
+            thorough=thorough or self._imported is not None,
+        )
+        runs = Runs(
+            known=known,
+            layers=layers,
+            packer=packer,
             snapshotter=layers.snapshotter,
             sandbox=self._machine.sandbox,
-            scratch=self._store.scratch_file,
-            cancel=self._cancel,
-            epoch=epoch,
-            salt=f"owners={identity.full_ownership} epoch={epoch}",
+            wine=self._wine,
             limits=Limits(memory=request.memory, cpus=request.cpus, pids=request.pids_limit),
             mounts=Mounts(
                 layers=layers,
                 snapshotter=layers.snapshotter,
                 caches=CacheMounts(self._store.root / "mounts"),
-                secrets=Secrets(
-                    values=request.secrets,
-                    agents=self._inputs.agents,
-                ),
+                secrets=Secrets(values=request.secrets, agents=self._inputs.agents),
                 scratch=self._store.scratch_folder,
                 devices=self._devices(),
-                ownership=identity.full_ownership,
+                ownership=owners,
             ),
-            wine=self._wine,
-            unread=self._left(graph),
-            # What is looked up late has to be brought here, so as little as possible is.
-            thorough=thorough or self._imported is not None,
+            cancel=self._cancel,
+        )
+        executor = StepExecutor(
+            known=known,
+            runs=runs,
+            packer=packer,
+            layers=layers,
+            cache=cache,
+            images=self._bases,
+            remotes=remotes,
+            scratch=self._store.scratch_file,
+            cancel=self._cancel,
             results=frozenset(plan.rootfs for plan in plans),
             pushed=self._only_pushed(),
         )
         try:
             yield executor
         finally:
-            executor.close()
+            runs.close()
             for tree in contexts.values():
                 if isinstance(tree, LocalTree):
                     tree.save()

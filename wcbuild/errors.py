@@ -18,9 +18,12 @@ Fields first; the message is derived from them and is one line. `registry.errors
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wcbuild.dockerfile.source import Span
 
 
@@ -36,6 +39,16 @@ class WcbuildError(Exception):
     spans: tuple[Span, ...] = ()
     word = ""
     dockerfile: str | None = None
+
+
+@contextlib.contextmanager
+def blaming(*spans: Span) -> Iterator[None]:
+    """Give an error these places, unless it knows better ones."""
+    try:
+        yield
+    except WcbuildError as error:
+        error.spans = error.spans or spans
+        raise
 
 
 class SourceError(WcbuildError):

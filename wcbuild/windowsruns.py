@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wcbuild.errors import SourceError, UsageError, WcbuildError
+from wcbuild.errors import SourceError, UsageError, blaming
 from wcbuild.graph.ops import WINDOWS, Graph, MountKind, RunOp, Step
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.sandbox.base import Sandbox
@@ -61,11 +61,8 @@ def open_wine(
     from wcbuild.sandbox.wine.sandbox import Keeping, WineSandbox  # noqa: PLC0415
 
     keeping = Keeping(registry=keep_registry, folders=tuple(map(_folder, keep_folders)))
-    try:
+    with blaming(*first.spans):
         wine = find_wine()
-    except WcbuildError as error:
-        error.spans = first.spans
-        raise
     for step, op in runs:
         _check(step, op)
     return WineSandbox(inner, wine, directory, overlay=overlay, keeping=keeping)
@@ -90,12 +87,9 @@ def _check(step: Step, op: RunOp) -> None:
         reason = "a command under Wine cannot have an SSH agent, whose socket is one of Unix"
     if reason:
         raise SourceError(reason, step.spans, hint=_WAYS_OUT.partition(", ")[2])
-    try:
+    with blaming(*step.spans):
         environment.account(op.user)
         commandline.plan(line, {})
-    except WcbuildError as error:
-        error.spans = step.spans
-        raise
 
 
 def _folder(text: str) -> str:

@@ -91,3 +91,10 @@ class OfferedFiles:
 
 
 Result = FileSystem | OfferedFiles
+
+
+def file_system(result: Result) -> FileSystem:
+    """Return a result that can be nothing else than a file system."""
+    if not isinstance(result, FileSystem):
+        raise TypeError(result)
+    return result

@@ -32,7 +32,8 @@ from rawtar import (
 from wcbuild.errors import UnsafeArchiveError
 from wcbuild.layer import changes
 from wcbuild.layer.changes import Meta
-from wcbuild.layer.tar import MAX_PAX_BYTES, read_entries
+from wcbuild.layer.tar import read_entries
+from wcbuild.layer.tar.format import MAX_PAX_BYTES
 
 
 def entries(data):

@@ -5,8 +5,9 @@ target needs are lowered, each when it is first referred to, so the steps come o
 they can be executed.
 """
 
+from wcbuild.dockerfile.lower.arguments import declared_args
 from wcbuild.dockerfile.lower.epoch import find_epoch
-from wcbuild.dockerfile.lower.lowering import declared_args, find_target, lower
+from wcbuild.dockerfile.lower.lowering import lower
 from wcbuild.dockerfile.lower.outside import (
     MAIN_CONTEXT,
     SCRATCH,
@@ -20,6 +21,7 @@ from wcbuild.dockerfile.lower.outside import (
     ResolvedImage,
 )
 from wcbuild.dockerfile.lower.stage import DEFAULT_PATH
+from wcbuild.dockerfile.lower.stagegraph import find_target
 
 __all__ = [
     "DEFAULT_PATH",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wcbuild.dockerfile.instructions import Arg, Copy
 from wcbuild.dockerfile.lower import remote
-from wcbuild.dockerfile.lower.lowering import Lowering
+from wcbuild.dockerfile.lower.arguments import Arguments
 from wcbuild.dockerfile.lower.observer import Observer
 from wcbuild.dockerfile.lower.outside import MAIN_CONTEXT, SCRATCH, Options, Outside
 from wcbuild.dockerfile.stages import Dockerfile, Stage
@@ -36,8 +36,8 @@ def find_epoch(dockerfile: Dockerfile, options: Options, outside: Outside) -> Na
         UsageError: it is no time, or one that cannot be written, and nothing has that name.
         SourceError: the stage does more, or less; or a global ARG is wrong.
     """
-    lowering = Lowering(dockerfile, options, outside, Observer())
-    text = lowering.global_value(NAME)
+    arguments = Arguments(dockerfile, options, Observer())
+    text = arguments.global_value(NAME)
     if not text or (text.isascii() and text.isdecimal() and float(text) <= MAX_EPOCH):
         return None
     if text == MAIN_CONTEXT:
@@ -47,13 +47,15 @@ def find_epoch(dockerfile: Dockerfile, options: Options, outside: Outside) -> Na
         return Namesake(files=named.files)
     for stage in dockerfile.stages:
         if stage.name == text.lower():
-            return Namesake(files=_only_source(lowering, stage, options.build_args))
+            return Namesake(files=_only_source(arguments, stage, options.build_args))
     raise UsageError(f"invalid {NAME}: {text}")
 
 
-def _only_source(lowering: Lowering, stage: Stage, build_args: Mapping[str, str]) -> HttpOp | GitOp:
+def _only_source(
+    arguments: Arguments, stage: Stage, build_args: Mapping[str, str]
+) -> HttpOp | GitOp:
     """Return what a stage fetches that does nothing else."""
-    scope = {name: text for name, text in lowering.global_scope.items() if name != NAME}
+    scope = {name: text for name, text in arguments.from_scope.items() if name != NAME}
     found: list[HttpOp | GitOp | None] = []
     for each in stage.instructions:
         match each:
@@ -62,10 +64,10 @@ def _only_source(lowering: Lowering, stage: Stage, build_args: Mapping[str, str]
                     if name in build_args:
                         scope[name] = build_args[name]
                     elif default is not None:
-                        scope[name] = lowering.expand(default, scope, each.span)
+                        scope[name] = arguments.expand(default, scope, each.span)
             case Copy(add=True, sources=(source,), heredocs=()):
                 url, checksum = (
-                    lowering.expand(word, scope, each.span) for word in (source, each.checksum)
+                    arguments.expand(word, scope, each.span) for word in (source, each.checksum)
                 )
                 found.append(remote.added(url, checksum=checksum, keep_git_dir=each.keep_git_dir))
             case _:

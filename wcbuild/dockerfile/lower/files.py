@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -> None:
     """WORKDIR."""
     span = instruction.span
-    text = lowering.expand(instruction.path, state.scope, span)
+    text = lowering.arguments.expand(instruction.path, state.scope, span)
     windows = state.is_windows
     path = paths.absolute(state.config.working_dir, text, windows=windows)
     # An absolute one is not cleaned in the config, as BuildKit does not.
@@ -29,7 +29,7 @@ def lower_workdir(lowering: Lowering, state: StageState, instruction: Workdir) -
     step = None
     if path != "/":
         op = MkdirOp(path=path, owner=state.config.user, os=state.platform.os)
-        step = lowering.step(state, op, (state.rootfs,), f"WORKDIR {shown}", span)
+        step = lowering.steps.step(state, op, (state.rootfs,), f"WORKDIR {shown}", span)
     state.note(f"WORKDIR {shown}", step)
 
 
@@ -37,7 +37,7 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     """COPY and ADD."""
 
     def expand(word: str) -> str:
-        return lowering.expand(word, state.scope, instruction.span)
+        return lowering.arguments.expand(word, state.scope, instruction.span)
 
     verb = "ADD" if instruction.add else "COPY"
     sources = tuple(expand(source) for source in instruction.sources)
@@ -60,7 +60,8 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     )
     inline = tuple(
         InlineFile(
-            name=each.name, data=lowering.expand_heredoc(each, state.scope, instruction.span)
+            name=each.name,
+            data=lowering.arguments.expand_heredoc(each, state.scope, instruction.span),
         )
         for each in instruction.heredocs
     )
@@ -82,7 +83,7 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     names += "".join(f" <<{heredoc.name}" for heredoc in instruction.heredocs)
     text = f"{verb}{shown_flags}{names} {dest}"
     shown = f"{verb} --from={instruction.from_}{text[len(verb) :]}" if instruction.from_ else text
-    step = lowering.step(state, op, inputs, shown, instruction.span)
+    step = lowering.steps.step(state, op, inputs, shown, instruction.span)
     state.note(f"{text} # buildkit", step)
 
 
@@ -126,7 +127,7 @@ def _origins(
         remote = _remote(source, instruction, checksum)
         if remote is not None:
             add_here()
-            step = lowering.source(remote, f"fetch {without_secrets(source)}", span)
+            step = lowering.steps.source(remote, f"fetch {without_secrets(source)}", span)
             # A file's name is no pattern; of a repository everything is meant.
             what = escape(remote.name) if isinstance(remote, HttpOp) else ""
             unpack = isinstance(remote, HttpOp) and instruction.unpack is True
@@ -153,11 +154,7 @@ def _remote(source: str, instruction: Copy, checksum: str) -> HttpOp | GitOp | N
         return None
     from wcbuild.dockerfile.lower import remote  # noqa: PLC0415 - only few Dockerfiles have one
 
-    try:
-        op = remote.added(source, checksum=checksum, keep_git_dir=instruction.keep_git_dir)
-    except SourceError as error:
-        error.spans = (instruction.span,)
-        raise
+    op = remote.added(source, checksum=checksum, keep_git_dir=instruction.keep_git_dir)
     if op is not None and not instruction.add:
         kind = "a URL" if isinstance(op, HttpOp) else "a git ref"
         raise SourceError(f"source can't be {kind} for COPY", (instruction.span,), word=source)

@@ -1,19 +1,12 @@
-"""Which stages are lowered, what they stand on, and the steps that come out."""
+"""Which stages are lowered, and what their instructions come to."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from registry.errors import InvalidDocumentError, RegistryError
-from registry.image import NoPlatformError
-from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
-from registry.reference import Reference
-from wcbuild.dockerfile import fold, words
+from wcbuild.dockerfile import fold
 from wcbuild.dockerfile.instructions import (
     Arg,
     Cmd,
@@ -23,7 +16,6 @@ from wcbuild.dockerfile.instructions import (
     Expose,
     From,
     HealthCheck,
-    Heredoc,
     Instruction,
     Label,
     Maintainer,
@@ -35,35 +27,20 @@ from wcbuild.dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from wcbuild.dockerfile.lower.arguments import Arguments, unused_build_args
+from wcbuild.dockerfile.lower.bases import Bases
 from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
 from wcbuild.dockerfile.lower.observer import ArgValue, Observer
-from wcbuild.dockerfile.lower.outside import (
-    MAIN_CONTEXT,
-    SCRATCH,
-    BaseImageError,
-    ContextKind,
-    Lowered,
-    NamedContext,
-    Options,
-    Outside,
-    ResolvedImage,
-)
-from wcbuild.dockerfile.lower.paths import in_config
-from wcbuild.dockerfile.lower.run import PROXY_ARGS, lower_run
+from wcbuild.dockerfile.lower.outside import SCRATCH, ContextKind, Lowered, Options, Outside
+from wcbuild.dockerfile.lower.run import lower_run
 from wcbuild.dockerfile.lower.stage import NEVER_SET, StageState
+from wcbuild.dockerfile.lower.stagegraph import StageGraph, find_target
+from wcbuild.dockerfile.lower.steps import Steps
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Dockerfile, Stage, parse_trigger
-from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import SourceError, WcbuildError
-from wcbuild.graph.ops import LINUX, WINDOWS, ContextOp, CopyOp, Graph, ImageOp, Op, ScratchOp, Step
+from wcbuild.errors import SourceError, blaming
+from wcbuild.graph.ops import WINDOWS, Graph
 from wcbuild.graph.plan import ImagePlan
-
-_OUR_ARGS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
-"""What build arguments begin with that need no ARG to be heard."""
-_LONGEST_INDEX = 9
-"""Digits of a stage's number."""
-_TARGET_ARGS = frozenset(("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"))
-"""With one of them a stage's steps are those of one target alone."""
 
 _BUILT_IN_SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
@@ -82,9 +59,9 @@ def lower(
     """
     _check_syntax(dockerfile, options.build_args.get("BUILDKIT_SYNTAX"))
     lowering = Lowering(dockerfile, options, outside, observer)
-    target = find_target(dockerfile, lowering.stage_name(options.target))
+    target = find_target(dockerfile, lowering.stages.meant(options.target))
     # In the order of the file, as people read it, and without recursion through a thousand stages.
-    needed = lowering.needed(target)
+    needed = lowering.stages.needed(target)
     for stage in dockerfile.stages if options.every_stage else needed:
         lowering.stage(stage)
     state = lowering.stage(target)
@@ -98,10 +75,10 @@ def lower(
         history=tuple(state.history),
     )
     return Lowered(
-        graph=Graph(steps=tuple(lowering.steps)),
+        graph=Graph(steps=tuple(lowering.steps.all)),
         plan=plan,
-        unused_build_args=_unused_build_args(dockerfile, options.build_args),
-        source_date_epoch=lowering.global_value("SOURCE_DATE_EPOCH"),
+        unused_build_args=unused_build_args(dockerfile, options.build_args),
+        source_date_epoch=lowering.arguments.global_value("SOURCE_DATE_EPOCH"),
         stages=frozenset(lowering.done),
     )
 
@@ -147,249 +124,22 @@ def _check_syntax(dockerfile: Dockerfile, wanted: str | None) -> None:
         )
 
 
-def declared_args(dockerfile: Dockerfile) -> frozenset[str]:
-    """Return the names of all ARGs, whether their stages are built or not."""
-    instructions = (each for stage in dockerfile.stages for each in stage.instructions)
-    args = (each for each in (*dockerfile.args, *instructions) if isinstance(each, Arg))
-    return frozenset(name for arg in args for name, _ in arg.pairs)
-
-
-def _unused_build_args(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:
-    undeclared = set(given) - declared_args(dockerfile) - PROXY_ARGS
-    return tuple(sorted(name for name in undeclared if not name.startswith(_OUR_ARGS)))
-
-
-def find_target(dockerfile: Dockerfile, target: str) -> Stage:
-    """Return the stage that is to be built: the last, unless another is named.
-
-    Raises:
-        SourceError: there is none of that name.
-    """
-    if not target:
-        return dockerfile.stages[-1]
-    for stage in reversed(dockerfile.stages):
-        if stage.name == target.lower():
-            return stage
-    hint = did_you_mean(target, [stage.name for stage in dockerfile.stages if stage.name])
-    raise SourceError(f'target stage "{target}" could not be found', hint=hint)
-
-
 class Lowering:
     """One run of `lower`: the steps so far and the stages that are done."""
 
     def __init__(
         self, dockerfile: Dockerfile, options: Options, outside: Outside, observer: Observer
     ) -> None:
-        self.steps: list[Step] = []
-        self._dockerfile = dockerfile
         self.options = options
-        self._outside = outside
-        self._observer = observer
+        self.arguments = Arguments(dockerfile, options, observer)
+        self.stages = StageGraph(dockerfile, options, outside, self.arguments)
+        self.steps = Steps(options, several=len(dockerfile.stages) > 1)
         self.done: dict[int, StageState] = {}
         """The stages that are lowered, by index."""
+        self._dockerfile = dockerfile
+        self._observer = observer
+        self._bases = Bases(options, outside, observer, self.stages, self.steps)
         self._in_progress: list[int] = []
-        self._sources: dict[tuple[Op, tuple[int, ...]], int] = {}
-        self._parents: dict[int, Stage] = {}
-        """The stages that stages stand on."""
-        self._by_name: dict[str, Stage] = {}
-        """The last stage of each name."""
-        self._platform_args = self._make_platform_args()
-        self.global_scope, self._global_args = self._evaluate_global_args()
-
-    def _make_platform_args(self) -> dict[str, str]:
-        options = self.options
-        values = {}
-        for prefix, platform in (
-            ("BUILD", options.build_platform),
-            ("TARGET", options.platform),
-        ):
-            values[f"{prefix}PLATFORM"] = str(platform)
-            values[f"{prefix}OS"] = platform.os
-            values[f"{prefix}OSVERSION"] = platform.os_version
-            values[f"{prefix}ARCH"] = platform.architecture
-            values[f"{prefix}VARIANT"] = platform.variant
-        stages = self._dockerfile.stages
-        values["TARGETSTAGE"] = options.target or stages[-1].name or "default"
-        return values
-
-    def _evaluate_global_args(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return what FROM lines see, and what an ARG of a stage takes as its default."""
-        build_args = self.options.build_args
-        predefined = {
-            name: build_args.get(name, value) for name, value in self._platform_args.items()
-        }
-        scope = dict(predefined)
-        declared: dict[str, str] = {}
-        for arg in self._dockerfile.args:
-            for name, default in arg.pairs:
-                value = build_args.get(name)
-                used: tuple[str, ...] = ()
-                if value is None and default is not None:
-                    expansion = self._expansion(default, scope, arg.span)
-                    value, used = expansion.text, expansion.used
-                if value is not None:
-                    scope[name] = declared[name] = value
-                self._observer.arg(None, arg, ArgValue(name=name, value=value, used=used))
-        self._observer.from_scope(predefined, scope)
-        return scope, declared
-
-    def global_value(self, name: str) -> str:
-        """Return what a build argument or a global ARG says, or nothing."""
-        return self.options.build_args.get(name, self._global_args.get(name, ""))
-
-    def _expansion(self, word: str, scope: Mapping[str, str], span: Span) -> words.Expansion:
-        with _blaming(span, word):
-            return words.expand(word, scope, escape=self._dockerfile.escape)
-
-    def expand(self, word: str, scope: Mapping[str, str], span: Span) -> str:
-        """Return a word of a stage with its variables replaced, quotes and escapes gone."""
-        return self._told(self._expansion(word, scope, span), span).text
-
-    def expand_heredoc(self, heredoc: Heredoc, scope: Mapping[str, str], span: Span) -> str:
-        """Return the content of a heredoc, with variables replaced if its name allows it."""
-        if not heredoc.expand:
-            return heredoc.content
-        with _blaming(span, heredoc.name):
-            expansion = words.expand_heredoc(heredoc.content, scope)
-        return self._told(expansion, span).text
-
-    def expand_words(self, word: str, scope: Mapping[str, str], span: Span) -> list[str]:
-        """Return what a word comes to, split again at its blanks."""
-        return self._told(self._expansion(word, scope, span), span).words
-
-    def _told(self, expansion: words.Expansion, span: Span) -> words.Expansion:
-        """Tell the observer of variables without a value."""
-        if expansion.unset:
-            self._observer.unset(expansion.unset, span)
-        return expansion
-
-    # -- stages
-
-    def needed(self, target: Stage) -> list[Stage]:
-        """Return the stages that ``target`` needs, and itself, in the order of the file.
-
-        Raises:
-            SourceError: a stage, needed or not, has a wrong FROM line, or takes files from one that
-                cannot exist, or that takes files from it.
-        """
-        stages = self._dockerfile.stages
-        for stage in stages:
-            self._check_from(stage)
-        below = [self._sources_of(stage) for stage in stages]
-        self._check_cycles(below)
-        found = {target.index}
-        for index in range(target.index, -1, -1):
-            if index in found:
-                found |= below[index].keys()
-                if index in self._parents:
-                    found.add(self._parents[index].index)
-        return [stages[index] for index in sorted(found)]
-
-    def _check_from(self, stage: Stage) -> None:
-        """Find the stage that one stands on, and refuse what is wrong whatever images there are."""
-        base = self._base(stage)
-        self._stage_platform(stage.from_)
-        if not self._replaced(stage):
-            parent = self._by_name.get(self.stage_name(base))
-            if parent is None:
-                self._check_name(base, stage.from_.span)
-            else:
-                self._parents[stage.index] = parent
-        if stage.name:
-            self._check_stage_name(stage)
-            self._by_name[stage.name] = stage
-
-    def _check_stage_name(self, stage: Stage) -> None:
-        """Refuse a name that no named context could have, though it may begin like one."""
-        try:
-            Reference.parse(stage.name)
-        except RegistryError as error:
-            message = f'invalid name for build stage: "{stage.name}"'
-            hint = (
-                "dots, dashes and underscores stand between letters or digits, as in go_build-1.2"
-            )
-            raise SourceError(message, (stage.from_.span,), word=stage.name, hint=hint) from error
-
-    def _check_name(self, name: str, span: Span) -> None:
-        """Refuse what no image could be called."""
-        try:
-            Reference.parse(name)
-        except RegistryError as error:
-            raise self._no_image(name, error, span) from error
-
-    def _sources_of(self, stage: Stage) -> dict[int, Span]:
-        """Return the stages that one takes files from, each with the first place that says so."""
-        if self._replaced(stage):
-            return {}
-        found: dict[int, Span] = {}
-        for instruction in stage.instructions:
-            names: Iterable[str] = ()
-            if isinstance(instruction, Copy) and instruction.from_:
-                names = (instruction.from_,)
-            elif isinstance(instruction, Run) and instruction.mounts:
-                from wcbuild.dockerfile.mounts import (  # noqa: PLC0415 - only few have any
-                    named_source,
-                )
-
-                names = filter(None, map(named_source, instruction.mounts))
-            for name in names:
-                source = self._from_stage(name, instruction.span)
-                if source is not None:
-                    found.setdefault(source.index, instruction.span)
-        return found
-
-    def _check_cycles(self, below: Sequence[Mapping[int, Span]]) -> None:
-        """Refuse stages that need each other, or themselves."""
-        if all(max(found, default=-1) < index for index, found in enumerate(below)):
-            return
-        from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415 - all take from above
-
-        try:
-            TopologicalSorter(dict(enumerate(below))).prepare()
-        except CycleError as error:
-            cycle = error.args[1]
-            name = self._dockerfile.stages[cycle[0]].display_name
-            spans = (below[user][source] for source, user in itertools.pairwise(cycle))
-            message = f"circular dependency detected on stage: {name}"
-            raise SourceError(message, tuple(spans)) from None
-
-    def _replaced(self, stage: Stage) -> bool:
-        """Say whether a named context of the stage's own name stands in its place."""
-        return bool(stage.name) and self._named(stage.name) is not None
-
-    def _named(self, name: str, platform: Platform | None = None) -> NamedContext | None:
-        named = self._outside.context(name, platform or self.options.platform)
-        return None if named is None or named.kind is ContextKind.STAGE else named
-
-    def stage_name(self, name: str) -> str:
-        """Return the name of the stage that ``name`` means: a named context may say another."""
-        named = self._outside.context(name, self.options.platform) if name else None
-        if named is None or named.kind is not ContextKind.STAGE:
-            return name
-        if all(stage.name != named.stage.lower() for stage in self._dockerfile.stages):
-            message = (
-                f'--build-context {name}: there is neither a folder nor a stage "{named.stage}"'
-            )
-            raise SourceError(message)
-        return named.stage
-
-    def _base(self, stage: Stage) -> str:
-        from_ = stage.from_
-        expansion = self._expansion(from_.base, self.global_scope, from_.span)
-        if not expansion.text:
-            message = f"base name ({from_.base}) should not be blank"
-            hint = self._slip(expansion) or "give the ARG a value"
-            raise SourceError(message, (from_.span,), word=from_.base, hint=hint)
-        return expansion.text
-
-    def _slip(self, expansion: words.Expansion) -> str:
-        """Return the question whether a variable of a FROM line that has no value is misspelt."""
-        known = {name for arg in self._dockerfile.args for name, _ in arg.pairs} | set(
-            self.global_scope
-        )
-        return next(
-            filter(None, (did_you_mean(name, sorted(known)) for name in expansion.unset)), ""
-        )
 
     def stage(self, stage: Stage) -> StageState:
         """Return the lowered stage, lowering it now if nobody needed it before."""
@@ -413,8 +163,8 @@ class Lowering:
         instructions = (*triggers, *state.stage.instructions)
         files = sum(isinstance(each, Run | Copy | Workdir) for each in instructions)
         state.total = files + state.position
-        if state.position and not self.steps[state.rootfs].stage:
-            self._label(state, state.rootfs, f"FROM {state.reference}")
+        if state.position and not self.steps.all[state.rootfs].stage:
+            self.steps.label(state, state.rootfs, f"FROM {state.reference}")
         for instruction in instructions:
             self._dispatch(state, instruction)
         state.finish()
@@ -425,205 +175,64 @@ class Lowering:
     def _start(self, stage: Stage) -> StageState:
         """Begin a stage: find what it stands on."""
         from_ = stage.from_
-        base = self._base(stage)
-        state = StageState(stage, self._stage_platform(from_))
-        if self._replaced(stage):
+        base = self.stages.base(stage)
+        state = StageState(stage, self.stages.platform(from_))
+        if self.stages.replaced(stage):
             state.stage = replace(stage, instructions=())
-            self._start_from_outside(state, stage.name, from_)
+            self._bases.start(state, stage.name, from_)
             state.triggers = ()
             return state
-        if stage.index in self._parents:
-            state.inherit(self.stage(self._parents[stage.index]))
+        parent = self.stages.parent(stage)
+        if parent is not None:
+            state.inherit(self.stage(parent))
         elif base == SCRATCH:
-            self._start_from_scratch(state, from_)
+            self._bases.start_from_scratch(state, from_)
         else:
-            self._start_from_outside(state, base, from_)
+            self._bases.start(state, base, from_)
         return state
 
-    def _stage_platform(self, from_: From) -> Platform:
-        if not from_.platform:
-            return self.options.platform
-        expansion = self._expansion(from_.platform, self.global_scope, from_.span)
-        hint = self._slip(expansion)
-        if not expansion.text:
-            message = f"empty platform value from expression {from_.platform}"
-            raise SourceError(message, (from_.span,), word=from_.platform, hint=hint)
-        try:
-            return Platform.parse(expansion.text)
-        except InvalidDocumentError as error:
-            message = f"failed to parse platform {from_.platform}: {error}"
-            raise SourceError(message, (from_.span,), word=from_.platform, hint=hint) from error
-
-    def _start_from_outside(self, state: StageState, name: str, from_: From) -> None:
-        span = from_.span
-        named = self._named(name, state.platform)
-        if named is not None and named.kind is ContextKind.SCRATCH:
-            self._start_from_scratch(state, from_)
-            return
-        state.position = 1
+    def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
+        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
+        if not name:
+            return self.steps.context(None, span)
+        platform = self._source_platform(state)
+        named = self.stages.context(name, platform)
         if named is not None and named.kind is ContextKind.FILES:
-            files, _ = self._context(named, span)
-            op = CopyOp(sources=("",), dest="/", os=state.platform.os)
-            inputs = (self.scratch(span, op.os), files)
-            state.rootfs = self._add(Step(op=op, inputs=inputs, spans=(span,)))
-            state.reference = name
-            state.set_config(
-                ContainerConfig() if self._replaced(state.stage) else self._no_config(state)
-            )
-            return
-        asked = bool(from_.platform) or self.options.platform_given
-        image = self._image(name, state.platform, span, asked=asked)
-        state.rootfs = self.source(
-            self._image_op(name, image),
-            f"FROM {name}",
-            span,
-        )
-        self._check_base(state, name, image.config.platform, from_)
-        if not from_.platform or state.is_windows:
-            # Windows images keep their base's version of Windows.
-            state.platform = self._merged_platform(image.config.platform)
-        state.base = image.config
-        state.author = image.config.author
-        state.reference = f"{name}@{image.digest}"
-        state.triggers = image.config.config.on_build
-        state.set_config(replace(image.config.config, on_build=()))
+            return self.steps.context(named, span)
+        stage = self.stages.source(name, span)
+        if stage is not None:
+            if stage.index > state.stage.index:
+                raise SourceError(
+                    f'cannot copy from stage "{name}", it needs to be defined before'
+                    f' current stage "{state.stage.display_name}"',
+                    (span,),
+                    word=name,
+                )
+            return self.stage(stage).rootfs, True
+        if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
+            return self.steps.scratch(span), True
+        return self._bases.step(name, platform, span), True
 
-    def _start_from_scratch(self, state: StageState, from_: From) -> None:
-        state.rootfs = self.scratch(from_.span, state.platform.os)
-        if state.is_windows:
-            state.note("FROM scratch # empty registry hives", state.rootfs)
-        state.set_config(self._no_config(state))
+    def _source_platform(self, state: StageState) -> Platform:
+        """Return the platform of images that a stage takes files from: the target's, not its own.
 
-    def _no_config(self, state: StageState) -> ContainerConfig:
-        return ContainerConfig(working_dir=in_config("/", windows=state.is_windows))
-
-    def _merged_platform(self, found: Platform) -> Platform:
-        """Return the base's platform; one that says nothing is what was asked for."""
-        return found if found.os and found.architecture else self.options.platform
-
-    def _image(self, name: str, platform: Platform, span: Span, *, asked: bool) -> ResolvedImage:
-        """Return what ``name`` means for a platform, which somebody may have ``asked`` for."""
-        try:
-            image = self._find_image(name, platform, asked=asked)
-        except RegistryError as error:
-            failure = self._no_image(name, error, span)
-            if not self.options.without_images:
-                raise failure from error
-            self._observer.no_image(failure)
-            return ResolvedImage(digest="", config=ImageConfig(platform=platform))
-        self._observer.image(name, platform, image.config.platform, span)
-        return image
-
-    def _no_image(self, name: str, error: RegistryError, span: Span) -> BaseImageError:
-        stages = [stage.name for stage in self._dockerfile.stages if stage.name]
-        hint = did_you_mean(name, stages)
-        return BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)
-
-    def _find_image(self, name: str, platform: Platform, *, asked: bool) -> ResolvedImage:
-        """Return what ``name`` means; if nobody asked for a platform, what it is for may be another."""
-        try:
-            return self._outside.image(name, platform)
-        except NoPlatformError as error:
-            only = {replace(each, os_version="", os_features=()) for each in error.offered}
-            if asked or len(only) != 1:
-                raise
-            return self._outside.image(name, only.pop())
-
-    def _check_base(self, state: StageState, name: str, found: Platform, from_: From) -> None:
-        """Refuse a base for another system, or another Windows, than was asked for."""
-        wanted = state.platform
-        asked = bool(from_.platform) or self.options.platform_given
-        if not asked or not found.os or not {wanted.os, found.os} & {WINDOWS}:
-            return
-        if not wanted.accepts(found):
-            raise SourceError(
-                f'base image "{name}" is for {found}, but the stage is for {wanted}',
-                (from_.span,),
-                word=name,
-                hint="FROM --platform says what a stage is for",
-            )
-
-    def _image_op(self, name: str, image: ResolvedImage) -> ImageOp:
-        platform = self._merged_platform(image.config.platform)
-        return ImageOp(reference=name, digest=image.digest, platform=platform)
-
-    # -- steps
-
-    def _add(self, step: Step) -> int:
-        self.steps.append(step)
-        return len(self.steps) - 1
-
-    def source(self, op: Op, label: str, span: Span, inputs: tuple[int, ...] = ()) -> int:
-        """Return the step that offers files to others; the same one stands once in a graph."""
-        if (op, inputs) not in self._sources:
-            step = Step(op=op, inputs=inputs, label=label, spans=(span,))
-            self._sources[op, inputs] = self._add(step)
-        return self._sources[op, inputs]
-
-    def scratch(self, span: Span, os: str = LINUX) -> int:
-        """Return the step that gives the empty file system."""
-        return self.source(ScratchOp(os=os), "FROM scratch", span)
-
-    def _context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
-        """Return the step that offers a context's files, and whether they have owners.
-
-        None is the main context.
+        A stage for the machine that builds may collect what the image is to have. Where nobody named a
+        platform, a base for Windows has.
         """
-        if named is None:
-            owned = self.options.owned_context
-            main = ContextOp(name=MAIN_CONTEXT, owned=owned)
-            return self.source(main, "load build context", span), owned
-        op = named.files or ContextOp(name=named.name)
-        return self.source(op, f"load build context {named.name}", span), False
-
-    def step(
-        self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
-    ) -> int:
-        """Add a step that makes the stage's next file system."""
-        state.position += 1
-        index = self._add(
-            Step(op=op, inputs=inputs, spans=(span,), no_cache=self._is_renewed(state.stage))
-        )
-        self._label(state, index, text)
-        state.rootfs = index
-        return index
-
-    def _is_renewed(self, stage: Stage) -> bool:
-        return self.options.no_cache or stage.name in self.options.no_cache_stages
-
-    def _label(self, state: StageState, index: int, text: str) -> None:
-        """Name a step as BuildKit does: `[build 2/4] RUN make`."""
-        words = [f"{state.position}/{state.total}"]
-        if len(self._dockerfile.stages) > 1 or state.stage.name:
-            words.insert(0, state.stage.display_name)
-        if self.options.show_platform:
-            words.insert(0, self._platforms(state))
-        label = f"[{' '.join(words)}] {text}"
-        stage = state.stage.display_name
-        self.steps[index] = replace(self.steps[index], label=label, stage=stage)
-
-    def _platforms(self, state: StageState) -> str:
-        """Return the platform of a stage, and for which one it builds if that is another: `->arm/v7`."""
         target = self.options.platform
-        shown = str(state.platform)
-        if target == state.platform or _TARGET_ARGS.isdisjoint(name for name, _ in state.args):
-            return shown
-        text = str(target)
-        return f"{shown}->{text.removeprefix(f'{state.platform.os}/')}"
+        own = state.platform.os != target.os and not self.options.platform_given
+        return state.platform if own else target
 
     # -- instructions
 
     def _dispatch(self, state: StageState, instruction: Instruction) -> None:
         self._observer.instruction(state, instruction)
-        try:
+        with blaming(instruction.span):
             self._lower(state, instruction)
-        except WcbuildError as error:
-            error.spans = error.spans or (instruction.span,)
-            raise
 
     def _lower(self, state: StageState, instruction: Instruction) -> None:
         def expand(word: str) -> str:
-            return self.expand(word, state.scope, instruction.span)
+            return self.arguments.expand(word, state.scope, instruction.span)
 
         match instruction:
             case Arg():
@@ -663,7 +272,7 @@ class Lowering:
         expand: fold.Expand,
     ) -> None:
         def expand_words(word: str) -> list[str]:
-            return self.expand_words(word, state.scope, instruction.span)
+            return self.arguments.expand_words(word, state.scope, instruction.span)
 
         config, windows = state.config, state.is_windows
         match instruction:
@@ -710,10 +319,10 @@ class Lowering:
         for name, default in instruction.pairs:
             value = build_args.get(name)
             if value is None and default is not None:
-                value = self.expand(default, state.scope, instruction.span)
+                value = self.arguments.expand(default, state.scope, instruction.span)
             is_global = False
             if value is None:
-                value = self._global_args.get(name, self._platform_args.get(name))
+                value = self.arguments.default_of(name)
                 is_global = value is not None
             if value is not None and name not in NEVER_SET:
                 state.scope.renew(name, value)
@@ -722,67 +331,3 @@ class Lowering:
             state.args.append((name, value))
             texts.append(name if value is None else f"{name}={value}")
         state.note("ARG " + " ".join(texts))
-
-    def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
-        if not name:
-            return self._context(None, span)
-        platform = self._source_platform(state)
-        named = self._named(name, platform)
-        if named is not None and named.kind is ContextKind.FILES:
-            return self._context(named, span)
-        stage = self._from_stage(name, span)
-        if stage is not None:
-            if stage.index > state.stage.index:
-                raise SourceError(
-                    f'cannot copy from stage "{name}", it needs to be defined before'
-                    f' current stage "{state.stage.display_name}"',
-                    (span,),
-                    word=name,
-                )
-            return self.stage(stage).rootfs, True
-        if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
-            return self.scratch(span), True
-        image = self._image(name, platform, span, asked=self.options.platform_given)
-        op = self._image_op(name, image)
-        return self.source(op, f"FROM {name}", span), True
-
-    def _source_platform(self, state: StageState) -> Platform:
-        """Return the platform of images that a stage takes files from: the target's, not its own.
-
-        A stage for the machine that builds may collect what the image is to have. Where nobody named a
-        platform, a base for Windows has.
-        """
-        target = self.options.platform
-        own = state.platform.os != target.os and not self.options.platform_given
-        return state.platform if own else target
-
-    def _from_stage(self, name: str, span: Span) -> Stage | None:
-        """Find the stage that `--from` names, by name or index; None is an image's name."""
-        stages = self._dockerfile.stages
-        if "$" in name:
-            hint = (
-                "make it a stage: FROM with the variable, declared by an ARG before the first FROM"
-            )
-            message = "variable expansion is not supported for --from"
-            raise SourceError(message, (span,), word=name, hint=hint)
-        if self._named(name) is not None:
-            return None
-        if name.isascii() and name.isdigit():
-            if len(name) > _LONGEST_INDEX or int(name) >= len(stages):
-                raise SourceError(f"invalid stage index {name}", (span,), word=name)
-            return stages[int(name)]
-        found = self._by_name.get(self.stage_name(name).lower())
-        if found is None:
-            self._check_name(name, span)
-        return found
-
-
-@contextlib.contextmanager
-def _blaming(span: Span, word: str) -> Iterator[None]:
-    """Give an error in a word the place that only the caller knows."""
-    try:
-        yield
-    except words.WordError as error:
-        message = f'failed to process "{word}": {error}'
-        raise SourceError(message, (span,), word=error.word or word) from error

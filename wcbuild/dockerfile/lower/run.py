@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wcbuild.dockerfile import fold
 from wcbuild.dockerfile.instructions import CommandLine, Run
 from wcbuild.dockerfile.lower import paths
+from wcbuild.dockerfile.lower.arguments import PROXIES
 from wcbuild.dockerfile.lower.outside import Entitlement
 from wcbuild.dockerfile.lower.stage import StageState
 from wcbuild.dockerfile.wildcard import escape
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
 
 _INSECURE = "insecure"
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-PROXY_ARGS = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
 
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
@@ -67,7 +66,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         ),
     )
     text = f"RUN{_flags(instruction)} {' '.join(instruction.command.args)}{summary}"
-    step = lowering.step(state, op, (state.rootfs, *mounted), text, instruction.span)
+    step = lowering.steps.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
 
@@ -86,7 +85,7 @@ def _flags(instruction: Run) -> str:
 def _proxies(build_args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield proxies in both spellings: programs read one or the other. Given both, the small one counts."""
     given = {name.lower(): build_args[name] for name in sorted(build_args)}
-    for name in _PROXIES:
+    for name in PROXIES:
         if value := given.get(name.lower()):
             yield name, value
             yield name.lower(), value
@@ -152,17 +151,19 @@ def _mounts(
     span = instruction.span
 
     def expand(word: str) -> str:
-        return lowering.expand(word, state.scope, span)
+        return lowering.arguments.expand(word, state.scope, span)
 
     def files(name: str, source: str) -> int:
         step, has_owners = lowering.files(state, name, span)
-        if not isinstance(lowering.steps[step].op, OfferedOp):
+        if not isinstance(lowering.steps.all[step].op, OfferedOp):
             return step
         # Packed like a COPY, so that whatever is mounted is a path in a file system, and is known
         # by its content.
         op = CopyOp(sources=(escape(source),), dest=f"/{source}", keep_owner=has_owners)
         where = f"{name}: {source or '.'}" if name else source or "."
-        return lowering.source(op, f"load {where}", span, (lowering.scratch(span), step))
+        return lowering.steps.source(
+            op, f"load {where}", span, (lowering.steps.scratch(span), step)
+        )
 
     absolute = functools.partial(paths.absolute, state.config.working_dir, windows=state.is_windows)
     namespace = lowering.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
