@@ -366,11 +366,24 @@ class _Build:
         return [replace(each, build_args={**each.build_args, **time}) for each in options]
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
-        """Say which build arguments changed nothing: mostly they are misspelt."""
-        for name in names:
-            hint = did_you_mean(name, sorted(declared_args(dockerfile)))
-            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
-            self._emit(Notice(level="warning", text=text))
+        """Say which build arguments and filters changed nothing: mostly they are misspelt."""
+        stages = [stage.name for stage in dockerfile.stages if stage.name]
+        unused = [
+            (
+                f'build argument "{name}" is declared by no ARG',
+                name,
+                sorted(declared_args(dockerfile)),
+            )
+            for name in names
+        ]
+        unused += [
+            (f'--no-cache-filter "{name}": no stage has this name', name, stages)
+            for name in self._request.no_cache_filter
+            if name.lower() not in stages
+        ]
+        for text, name, meant in unused:
+            hint = did_you_mean(name, meant)
+            self._emit(Notice(level="warning", text=f"{text} ({hint})" if hint else text))
 
     def _with_wine(self, graph: Graph, plans: list[ImagePlan], layers: Layers) -> list[ImagePlan]:
         """Have Wine ready if there are RUNs of Windows images, and let the plans say so.

@@ -145,6 +145,15 @@ def test_no_cache_filter_does_one_stage_again(wcbuild, context):
     assert "DONE" in done.stderr.split("RUN echo b")[1].split("\n\n")[0]
 
 
+def test_a_filter_that_no_stage_has_is_told(wcbuild, context):
+    folder = context("FROM base AS build\nRUN true\n")
+    done = wcbuild.build(folder, "--no-cache-filter", "biuld,Build")
+    assert (
+        '--no-cache-filter "biuld": no stage has this name (did you mean "build"?)' in done.stderr
+    )
+    assert '"Build"' not in done.stderr
+
+
 def test_what_follows_a_stage_that_is_done_again_has_its_new_files(wcbuild, context, tmp_path):
     folder = context(
         "FROM base AS a\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
