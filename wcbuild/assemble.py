@@ -25,7 +25,7 @@ def image_config(
     """Return the config of the planned image.
 
     ``created_by_step`` says when each step's layer was made (RFC 3339). Lines of history that have no
-    layer take the time of the layer before them, or of the first new one; ``now`` serves where there is
+    step take the time of the layer before them, or of the first new one; ``now`` serves where there is
     none at all.
     """
     new = [
@@ -33,7 +33,7 @@ def image_config(
             created=created_by_step.get(line.step, "") if line.step is not None else "",
             created_by=line.created_by,
             comment=line.comment,
-            empty_layer=line.step is None,
+            empty_layer=not line.has_layer,
         )
         for line in plan.history
     ]
@@ -50,7 +50,7 @@ def image_config(
 
 def _padded(plan: ImagePlan, layers: int) -> tuple[History, ...]:
     """Return the base's history with a line for each of its layers, as readers of images expect."""
-    own = sum(line.step is not None for line in plan.history)
+    own = sum(line.has_layer for line in plan.history)
     told = sum(not line.empty_layer for line in plan.base_history)
     missing = max(0, layers - own - told)
     return (*plan.base_history, *[History(comment="buildkit.exporter.image.v0")] * missing)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
-from wcbuild.images import BuiltImage, MoreAnnotations, put_built, put_built_index
+from wcbuild.images import MoreAnnotations, put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -72,7 +72,7 @@ from wcbuild.solve.known import Known
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.packing import Packer
-from wcbuild.solve.results import Result
+from wcbuild.solve.results import FileSystem, Result, file_system
 from wcbuild.solve.runs import Limits, Runs
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
@@ -158,6 +158,10 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         source.check()
     for target in request.cache_to:
         target.check()
+    if request.squash:
+        from wcbuild import squash  # noqa: PLC0415 - most builds do without
+
+        squash.check(request.cache_to, wine_registry=request.wine_registry)
     context = None
     if not str(request.context):
         raise UsageError('the build context is empty text; "." is this folder')
@@ -252,6 +256,9 @@ class _Build:
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
             into, annotations = self._store, self._inputs.annotations
             now = timestamp(epoch)
+            unsquashed = [file_system(results[plan.rootfs]) for plan in plans]
+            if request.squash:
+                plans, results = self._squash(plans, graph, results, layers)
             make = partial(put_built, located=self._located, more=self._inline(executor, results))
             images = [make(plan, results, into, annotations, now=now) for plan in plans]
             descriptor, image_id = images[0].descriptor, images[0].image_id
@@ -267,7 +274,7 @@ class _Build:
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
             sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
-        self._write_caches(executor.noted, results, images)
+        self._write_caches(executor.noted, results, unsquashed)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
@@ -282,7 +289,9 @@ class _Build:
         self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
-        return make_plan(dockerfile, stages, graph, plans, frozenset(known))
+        return make_plan(
+            dockerfile, stages, graph, plans, frozenset(known), squash=self._request.squash
+        )
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
@@ -454,10 +463,12 @@ class _Build:
         outputs = [output.kind for output in self._request.outputs]
         return bool(self._request.push or outputs) and set(outputs) <= {"registry"}
 
+    def _local_cache(self) -> LocalCache:
+        return LocalCache(self._store.root / "cache", self._store.has)
+
     def _cache(self) -> Cache:
         """Return the local cache, with those of `--cache-from` behind it."""
-        request = self._request
-        local = LocalCache(self._store.root / "cache", self._store.has)
+        request, local = self._request, self._local_cache()
         if request.no_cache or not request.cache_from:
             return local
         from wcbuild.remotecache.imports import (  # noqa: PLC0415 - most builds have none
@@ -492,9 +503,12 @@ class _Build:
         self,
         noted: Mapping[CacheKey, Record],
         results: list[Result],
-        images: list[BuiltImage],
+        images: list[FileSystem],
     ) -> None:
-        """Write what `--cache-to` asks for, but for what is in the image itself."""
+        """Write what `--cache-to` asks for, but for what is in the image itself.
+
+        ``images`` are what the steps gave, squashed or not.
+        """
         specs = [spec for spec in self._request.cache_to if spec.kind != "inline"]
         if not specs:
             return
@@ -507,10 +521,23 @@ class _Build:
             progress=self._exporter.progress("export"),
             emit=self._emit,
         )
-        kept = exports.identities(image.files for image in images)
+        kept = exports.identities(images)
         for spec in specs:
             only = kept if spec.mode == "min" else None
             writer.write(spec, exports.select_results(noted, results, self._located, only))
+
+    def _squash(
+        self,
+        plans: Sequence[ImagePlan],
+        graph: Graph,
+        results: Sequence[Result],
+        layers: Layers,
+    ) -> tuple[list[ImagePlan], list[Result]]:
+        """Return plans and results with one layer for all that the steps added to their base."""
+        from wcbuild.squash import Squasher  # noqa: PLC0415 - most builds do without
+
+        squasher = Squasher(layers, self._local_cache(), self._emit, anew=self._request.no_cache)
+        return squasher.squash(plans, graph, results)
 
     def _layers(self) -> Layers:
         identity = self._machine.identity
@@ -588,6 +615,7 @@ class _Build:
             cancel=self._cancel,
             results=frozenset(plan.rootfs for plan in plans),
             pushed=self._only_pushed(),
+            squash=request.squash,
         )
         try:
             yield executor

@@ -61,6 +61,8 @@ class BuildRequest:
     push: bool = False
     pull: bool = False
     """Ask the registry for base images even if they are here."""
+    squash: bool = False
+    """Make one layer of those that the build adds to its base image, whose own stay."""
     no_cache: bool = False
     no_cache_filter: tuple[str, ...] = ()
     """Names of stages whose steps are all done again."""

@@ -41,6 +41,21 @@ def test_without_any_layer_the_time_is_now():
     assert made.created == NOW
 
 
+def test_lines_of_squashed_steps_have_no_layer_but_their_times():
+    history = (
+        PlannedHistory(created_by="RUN x", step=1, is_squashed=True),
+        PlannedHistory(created_by="ENV a=b"),
+        PlannedHistory(created_by="squash", step=2),
+    )
+    made = config(history, steps={1: STEP_TIME, 2: NOW}, layers=2)
+    assert [(line.created, line.empty_layer) for line in made.history[1:]] == [
+        (STEP_TIME, True),
+        (STEP_TIME, True),
+        (NOW, False),
+    ]
+    assert made.history[0].comment == "buildkit.exporter.image.v0"  # of the base's layer
+
+
 def test_a_base_that_tells_too_little_gets_a_line_for_each_layer():
     made = config((PlannedHistory(created_by="RUN x", step=1),), steps={1: STEP_TIME}, layers=3)
     assert sum(not line.empty_layer for line in made.history) == 3

@@ -92,6 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_switch(parser, "--pull", dest="pull", help="ask registries for newer base images")
     add_switch(
         parser,
+        "--squash",
+        dest="squash",
+        help="make one layer of what the build adds to its base image",
+    )
+    add_switch(
+        parser,
         "--no-cache",
         dest="no_cache",
         help="build every step again, with empty caches of mounts",
@@ -310,6 +316,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         outputs=tuple(Output.parse(text) for text in args.output if text),
         push=args.push,
         pull=args.pull,
+        squash=args.squash,
         no_cache=args.no_cache,
         no_cache_filter=_words(args.no_cache_filter),
         cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from if text),

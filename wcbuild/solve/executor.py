@@ -43,7 +43,8 @@ class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
     ``remotes`` is asked when something has to be fetched. ``results`` are the steps whose files are
-    wanted at the end; with ``pushed`` they are in a registry alone, and what it has may stay there.
+    wanted at the end; with ``pushed`` they are in a registry alone, and what it has may stay there, but
+    with ``squash`` only of base images.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class StepExecutor:
         cancel: Event,
         results: frozenset[int],
         pushed: bool,
+        squash: bool,
     ) -> None:
         self._known = known
         self._runs = runs
@@ -72,6 +74,7 @@ class StepExecutor:
         self._cancel = cancel
         self._results = results
         self._pushed = pushed
+        self._squash = squash
         self.noted = known.noted
         """As `Known.noted`."""
 
@@ -101,7 +104,7 @@ class StepExecutor:
             return [layer.descriptor for layer in own if layer is not None]
 
         lost = self._cache.obtain(layers(read), dry=dry) | self._cache.obtain(
-            layers(wanted), dry=dry, may_stay=self._pushed
+            layers(wanted), dry=dry, may_stay=self._pushed and not self._squash
         )
         if not lost:
             return ()
