@@ -398,6 +398,10 @@ def test_secret_that_was_not_given_is_not_there_unless_it_is_required(wcbuild, c
     assert failed.returncode == 1
     assert "Dockerfile:2" in failed.stderr
     assert 'secret "s" is required; give it with --secret id=s' in failed.stderr
+    text = "FROM base\nRUN echo begun\nWORKDIR /w\nRUN --mount=type=secret,id=s,required true\n"
+    failed = wcbuild.build(context(text), check=False)
+    assert 'Dockerfile:4: secret "s" is required' in failed.stderr
+    assert "begun" not in failed.stderr
 
 
 def test_another_value_of_a_secret_runs_nothing_again(wcbuild, context, tmp_path):

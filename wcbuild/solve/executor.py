@@ -111,6 +111,16 @@ class StepExecutor:
         own = {index: _own_layer(graph.steps[index], known[index]) for index in known}
         return [index for index, layer in own.items() if layer and layer.diff_id in lost]
 
+    def check(self, step: Step) -> None:
+        """Refuse a RUN that requires what the build was not given.
+
+        Raises:
+            MissingSecretError
+        """
+        if isinstance(step.op, RunOp):
+            with blaming(*step.spans):
+                self._runs.check(step.op)
+
     def execute(
         self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
     ) -> tuple[Result, bool]:

@@ -37,7 +37,7 @@ class MissingSecretError(WcbuildError):
     def __init__(self, kind: MountKind, name: str) -> None:
         super().__init__(kind, name)
         self.kind = kind
-        self.name = name
+        self.name = self.word = name
 
     def __str__(self) -> str:
         flag = f"{_FLAGS[self.kind]}{self.name}"
@@ -87,6 +87,17 @@ class Mounts:
         self._ownership = ownership
         self._renewed: set[CacheKey] = set()
         self._lock = Lock()
+
+    def check(self, op: RunOp) -> None:
+        """Refuse to mount what is required and was not given.
+
+        Raises:
+            MissingSecretError
+        """
+        for mount in op.mounts:
+            given = self._secrets.values if mount.kind is MountKind.SECRET else self._secrets.agents
+            if mount.required and mount.id not in given:
+                raise MissingSecretError(mount.kind, mount.id)
 
     @contextlib.contextmanager
     def presented(

@@ -66,6 +66,10 @@ class Runs:
         self._unnamed: set[Snapshot] = set()
         self._lock = Lock()
 
+    def check(self, op: RunOp) -> None:
+        """As `Mounts.check`."""
+        self._mounts.check(op)
+
     def run(
         self,
         step: Step,
