@@ -54,6 +54,7 @@ from wcbuild.outputs import Output
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
+    allowed_devices,
     escape_of,
     is_set,
     make_options,
@@ -64,6 +65,7 @@ from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import Devices
 from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import StepExecutor
 from wcbuild.solve.known import Known
@@ -244,6 +246,7 @@ class _Build:
         self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
@@ -287,6 +290,7 @@ class _Build:
         dockerfile = self._parse(main.source)
         graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
         return make_plan(
@@ -375,11 +379,24 @@ class _Build:
         return [replace(each, build_args={**each.build_args, **time}) for each in options]
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
-        """Say which build arguments changed nothing: mostly they are misspelt."""
-        for name in names:
-            hint = did_you_mean(name, sorted(declared_args(dockerfile)))
-            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
-            self._emit(Notice(level="warning", text=text))
+        """Say which build arguments and filters changed nothing: mostly they are misspelt."""
+        stages = [stage.name for stage in dockerfile.stages if stage.name]
+        unused = [
+            (
+                f'build argument "{name}" is declared by no ARG',
+                name,
+                sorted(declared_args(dockerfile)),
+            )
+            for name in names
+        ]
+        unused += [
+            (f'--no-cache-filter "{name}": no stage has this name', name, stages)
+            for name in self._request.no_cache_filter
+            if name.lower() not in stages
+        ]
+        for text, name, meant in unused:
+            hint = did_you_mean(name, meant)
+            self._emit(Notice(level="warning", text=f"{text} ({hint})" if hint else text))
 
     def _with_wine(self, graph: Graph, plans: list[ImagePlan], layers: Layers) -> list[ImagePlan]:
         """Have Wine ready if there are RUNs of Windows images, and let the plans say so.
@@ -399,6 +416,20 @@ class _Build:
             overlay=layers.snapshotter.name == "overlay",
         )
         return [windowsruns.told(plan, graph, wine) for plan in plans]
+
+    def _devices(self) -> Devices:
+        return Devices(self._request.device_folders, allowed_devices(self._request))
+
+    def _check_devices(self, graph: Graph) -> None:
+        """Refuse devices that the machine has and nobody allowed, before anything runs.
+
+        Raises:
+            DeviceError: with the lines of the RUN.
+        """
+        for step in graph.steps:
+            if isinstance(step.op, RunOp) and step.op.devices:
+                with blaming(*step.spans):
+                    self._devices().check(step.op.devices)
 
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.
@@ -571,7 +602,7 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(values=request.secrets, agents=self._inputs.agents),
                 scratch=self._store.scratch_folder,
-                device_folders=request.device_folders,
+                devices=self._devices(),
                 ownership=owners,
             ),
             cancel=self._cancel,

@@ -111,6 +111,16 @@ class StepExecutor:
         own = {index: _own_layer(graph.steps[index], known[index]) for index in known}
         return [index for index, layer in own.items() if layer and layer.diff_id in lost]
 
+    def check(self, step: Step) -> None:
+        """Refuse a RUN that requires what the build was not given.
+
+        Raises:
+            MissingSecretError
+        """
+        if isinstance(step.op, RunOp):
+            with blaming(*step.spans):
+                self._runs.check(step.op)
+
     def execute(
         self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
     ) -> tuple[Result, bool]:
@@ -156,9 +166,7 @@ class StepExecutor:
 
                 tree = self._layers.tree(parent, for_os=op.os)
                 layer, _ = self._packer.pack(place.mkdir(op, tree, mtime=self._packer.now()), op.os)
-                return self._known.remember(
-                    tuple(self._known.keys(op, inputs)), parent, layer
-                ), False
+                return self._known.remember(self._known.names(op, inputs), parent, layer), False
             case CopyOp() | JoinedCopyOp():
                 return self._copy(step, op, parent, inputs)
             case _:
@@ -195,7 +203,7 @@ class StepExecutor:
                 found = self._known.find_layer(op, inputs, late=True)
                 if found is not None:
                     return found, True
-        return self._known.remember(tuple(self._known.keys(op, inputs)), parent, layer), False
+        return self._known.remember(self._known.names(op, inputs), parent, layer), False
 
 
 def _own_layer(step: Step, result: Result | None) -> BuiltLayer | None:

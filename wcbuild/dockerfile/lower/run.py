@@ -63,8 +63,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         verbatim=windows and command.shell,
         proxy_env=tuple(_proxies(options.build_args)),
     )
-    flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
-    text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
+    text = f"RUN{_flags(instruction)} {' '.join(instruction.command.args)}{summary}"
     step = lowering.steps.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
@@ -77,6 +76,17 @@ def _hostname(build_args: Mapping[str, str]) -> str:
             f'BUILDKIT_SANDBOX_HOSTNAME "{name}": a host name has at most {_MAX_HOSTNAME_BYTES} bytes'
         )
     return name
+
+
+def _flags(instruction: Run) -> str:
+    """Return the flags that make a difference."""
+    flags = [f"--mount={mount}" for mount in instruction.mounts]
+    if instruction.network != Network.DEFAULT:
+        flags.append(f"--network={instruction.network}")
+    if instruction.security == _INSECURE:
+        flags.append(f"--security={instruction.security}")
+    flags += [f"--device={device}" for device in instruction.devices]
+    return "".join(f" {flag}" for flag in flags)
 
 
 def _proxies(build_args: Mapping[str, str]) -> Iterator[str]:
@@ -93,7 +103,6 @@ def _check_options(lowering: Lowering, instruction: Run) -> None:
     for asked, flag, entitlement in (
         (instruction.network == Network.HOST, "--network=host", Entitlement.NETWORK_HOST),
         (instruction.security == _INSECURE, "--security=insecure", Entitlement.SECURITY_INSECURE),
-        (bool(instruction.devices), "--device", Entitlement.DEVICE),
     ):
         if asked and entitlement not in lowering.options.allow:
             raise SourceError(
