@@ -33,6 +33,8 @@ from wcbuild.solve.events import Event
 if TYPE_CHECKING:
     from registry.sign import SigningKey
 
+_SOURCE_POLICY = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
@@ -301,6 +303,9 @@ def make_request(invocation: Invocation) -> BuildRequest:
         UsageError: one of them makes no sense.
     """
     args = invocation.args
+    if invocation.environment.get(_SOURCE_POLICY):
+        hint = "unset it; --signature-policy says which base images may be used"
+        raise UsageError(f"{_SOURCE_POLICY} is set, and there are no source policies ({hint})")
     memory, cpus = read_limits(args)
     return BuildRequest(
         context=args.context,
