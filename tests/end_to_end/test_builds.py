@@ -325,6 +325,25 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, tmp_path, number)
     assert [path for name in ("tmp", "ingest") for path in wcbuild.root.glob(f"{name}/*")] == []
 
 
+@pytest.mark.parametrize("tar", ["true", "false"])
+def test_archives_and_layouts_have_every_name_in_full(wcbuild, context, tmp_path, tar):
+    out = tmp_path / "out"
+    names = ("-t", "team/app:1", "-t", "team/app:2")
+    wcbuild.build(context("FROM scratch\n"), *names, "-o", f"type=oci,tar={tar},dest={out}")
+    if tar == "true":
+        with tarfile.open(out) as archive:
+            index = json.load(archive.extractfile("index.json"))
+    else:
+        index = json.loads((out / "index.json").read_bytes())
+    assert [entry["annotations"] for entry in index["manifests"]] == [
+        {
+            "io.containerd.image.name": f"docker.io/team/app:{tag}",
+            "org.opencontainers.image.ref.name": tag,
+        }
+        for tag in ("1", "2")
+    ]
+
+
 def test_a_layer_holds_what_the_command_changed_and_nothing_else(wcbuild, context, tmp_path):
     """The base has no /etc/hosts, /etc/resolv.conf or /dev/shm, which the sandbox needs."""
     folder = context("FROM base\nRUN cat /etc/hosts && mkdir /made && echo x > /made/file\n")
@@ -372,6 +391,24 @@ def test_bad_input_gets_a_clear_error(wcbuild, context, dockerfile, told):
     for text in told:
         assert text in failed.stderr
     assert "bad" not in wcbuild("images").stdout
+
+
+@pytest.mark.parametrize("copy", ["COPY here gone /", "COPY --link gone /", "ADD gone /"])
+def test_a_missing_source_is_told_before_anything_is_done(wcbuild, context, copy):
+    folder = context(f"FROM base\nRUN echo long\n{copy}\n", {"here": ""})
+    done = wcbuild.build(folder, check=False)
+    assert done.returncode == 1
+    assert 'Dockerfile:3: "/gone": not found' in done.stderr
+    assert "RUN echo long" not in done.stderr.partition("ERROR")[0]
+
+
+def test_what_only_a_step_can_tell_is_left_to_it(wcbuild, context):
+    folder = context(
+        "FROM base AS made\nRUN touch /made\n"
+        "FROM base\nRUN touch /x\nCOPY --from=made /made /\nCOPY --parents a/b* /\nCOPY no* /y/\n",
+        {"a/b1": ""},
+    )
+    wcbuild.build(folder)
 
 
 def test_a_missing_dockerfile_is_named_and_one_is_suggested(wcbuild, tmp_path):

@@ -39,31 +39,6 @@ def test_a_plan_builds_nothing(wcbuild, context):
     assert wcbuild("images", "-q").stdout == ""
 
 
-@pytest.mark.parametrize("words", [("--print-plan",), ()], ids=["plan", "build"])
-@pytest.mark.parametrize(
-    ("copy", "missing"),
-    [
-        ("COPY here gone /", "/gone"),
-        ("COPY --link gone /", "/gone"),
-    ],
-)
-def test_a_missing_source_is_told_before_anything_is_done(wcbuild, context, copy, missing, words):
-    folder = context(f"FROM base\nRUN echo long\n{copy}\n", {"here": ""})
-    done = wcbuild.build(folder, *words, check=False)
-    assert done.returncode == 1
-    assert f'Dockerfile:3: "{missing}": not found' in done.stderr
-    assert "RUN echo long" not in done.stderr.partition("ERROR")[0]
-
-
-def test_what_only_a_step_can_tell_is_left_to_it(wcbuild, context):
-    folder = context(
-        "FROM base AS made\nRUN touch /made\n"
-        "FROM base\nRUN touch /x\nCOPY --from=made /made /\nCOPY --parents a/b* /\nCOPY no* /y/\n",
-        {"a/b1": ""},
-    )
-    wcbuild.build(folder)
-
-
 def test_a_plan_has_stages_steps_config_and_history(wcbuild, context):
     plan = plan_of(wcbuild, context(STAGES, {"one.txt": "1"}))
     assert [(s["name"], s["base"], s["needed"], len(s["steps"])) for s in plan["stages"]] == [

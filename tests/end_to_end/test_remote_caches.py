@@ -505,6 +505,19 @@ def test_a_layer_that_is_gone_is_built_again(jobs):
     assert {layer["digest"] for layer in jobs.manifest("2")["layers"]} <= blobs.keys()
 
 
+def test_what_follows_a_layer_that_is_gone_is_built_on_the_new_one(jobs, tmp_path):
+    text = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN cat /id > /copied\n"
+    jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache", dockerfile=text)
+    blobs = jobs.registry.repositories["app"].blobs
+    for layer in jobs.manifest("cache")["layers"]:
+        if b"copied" not in gzip.decompress(blobs[layer["digest"]]):
+            del blobs[layer["digest"]]
+    out = tmp_path / "out.tar"
+    flags = ("--cache-from", f"{jobs.app}:cache", "-o", f"type=tar,dest={out}")
+    jobs.build(jobs.context(text), *flags)
+    assert file_in(out, "id") == file_in(out, "copied")
+
+
 @pytest.mark.slow
 def test_a_layer_of_other_bytes_is_built_again(jobs, tmp_path):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache")

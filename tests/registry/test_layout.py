@@ -82,6 +82,13 @@ def test_one_tag_of_two_repositories_is_ambiguous(layout, built):
     assert [entry_name(entry) for entry in layout.index().manifests] == ["1"]
 
 
+def test_tags_are_tags_also_where_the_whole_name_stands_beside_them(layout, built):
+    layout.tag(built.image(1), "docker.io/library/app:1")
+    layout.tag(built.image(2), "2")
+    layout.tag(built.image(3), "")
+    assert list(layout.tags()) == ["1", "2"]
+
+
 def test_images_may_have_no_name(layout, built):
     one, two = built.image(1), built.image(2)
     layout.tag(one, "")

@@ -9,7 +9,7 @@ from registry.reference import Reference
 from wcbuild.context.local import LocalTree
 from wcbuild.dockerfile.lower import Options, lower
 from wcbuild.dockerfile.stages import parse_dockerfile
-from wcbuild.errors import SourceError
+from wcbuild.errors import SourceError, WcbuildError
 from wcbuild.graph.ops import CopyOp
 from wcbuild.tree import place
 from wcbuild.tree.errors import MissingSourceError
@@ -41,6 +41,36 @@ def test_from_takes_no_path_and_no_stage_that_is_not_there(name):
         )
     # What is a name of an image is looked for in a registry, and nowhere on this machine.
     assert caught.type is not AssertionError or name in ("-1", "0x0")
+
+
+HEREDOCS = ("COPY <<{0} /d/\ntext\n{0}\n", "ADD <<{0} /d\n{0}\n", "RUN <<{0}\n#!/bin/sh\n{0}\n")
+
+
+def inline(text):
+    """Return the name of the one heredoc of a Dockerfile as the step has it."""
+    platform = Platform(os="linux", architecture="amd64")
+    lowered = lower(
+        parse_dockerfile(f"FROM scratch\n{text}".encode(), file="Dockerfile"),
+        Options(platform=platform, build_platform=platform),
+        NoImages(),
+    )
+    (file,) = lowered.graph.steps[-1].op.inline
+    return file.name
+
+
+@pytest.mark.parametrize("text", HEREDOCS)
+@pytest.mark.parametrize("name", ["a/b", "../a/b", "/etc/passwd", ".", "..", "../..", "/"])
+def test_heredocs_in_directories_are_refused(text, name):
+    with pytest.raises(WcbuildError, match="cannot be the name of a heredoc's file") as caught:
+        inline(text.format(name))
+    assert caught.value.word == name
+    assert caught.value.spans
+
+
+@pytest.mark.parametrize("text", HEREDOCS)
+@pytest.mark.parametrize("name", ["x", "/x", "../x", "../../x", "./x", "a/../x"])
+def test_heredocs_stay_where_they_are_written(text, name):
+    assert inline(text.format(name)) == "x"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ AMD64 = Platform(os="linux", architecture="amd64")
 BASE_TIME, STEP_TIME, NOW = "2020-01-01T00:00:00Z", "2024-05-05T00:00:00Z", "2025-01-01T00:00:00Z"
 
 
-def config(history, *, base=(), steps=None, layers=1):
+def config(history, *, base=(), steps=None, layers=1, fixed=False):
     plan = ImagePlan(
         rootfs=0,
         platform=AMD64,
@@ -19,7 +19,7 @@ def config(history, *, base=(), steps=None, layers=1):
         history=history,
     )
     diff_ids = [DiffId(sha256(str(number).encode())) for number in range(layers)]
-    return image_config(plan, diff_ids, steps or {}, now=NOW)
+    return image_config(plan, diff_ids, steps or {}, now=NOW, fixed=fixed)
 
 
 def test_metadata_takes_the_time_of_the_first_new_layer():
@@ -34,6 +34,16 @@ def test_metadata_alone_takes_the_time_of_the_base():
     base = (History(created=BASE_TIME, created_by="base"),)
     made = config((PlannedHistory(created_by="ENV a=b"),), base=base)
     assert made.history[-1].created == BASE_TIME
+
+
+def test_a_fixed_time_is_that_of_all_new_lines():
+    base = (History(created=BASE_TIME, created_by="base"),)
+    history = (PlannedHistory(created_by="ENV a=b"), PlannedHistory(created_by="RUN x", step=1))
+    made = config(history, base=base, steps={1: STEP_TIME}, layers=2, fixed=True)
+    assert [line.created for line in made.history] == [BASE_TIME, NOW, NOW]
+    alone = config(history[:1], base=base, fixed=True)
+    assert alone.created == alone.history[-1].created == NOW
+    assert config((), base=base, fixed=True).created == BASE_TIME
 
 
 def test_without_any_layer_the_time_is_now():

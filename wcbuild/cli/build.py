@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ from wcbuild.solve.events import Event
 
 if TYPE_CHECKING:
     from registry.sign import SigningKey
+
+_SOURCE_POLICY = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="squash",
         help="make one layer of what the build adds to its base image",
     )
-    add_switch(parser, "--no-cache", dest="no_cache", help="build every step again")
+    add_switch(
+        parser,
+        "--no-cache",
+        dest="no_cache",
+        help="build every step again, with empty caches of mounts",
+    )
     add(
         "--no-cache-filter",
         action="append",
@@ -123,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WHAT",
-        help="what the Dockerfile may have: network.host, security.insecure or device",
+        help="what the Dockerfile may have: network.host, security.insecure, device or device=NAME",
     )
     add(
         "--secret",
@@ -296,6 +303,9 @@ def make_request(invocation: Invocation) -> BuildRequest:
         UsageError: one of them makes no sense.
     """
     args = invocation.args
+    if invocation.environment.get(_SOURCE_POLICY):
+        hint = "unset it; --signature-policy says which base images may be used"
+        raise UsageError(f"{_SOURCE_POLICY} is set, and there are no source policies ({hint})")
     memory, cpus = read_limits(args)
     return BuildRequest(
         context=args.context,
@@ -316,7 +326,7 @@ def make_request(invocation: Invocation) -> BuildRequest:
         no_cache_filter=_words(args.no_cache_filter),
         cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from if text),
         cache_to=tuple(CacheTo.parse(text) for text in args.cache_to if text),
-        allow=_words(args.allow),
+        allow=tuple(_entitlements(args.allow)),
         compat=args.compat,
         network=args.network,
         add_hosts=tuple(read_host(text) for text in _words(args.add_host)),
@@ -369,6 +379,12 @@ def _check_folder(path: str) -> None:
 def _write(path: str, data: bytes) -> None:
     with replacing(Path(path).absolute()) as file:
         file.write(data)
+
+
+def _entitlements(texts: Iterable[str]) -> Iterator[str]:
+    """Yield what is allowed; commas separate it, but one after a device's name is that device's."""
+    for text in texts:
+        yield from [text] if text.startswith("device=") else _words([text])
 
 
 def _words(texts: Sequence[str]) -> tuple[str, ...]:

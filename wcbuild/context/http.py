@@ -140,15 +140,19 @@ class Downloads:
         cancel: threading.Event,
     ) -> Download:
         """Make an answer a file in the store."""
-        if response.status == _NOT_MODIFIED and known is not None:
-            response.discard()
-            now = response.headers.get("ETag", "")
-            if now and _strong(now) != _strong(known.etag):
+        if known is not None:
+            now = _strong(response.headers.get("ETag", ""))
+            same = now == _strong(known.etag)
+            if response.status == _NOT_MODIFIED and now and not same:
                 # Of something else, then, than what we have.
+                response.discard()
                 return self._fetch(url, checksum, cancel, anew=True)
-            if checksum and checksum not in known.digests:
-                known = self._with_checksum(known, checksum, url)
-            return self._download(known)
+            # Not every server heeds If-None-Match.
+            if response.status == _NOT_MODIFIED or (response.status in _FOUND and now and same):
+                response.discard()
+                if checksum and checksum not in known.digests:
+                    known = self._with_checksum(known, checksum, url)
+                return self._download(known)
         if response.status not in _FOUND:
             response.discard()
             raise RemoteError(without_secrets(url), f"{response.host} answered {response.status}")

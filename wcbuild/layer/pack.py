@@ -27,6 +27,7 @@ from wcbuild.layer.hashing import BLOCKS_IN_USE, Hasher
 from wcbuild.layer.hostfiles import HostFiles
 
 _BATCH_BYTES = 1 << 20
+_ODD_STARTS = (".", "/")
 _SMALL_BYTES = 128 * 1024
 """Up to here a file is hashed at once and travels with its neighbours; handing it over would cost more."""
 
@@ -107,6 +108,11 @@ def pack(
         return packer.finish()
     finally:
         packer.close()
+
+
+def _is_odd(path: str) -> bool:
+    """Say whether a path goes other ways than down."""
+    return any(name in ("", ".", "..") for name in path.split("/"))
 
 
 def _in_order(changes: Iterable[Change]) -> list[Change]:
@@ -213,6 +219,9 @@ class _Packer:
             raise LayerError(
                 f'"{path}"', 'a name that begins with ".wh." means a deletion in a layer'
             )
+        # The first half is quick, and says no of nearly all.
+        if ("/." in path or "//" in path or path[:1] in _ODD_STARTS) and _is_odd(path):
+            raise LayerError(f'"{path}"', "is not the path of a file")
         if meta is None:
             self._append(self._codec.marker(whiteout.name_for(path)))
             self._entries.append(Entry(path, None))

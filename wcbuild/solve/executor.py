@@ -83,12 +83,6 @@ class StepExecutor:
         with blaming(*step.spans):
             return self._known.find(step, inputs)
 
-    def check(self, step: Step, inputs: tuple[Result | None, ...]) -> None:
-        """Refuse a step that will fail, whatever the inputs turn out to be that are not known (None)."""
-        if isinstance(step.op, AnyCopyOp):
-            with blaming(*step.spans):
-                self._known.check(step.op, inputs[1:])
-
     def settle(self, graph: Graph, known: Mapping[int, Result], *, dry: bool) -> Collection[int]:
         """Bring here what the steps that are not known will read, and what is wanted at the end.
 
@@ -116,6 +110,18 @@ class StepExecutor:
             return ()
         own = {index: _own_layer(graph.steps[index], known[index]) for index in known}
         return [index for index, layer in own.items() if layer and layer.diff_id in lost]
+
+    def check(self, step: Step, inputs: tuple[Result | None, ...]) -> None:
+        """Refuse a RUN that requires what the build was not given, or a copy of what its context has not.
+
+        Raises:
+            MissingSecretError, PlaceError
+        """
+        with blaming(*step.spans):
+            if isinstance(step.op, RunOp):
+                self._runs.check(step.op)
+            elif isinstance(step.op, AnyCopyOp):
+                self._known.check(step.op, inputs[1:])
 
     def execute(
         self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
@@ -162,9 +168,7 @@ class StepExecutor:
 
                 tree = self._layers.tree(parent, for_os=op.os)
                 layer, _ = self._packer.pack(place.mkdir(op, tree, mtime=self._packer.now()), op.os)
-                return self._known.remember(
-                    tuple(self._known.keys(op, inputs)), parent, layer
-                ), False
+                return self._known.remember(self._known.names(op, inputs), parent, layer), False
             case CopyOp() | JoinedCopyOp():
                 return self._copy(step, op, parent, inputs)
             case _:
@@ -201,7 +205,7 @@ class StepExecutor:
                 found = self._known.find_layer(op, inputs, late=True)
                 if found is not None:
                     return found, True
-        return self._known.remember(tuple(self._known.keys(op, inputs)), parent, layer), False
+        return self._known.remember(self._known.names(op, inputs), parent, layer), False
 
 
 def _own_layer(step: Step, result: Result | None) -> BuiltLayer | None:

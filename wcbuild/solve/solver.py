@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry.threads import LOOK_UP_S
 from wcbuild.errors import CancelledError
-from wcbuild.graph.ops import Graph, Step
+from wcbuild.graph.ops import Graph, RunOp, Step
 from wcbuild.solve.events import Emit, StepDone, StepFailed, StepOutput, StepStarted
 from wcbuild.solve.results import Result
 
@@ -31,14 +31,20 @@ class Executor(Protocol):
         """Return the step's result if it can be had without doing it."""
         ...
 
-    def check(self, step: Step, inputs: tuple[Result | None, ...]) -> None:
-        """Refuse a step that will fail, whatever the inputs turn out to be that are not known (None)."""
-        ...
-
     def settle(self, graph: Graph, known: Mapping[int, Result], *, dry: bool) -> Collection[int]:
         """Have all here that the other steps will read; return the steps whose results are lost.
 
         ``known`` are results by index. With ``dry`` nothing is brought here.
+        """
+        ...
+
+    def check(self, step: Step, inputs: tuple[Result | None, ...]) -> None:
+        """Refuse a step that is known to fail, whatever the inputs are that have no result yet (None).
+
+        Of RUNs it is asked only if they are going to be executed.
+
+        Raises:
+            WcbuildError: why.
         """
         ...
 
@@ -68,6 +74,10 @@ class Solver:
         """
         results = self.known(graph, dry=False)
         if len(results) < len(graph.steps):
+            runs = _sure_runs(graph, results)
+            for index, step in enumerate(graph.steps):
+                if index in runs or not (index in results or isinstance(step.op, RunOp)):
+                    self._executor.check(step, tuple(map(results.get, step.inputs)))
             self._execute(graph, results)
         return [results[index] for index in range(len(graph.steps))]
 
@@ -86,10 +96,6 @@ class Solver:
                     lost.add(index)
                     results.pop(index, None)
             self._look_up(graph, results, times)
-        # Now, rather than after a long RUN that stands above it.
-        for index, step in enumerate(graph.steps):
-            if index not in results:
-                self._executor.check(step, tuple(map(results.get, step.inputs)))
         for index in sorted(results):
             step, (started, ended) = graph.steps[index], times[index]
             self._emit(StepStarted(number=index + 1, label=step.label, time=started))
@@ -173,3 +179,23 @@ class Solver:
                 cached=cached,
             )
         )
+
+
+def _sure_runs(graph: Graph, known: Collection[int]) -> set[int]:
+    """Return the RUNs that nothing can turn out to be known of: they, or one below them, do not wait.
+
+    What takes files from elsewhere may be found by their content once that is there.
+    """
+    runs: set[int] = set()
+    above: set[int] = set()
+    for index, step in enumerate(graph.steps):
+        if index in known or not step.inputs:
+            continue
+        is_run = isinstance(step.op, RunOp)
+        if step.inputs[0] in above or (
+            is_run and step.inputs[0] in known and len(step.inputs) == 1
+        ):
+            above.add(index)
+            if is_run:
+                runs.add(index)
+    return runs

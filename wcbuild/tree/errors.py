@@ -24,11 +24,17 @@ class MissingSourceError(PlaceError):
     """A source path without wildcards that is not there.
 
     ``where`` says which files were searched; ``near`` are paths there that look like it;
-    ``ignored`` says that it exists but `.dockerignore` keeps it out.
+    ``ignored`` says that it exists but `.dockerignore` keeps it out; ``link`` is what it is a symlink to.
     """
 
     def __init__(
-        self, source: str, where: str, near: tuple[str, ...] = (), *, ignored: bool = False
+        self,
+        source: str,
+        where: str,
+        near: tuple[str, ...] = (),
+        *,
+        ignored: bool = False,
+        link: str = "",
     ) -> None:
         # Not `ignored`, which takes no place among the arguments: `pickle` brings it with the other fields.
         super().__init__(source, where, near)
@@ -37,8 +43,11 @@ class MissingSourceError(PlaceError):
         self.where = where
         self.near = near
         self.ignored = ignored
+        self.link = link
 
     def __str__(self) -> str:
+        if self.link:
+            return f'"/{self.source}": links to "{self.link}", not found in {self.where}'
         if self.ignored:
             hint = " (it is there, but .dockerignore excludes it)"
         elif self.near:

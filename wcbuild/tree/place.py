@@ -142,10 +142,14 @@ class _Copying:
         """Copy or unpack one source."""
         kind = source.node.meta.kind
         if self._op.unpack and kind == FILE:
-            archive = find_archive(source.node, source.path, self._scratch)
-            if archive is not None:
-                self._unpack(archive)
-                return
+            try:
+                archive = find_archive(source.node, source.path, self._scratch)
+                if archive is not None:
+                    self._unpack(archive)
+                    return
+            except (UnsafeArchiveError, PlaceError) as error:
+                error.add_note(f'in the archive "{source.path}"')
+                raise
         self._make_directories(
             resolve(self._staging, self._op.dest.rpartition("/")[0]), self._parent
         )
@@ -218,6 +222,8 @@ class _Copying:
         staging = self._staging
         # No symlink, of the archive or of what was there, leads out of the destination.
         folder = resolve(staging, parent(path), root=top)
+        if staging.find(folder) is None:
+            self._check_links(top, path)
         staging.make_directories(folder, self._folder, owned=True)
         place = join(folder, path.rpartition("/")[2])
         meta = self._stamp.owned(meta)
@@ -238,6 +244,21 @@ class _Copying:
             staging.link(place, linked)
         else:
             staging.put(place, meta, content)
+
+    def _check_links(self, top: str, path: str) -> None:
+        """Refuse an entry that would make what a symlink leads to: only what it is called is made."""
+        real = top
+        for name in parent(path).split("/"):
+            link = join(real, name)
+            node = self._staging.find(link)
+            if node is None:
+                return
+            if node.meta.kind == SYMLINK:
+                real = resolve(self._staging, link.removeprefix(top), root=top)
+                if self._staging.find(real) is None:
+                    raise UnsafeArchiveError(path, f'lies below "/{link}", a symlink to nowhere')
+            else:
+                real = link
 
     def _make_directories(self, path: str, meta: Meta) -> None:
         self._staging.make_directories(path, meta, owned=bool(self._op.chown))

@@ -14,7 +14,7 @@ from wcbuild.dockerfile.wildcard import (
     has_wildcard,
 )
 from wcbuild.graph.ops import CopyOp
-from wcbuild.layer.changes import DIRECTORY, STREAM, TIMES, WITH_CONTENT
+from wcbuild.layer.changes import DIRECTORY, STREAM, SYMLINK, TIMES, WITH_CONTENT
 from wcbuild.layer.windows.names import fold
 from wcbuild.tree.base import CaselessTree, FileTree, Node, RememberingTree
 from wcbuild.tree.errors import InvalidPatternError, MissingSourceError
@@ -68,12 +68,12 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
             path = resolve(tree, match)
             node = tree.find(path)
             if node is None:
-                raise _missing(match, tree)
+                raise _missing(match, tree, op.origin)
             if node.meta.kind == DIRECTORY:
                 walk = _Walk(tree, wanted, exclude)
                 items = walk.run(path)
                 if include is not None and not items and not has_wildcard(text):
-                    raise _missing(join(source, include), tree)
+                    raise _missing(join(source, include), tree, op.origin)
                 yield Source(_real_name(match, tree), path, node, items)
             elif match == source or exclude is None or not exclude.excludes(_name(match)):
                 yield Source(_real_name(match, tree), path, node, [], _streams(path, tree))
@@ -88,7 +88,7 @@ def check_sources(op: CopyOp, tree: FileTree) -> None:
     """
     for source in () if op.parents else op.sources:
         if not has_wildcard(source) and tree.find(resolve(tree, source)) is None:
-            raise _missing(source, tree)
+            raise _missing(source, tree, op.origin)
 
 
 def content_key(op: CopyOp, tree: FileTree) -> str:
@@ -373,19 +373,23 @@ def _streams(path: str, tree: FileTree) -> tuple[tuple[str, Node], ...]:
     )
 
 
-def _missing(source: str, tree: FileTree) -> MissingSourceError:
+def _missing(source: str, tree: FileTree, origin: str) -> MissingSourceError:
     """Say what is missing, and what is there that looks like it."""
-    where, ignored = "the files copied from", False
+    where, ignored = origin or "the files copied from", False
     if isinstance(tree, RememberingTree):
         where, ignored = tree.where, tree.ignores(source)
+    if not ignored and next(tree.children(""), None) is None:
+        where += ", which is empty"
     folder, name = parent(source), _name(source)
+    found = tree.find(join(resolve(tree, folder), name))
+    link = found.meta.link if found is not None and found.meta.kind == SYMLINK else ""
     while folder and tree.find(resolve(tree, folder)) is None:
         folder, name = parent(folder), _name(folder)
     # Of the very name is a link that leads to nothing.
     options = [option for option, _ in tree.children(resolve(tree, folder)) if option != name]
     near = [option for option in options if option.lower() == name.lower()]
-    if not near and (found := suggest(name, options)):
-        near.append(found)
+    if not near and (similar := suggest(name, options)):
+        near.append(similar)
     return MissingSourceError(
-        source, where, tuple(join(folder, option) for option in near), ignored=ignored
+        source, where, tuple(join(folder, option) for option in near), ignored=ignored, link=link
     )

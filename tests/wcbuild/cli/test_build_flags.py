@@ -190,6 +190,14 @@ def test_the_platform_of_the_environment_is_that_of_builds_that_name_none(
         assert wcbuild("inspect", "built").json[0]["Architecture"] == architecture
 
 
+def test_a_policy_of_the_environment_that_nothing_would_heed_is_refused(
+    wcbuild, folder, monkeypatch
+):
+    monkeypatch.setenv("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "policy.json")
+    outcome = wcbuild("build", ".", status=2)
+    assert "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY is set" in outcome.err
+
+
 def test_quiet_progress_says_the_id_and_none_says_nothing(wcbuild, folder):
     image_id = wcbuild("build", "-q", ".").out
     assert image_id.startswith("sha256:")

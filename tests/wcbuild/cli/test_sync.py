@@ -54,6 +54,15 @@ def test_what_is_there_already_is_not_touched(wcbuild, releases, remote, simulat
     assert wcbuild("sync", file).out.startswith("copied ")
 
 
+def test_a_layout_with_whole_names_has_their_tags(
+    wcbuild, layout, tmp_path, remote, simulator, config
+):
+    layout.tag(layout.resolve("one"), "docker.io/team/app:1.0")
+    file = config(source=f"oci:{tmp_path / 'layout'}", target=remote("mirror"), tags=["1.*"])
+    wcbuild("sync", file)
+    assert tags(simulator) == ["1.0"]
+
+
 def test_a_dry_run_sends_nothing(wcbuild, releases, remote, simulator, config):
     file = config(source=releases, target=remote("mirror"), tags=["1.*"])
     before = len(simulator.sent("PUT")), len(simulator.sent("POST"))

@@ -145,6 +145,13 @@ def test_a_branch_whose_name_only_ends_alike_is_not_taken(fetch, server, reposit
         fetch(app(server), ref="v9")
 
 
+def test_the_first_digits_of_a_commit_are_no_ref(fetch, server, repository):
+    short = repository.git("rev-parse", "HEAD")[:7]
+    said = rf'there is no ref "{short}" \(of a commit, give all digits\)$'
+    with pytest.raises(RemoteError, match=said):
+        fetch(app(server), ref=short)
+
+
 def test_sees_new_commits_of_a_branch(fetch, server, repository):
     fetch(app(server), ref="main")
     repository.commit({"a.txt": "two"})

@@ -79,6 +79,17 @@ def test_takes_weak_and_strong_tags_for_the_same(web, downloads):
     assert [each.status for each in web.asked] == [200, 304]
 
 
+def test_takes_the_old_file_from_a_server_that_sends_one_of_the_same_tag_again(web, downloads):
+    url = web.put("/f", b"text", headers={"ETag": '"one"'})
+    first = fetch(downloads(), url)
+    page = web.put_page("/f", b"as long as you like" * 1000, headers={"ETag": '"one"'})
+    page.fail += [203, 203]
+    assert fetch(downloads(), url) == first
+    with pytest.raises(RemoteError, match="expected checksum"):
+        fetch(downloads(), url, sha(b"other"))
+    assert [each.status for each in web.asked] == [200, 203, 203]
+
+
 def test_a_file_that_was_compressed_on_the_road_is_what_it_was_before(web, downloads):
     body = gzip.compress(b"text" * 100)
     url = web.put("/f", body, headers={"Content-Encoding": "gzip"})

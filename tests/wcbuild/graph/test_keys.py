@@ -48,6 +48,11 @@ def test_what_cannot_change_the_result_is_not_part_of_the_key(one, other):
     assert key(dataclasses.replace(RUN, **one)) == key(dataclasses.replace(RUN, **other))
 
 
+def test_what_errors_call_the_files_copied_from_is_not_part_of_the_key():
+    copy = CopyOp(sources=("a",), dest="/", origin='stage "build"')
+    assert key(copy) == key(dataclasses.replace(copy, origin='stage "make"'))
+
+
 def test_fields_cannot_run_into_each_other():
     joined = CopyOp(sources=("a", "b"), dest="/")
     assert key(joined) != key(CopyOp(sources=("a\x00b",), dest="/"))

@@ -226,6 +226,20 @@ def test_rejects_names_that_would_be_deletions(path):
 
 
 @pytest.mark.parametrize(
+    "path", ["..", "../x", "d/../x", "d/..", ".", "./x", "d/./x", "/x", "d//x"]
+)
+@pytest.mark.parametrize("deleted", [False, True])
+def test_rejects_paths_that_lead_elsewhere(path, deleted):
+    with pytest.raises(LayerError, match="is not the path of a file"):
+        packed(Change(path, None) if deleted else file(path))
+
+
+def test_takes_names_that_begin_with_dots():
+    _, found = packed(file(".a"), file("..a"), file("..."), file("d/.b"), file("d/..b"))
+    assert len(found.entries) == 5
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (file("a\0b"), "zero byte"),

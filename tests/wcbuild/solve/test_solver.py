@@ -6,7 +6,7 @@ import pytest
 
 from wcbuild.errors import WcbuildError
 from wcbuild.graph.keys import digest
-from wcbuild.graph.ops import Graph, RunOp, ScratchOp, Step
+from wcbuild.graph.ops import CopyOp, Graph, RunOp, ScratchOp, Step
 from wcbuild.solve.events import StepDone, StepFailed, StepOutput, StepStarted
 from wcbuild.solve.results import FileSystem
 from wcbuild.solve.solver import Solver
@@ -19,10 +19,9 @@ class MadeToFailError(WcbuildError):
 class NotingExecutor:
     """Knows some steps by label, fails at others, and notes the order of all it does."""
 
-    def __init__(self, known=(), failing=(), refused=(), cancel=None):
+    def __init__(self, known=(), failing=(), cancel=None):
         self.known = set(known)
         self.failing = set(failing)
-        self.refused = set(refused)
         self.cancel = cancel or threading.Event()
         self.done = []
         self.checked = []
@@ -31,16 +30,16 @@ class NotingExecutor:
     def find(self, step, inputs):
         return result(step) if step.label in self.known else None
 
-    def check(self, step, inputs):
-        self.checked.append((step.label, [each and each.key for each in inputs]))
-        if step.label in self.refused:
-            raise MadeToFailError(step.label)
-
     def settle(self, graph, known, *, dry):
         lost = [index for index in known if graph.steps[index].label in self.lost[:1]]
         self.known -= set(self.lost[:1])
         del self.lost[:1]
         return lost
+
+    def check(self, step, inputs):
+        self.checked.append((step.label, [each and each.key for each in inputs]))
+        if step.label.startswith("no "):
+            raise MadeToFailError(step.label)
 
     def execute(self, step, inputs, output):
         if step.label in self.failing:
@@ -59,6 +58,10 @@ def result(step):
 
 def run(label, *inputs):
     return Step(op=RunOp(args=(label,), env=(), cwd="/"), inputs=inputs, label=label)
+
+
+def copy(label, *inputs):
+    return Step(op=CopyOp(sources=("f",), dest="/"), inputs=inputs, label=label)
 
 
 def solve(executor, *steps):
@@ -113,14 +116,6 @@ def test_events_tell_of_start_output_and_end():
     assert not own[2].cached
 
 
-def test_a_step_that_will_fail_does_so_before_another_is_executed():
-    executor = NotingExecutor(known={"scratch"}, refused={"last"})
-    with pytest.raises(MadeToFailError, match="last"):
-        solve(executor, SCRATCH, run("long", 0), run("last", 1, 0))
-    assert executor.done == []
-    assert executor.checked == [("long", [digest("scratch")]), ("last", [None, digest("scratch")])]
-
-
 def test_a_failure_ends_the_others_and_is_what_the_caller_gets():
     executor = NotingExecutor(known={"scratch"}, failing={"bad"})
     events = []
@@ -130,6 +125,28 @@ def test_a_failure_ends_the_others_and_is_what_the_caller_gets():
     assert executor.cancel.is_set()
     assert executor.done == []
     assert {event.label for event in events if isinstance(event, StepFailed)} == {"wait", "bad"}
+
+
+def test_what_is_sure_to_fail_is_told_before_anything_is_executed():
+    executor = NotingExecutor(known={"scratch", "s"})
+    with pytest.raises(MadeToFailError, match="no good"):
+        solve(executor, SCRATCH, run("a", 0), copy("b", 1), run("no good", 2))
+    assert executor.done == []
+
+
+def test_what_a_copy_takes_is_looked_at_as_far_as_it_is_known():
+    executor = NotingExecutor(known={"scratch"})
+    with pytest.raises(MadeToFailError, match="no file"):
+        solve(executor, SCRATCH, run("a", 0), copy("no file", 1, 0))
+    assert executor.done == []
+    assert executor.checked[-1] == ("no file", [None, digest("scratch")])
+
+
+@pytest.mark.parametrize("known", [{"scratch", "s"}, {"scratch", "s", "no good"}])
+def test_what_may_turn_out_to_be_known_is_not(known):
+    executor = NotingExecutor(known=known)
+    solve(executor, SCRATCH, run("s", 0), copy("a", 0), run("no good", 2), run("no better", 1, 1))
+    assert "a" in executor.done
 
 
 def test_a_lost_result_and_what_stands_on_it_are_executed():

@@ -13,7 +13,18 @@ from wcbuild.tree.errors import InvalidModeError
         ("000000755", 0, 0o755),
         ("u+x", 0o644, 0o744),
         ("go-w,u+s", 0o777, 0o4755),
-        ("a=rX", 0o755, 0o444),
+        ("a=rX", 0o755, 0o555),
+        ("a=rX", 0o644, 0o444),
+        ("u=rwX,go=rX", 0o700, 0o755),
+        ("a-x,a+X", 0o100, 0o111),
+        ("a-X", 0o755, 0o644),
+        ("g=Xu", 0o700, 0o770),
+        ("o=uX", 0o610, 0o617),
+        ("a=rX", 0o744, 0o555),
+        ("u=rwX,go=rX", 0o600, 0o644),
+        ("u=rwX,go=rX", 0o500, 0o755),
+        ("a-x,u+X", 0o755, 0o744),
+        ("u=Xg", 0o651, 0o551),
         ("+X", 0o421, 0o531),
         ("+X", 0o600, 0o600),
         ("g=u", 0o740, 0o770),
@@ -29,7 +40,7 @@ def test_changes_modes_of_files(text, mode, result):
 
 @pytest.mark.parametrize(
     ("text", "mode", "result"),
-    [("u=rwX,go=rX", 0o700, 0o755), ("a+X", 0o600, 0o711), ("go-X", 0o755, 0o755)],
+    [("u=rwX,go=rX", 0o600, 0o755), ("a+X", 0o600, 0o711), ("go-X", 0o755, 0o744)],
 )
 def test_directories_can_be_entered_after_a_capital_x(text, mode, result):
     assert chmod.change(text, mode, is_directory=True) == result

@@ -232,6 +232,17 @@ def test_a_missing_source_is_named_with_what_looks_like_it():
     )
 
 
+def test_a_missing_source_says_where_it_was_looked_for():
+    with pytest.raises(MissingSourceError, match=r'^"/none": not found in stage "build"$'):
+        copy(sources=["none"], dest="/", origin='stage "build"')
+
+
+def test_a_source_that_is_empty_is_told_to_be():
+    said = r'^"/a": not found in the build context, which is empty$'
+    with pytest.raises(MissingSourceError, match=said):
+        copy(MemoryTree({}), sources=["a"], origin="the build context")
+
+
 @pytest.mark.parametrize(
     ("source", "near"),
     [("readme.MD", "README.md"), ("Dir/sub/x", "dir"), ("a.txt/x", ""), ("nothing/like/it", "")],
@@ -246,6 +257,13 @@ def test_a_symlink_to_nothing_is_a_missing_source():
     with pytest.raises(MissingSourceError) as caught:
         copy(MemoryTree({"l": link("none")}), sources=["*"])
     assert caught.value.near == ()
+
+
+def test_a_symlink_that_leads_out_of_its_source_says_where_to():
+    source = MemoryTree({"dir": folder(), "dir/l": link("/etc/passwd")})
+    said = r'^"/dir/l": links to "/etc/passwd", not found in the build context$'
+    with pytest.raises(MissingSourceError, match=said):
+        copy(source, sources=["dir/l"], origin="the build context")
 
 
 def test_patterns_that_cannot_be_read_are_errors():
@@ -515,6 +533,29 @@ def test_entries_cannot_leave_the_destination_through_links_of_their_own(add, li
     assert new(tree)["o/out"].startswith("l 0777")
 
 
+@pytest.mark.parametrize("name", ["out/x", "out/a/b/x", "in/out/x"])
+@pytest.mark.parametrize("link", ["gone", "../../gone", "/gone/too", "next"])
+def test_entries_below_a_link_to_nowhere_are_refused(add, name, link):
+    data = archive(
+        entry("in", kind=SYMLINK, link="."),
+        entry("next", kind=SYMLINK, link="/gone"),
+        entry("out", kind=SYMLINK, link=link),
+        entry(name, b"!"),
+    )
+    said = f'entry "{name}" lies below "/o/out", a symlink to nowhere'
+    with pytest.raises(UnsafeArchiveError, match=said):
+        add(data, dest="/o")
+
+
+def test_entries_make_directories_below_links_to_directories(add):
+    data = archive(
+        entry("real/", kind=DIRECTORY),
+        entry("out", kind=SYMLINK, link="/real"),
+        entry("out/a/b/x", b"x"),
+    )
+    assert content(add(data, dest="/o").nodes["o/real/a/b/x"]) == b"x"
+
+
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/../evil"])
 def test_entries_that_climb_out_are_refused(add, name):
     with pytest.raises(UnsafeArchiveError):
@@ -544,9 +585,25 @@ def test_damage_behind_a_good_beginning_is_an_error(add):
         add(gzip.compress(data)[:-20])
 
 
+@pytest.mark.parametrize(
+    "data",
+    [PLAIN[:700], archive(entry("../x")), archive(entry("x", b"1"), entry("x/y", b"2"))],
+    ids=["truncated", "climbing", "below a file"],
+)
+def test_what_is_wrong_with_an_archive_names_it(add, data):
+    with pytest.raises((UnsafeArchiveError, ConflictError)) as caught:
+        add(data)
+    assert caught.value.__notes__ == ['in the archive "archive"']
+
+
 def test_unpacking_into_a_file_is_an_error(add):
     with pytest.raises(ConflictError):
         add(PLAIN, dest="/etc/motd")
+
+
+def test_entries_below_a_file_are_an_error(add):
+    with pytest.raises(ConflictError, match="it is not a directory"):
+        add(archive(entry("x", b"1"), entry("x/y", b"2")))
 
 
 def test_long_names_are_read(add):

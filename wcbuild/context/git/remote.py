@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from wcbuild.errors import CancelledError
 
 _POLL_S = 0.05
 _SHA256_LENGTH = 64
+_SHORT_COMMIT = re.compile("[0-9a-f]{7,63}")
+"""What servers do not tell to what commit it belongs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,8 @@ class Remote:
                 tag = found[name] if peeled else ""
                 return Found(commit=peeled or found[name], tag=tag, ref=name)
         what = f'there is no ref "{ref}"' if ref else "it has no default branch"
+        if _SHORT_COMMIT.fullmatch(ref):
+            what += " (of a commit, give all digits)"
         raise CommandError("git", what)
 
     def bring(self, at: Found) -> Commit:

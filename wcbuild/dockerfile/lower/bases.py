@@ -50,7 +50,7 @@ class Bases:
             return
         state.position = 1
         if named is not None and named.kind is ContextKind.FILES:
-            files, _ = self._steps.context(named, span)
+            files = self._steps.context(named, span).step
             op = CopyOp(sources=("",), dest="/", os=state.platform.os)
             inputs = (self._steps.scratch(span, op.os), files)
             state.rootfs = self._steps.add(Step(op=op, inputs=inputs, spans=(span,)))
@@ -68,7 +68,7 @@ class Bases:
             state.platform = self._merged_platform(image.config.platform)
         state.base = image.config
         state.author = image.config.author
-        state.reference = f"{name}@{image.digest}"
+        state.reference = name if "@" in name else f"{name}@{image.digest}"
         state.triggers = image.config.config.on_build
         state.set_config(replace(image.config.config, on_build=()))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wcbuild.dockerfile.instructions import Copy, Workdir
 from wcbuild.dockerfile.lower import paths
-from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.lower.stage import Offered, StageState
 from wcbuild.dockerfile.wildcard import escape
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import CopyOp, GitOp, HttpOp, InlineFile, JoinedCopyOp, MkdirOp
@@ -60,20 +60,26 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
     )
     inline = tuple(
         InlineFile(
-            name=each.name,
+            name=paths.heredoc_file(each.name),
             data=lowering.arguments.expand_heredoc(each, state.scope, instruction.span),
         )
         for each in instruction.heredocs
     )
     parts = [
-        replace(flags, sources=each.sources, unpack=each.unpack, keep_owner=each.has_owners)
+        replace(
+            flags,
+            sources=each.sources,
+            unpack=each.unpack,
+            keep_owner=each.offered.has_owners,
+            origin=each.offered.origin,
+        )
         for each in origins
     ]
     if not parts or inline:
         last = parts.pop() if parts else replace(flags, unpack=_unpacks(instruction))
         parts.append(replace(last, inline=inline))
     op = parts[0] if len(parts) == 1 else JoinedCopyOp(parts=tuple(parts))
-    inputs = (state.rootfs, *(each.step for each in origins))
+    inputs = (state.rootfs, *(each.offered.step for each in origins))
     shown_flags = (
         (" --parents" if instruction.parents else "")
         + (f" --chown={chown}" if chown else "")
@@ -91,12 +97,10 @@ def lower_copy(lowering: Lowering, state: StageState, instruction: Copy) -> None
 class _Origin:
     """Sources of one instruction that stand beside each other and lie in one place."""
 
-    step: int
-    """What offers them."""
+    offered: Offered
     sources: tuple[str, ...]
     """As `CopyOp.sources`."""
     unpack: bool
-    has_owners: bool = False
 
 
 def _origins(
@@ -116,10 +120,9 @@ def _origins(
 
     def add_here() -> None:
         if here:
-            step, has_owners = lowering.files(state, instruction.from_, span)
-            unpack = _unpacks(instruction)
+            offered = lowering.files(state, instruction.from_, span)
             origins.append(
-                _Origin(step=step, sources=tuple(here), unpack=unpack, has_owners=has_owners)
+                _Origin(offered=offered, sources=tuple(here), unpack=_unpacks(instruction))
             )
             here.clear()
 
@@ -131,7 +134,8 @@ def _origins(
             # A file's name is no pattern; of a repository everything is meant.
             what = escape(remote.name) if isinstance(remote, HttpOp) else ""
             unpack = isinstance(remote, HttpOp) and instruction.unpack is True
-            origins.append(_Origin(step=step, sources=(what,), unpack=unpack))
+            offered = Offered(step=step, has_owners=False, origin="")
+            origins.append(_Origin(offered=offered, sources=(what,), unpack=unpack))
             continue
         if checksum:
             message = "checksum requires HTTP(S) or Git sources"

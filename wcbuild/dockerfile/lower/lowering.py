@@ -33,7 +33,7 @@ from wcbuild.dockerfile.lower.files import lower_copy, lower_workdir
 from wcbuild.dockerfile.lower.observer import ArgValue, Observer
 from wcbuild.dockerfile.lower.outside import SCRATCH, ContextKind, Lowered, Options, Outside
 from wcbuild.dockerfile.lower.run import lower_run
-from wcbuild.dockerfile.lower.stage import NEVER_SET, StageState
+from wcbuild.dockerfile.lower.stage import NEVER_SET, Offered, StageState
 from wcbuild.dockerfile.lower.stagegraph import StageGraph, find_target
 from wcbuild.dockerfile.lower.steps import Steps
 from wcbuild.dockerfile.source import Span
@@ -191,8 +191,8 @@ class Lowering:
             self._bases.start(state, base, from_)
         return state
 
-    def files(self, state: StageState, name: str, span: Span) -> tuple[int, bool]:
-        """Return the step whose files ``from=`` means, and whether they have owners: no folder has."""
+    def files(self, state: StageState, name: str, span: Span) -> Offered:
+        """Return what ``from=`` means."""
         if not name:
             return self.steps.context(None, span)
         platform = self._source_platform(state)
@@ -208,10 +208,12 @@ class Lowering:
                     (span,),
                     word=name,
                 )
-            return self.stage(stage).rootfs, True
+            step, origin = self.stage(stage).rootfs, f'stage "{stage.display_name}"'
+            return Offered(step=step, has_owners=True, origin=origin)
         if name == SCRATCH or (named is not None and named.kind is ContextKind.SCRATCH):
-            return self.steps.scratch(span), True
-        return self._bases.step(name, platform, span), True
+            return Offered(step=self.steps.scratch(span), has_owners=True, origin=f'"{name}"')
+        step = self._bases.step(name, platform, span)
+        return Offered(step=step, has_owners=True, origin=f'image "{name}"')
 
     def _source_platform(self, state: StageState) -> Platform:
         """Return the platform of images that a stage takes files from: the target's, not its own.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from wcbuild.dockerfile.instructions import Run
+from wcbuild.dockerfile.lower.stage import Offered
 from wcbuild.dockerfile.mounts import MountError, MountSpec, MountType, Sharing, parse_mounts
 from wcbuild.errors import SourceError
 from wcbuild.graph.ops import Mount, MountKind
@@ -19,7 +20,7 @@ def lower_mounts(
     instruction: Run,
     absolute: Callable[[str], str],
     expand: Callable[[str], str],
-    files: Callable[[str, str], int],
+    files: Callable[[str, str], Offered],
     namespace: str,
 ) -> tuple[tuple[Mount, ...], tuple[int, ...]]:
     """Return the mounts of a RUN, and the steps that they show files of: its inputs from the second on.
@@ -28,8 +29,8 @@ def lower_mounts(
         instruction: the RUN.
         absolute: joins a path to the working directory, and cleans it.
         expand: replaces variables in a word.
-        files: returns the step that offers what lies at a path (cleaned, no leading slash) in what
-            `from=` names; an empty name is the build context.
+        files: returns what lies at a path (cleaned, no leading slash) in what `from=` names; an empty
+            name is the build context.
         namespace: keeps the caches of one project apart from others' that have the same id.
 
     Raises:
@@ -46,16 +47,24 @@ def lower_mounts(
             spans = (instruction.span,)
             word = error.word or text
             raise SourceError(str(error), spans, word=word, hint=error.hint) from error
-        if mount.kind is MountKind.BIND or (mount.kind is MountKind.CACHE and spec.from_):
+        if mount.kind in (MountKind.BIND, MountKind.CACHE):
             source = posixpath.normpath(f"/{spec.source}").lstrip("/")
-            inputs.append(files(spec.from_, source))
-            mount = replace(mount, source=source, input=len(inputs))
+            mount = replace(mount, source=source)
+            if mount.kind is MountKind.BIND or spec.from_:
+                offered = files(spec.from_, source)
+                inputs.append(offered.step)
+                mount = replace(mount, input=len(inputs), origin=offered.origin)
+            elif source:
+                # What is in a cache has its owner and mode.
+                mount = replace(mount, mode=None, uid=0, gid=0)
         mounts.append(mount)
     return tuple(mounts), tuple(inputs)
 
 
 def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespace: str) -> Mount:
     """Lower one mount; ``agents`` says how many SSH mounts stand before it."""
+    if "\0" in spec.target:
+        raise MountError("a mount target has no zero byte")
     match spec.type:
         case MountType.SECRET:
             return _secret(spec, absolute)
@@ -64,7 +73,8 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespa
         case MountType.BIND | MountType.CACHE | MountType.TMPFS:
             target = absolute(spec.target)
             if target == "/":
-                raise MountError(f'invalid mount target "{spec.target}"', _no_target(spec.target))
+                hint = "target= is to name a directory below the root"
+                raise MountError(f'invalid mount target "{spec.target}"', hint)
             return Mount(
                 kind=MountKind(spec.type),
                 target=target,
@@ -78,15 +88,6 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespa
             )
         case _:
             assert_never(spec.type)
-
-
-def _no_target(target: str) -> str:
-    """Return what to do about a target that is the root, or is none."""
-    if not target:
-        return "target= says where the files are to be"
-    if posixpath.normpath(target) == ".":
-        return 'the working directory is "/"; WORKDIR makes it another'
-    return ""
 
 
 def _cache_id(spec: MountSpec, namespace: str) -> str:

@@ -14,7 +14,7 @@ _SYSTEM_DRIVE = "C:"
 
 
 class PathError(WcbuildError):
-    """A path that no Windows image has. Its place is known to the caller alone."""
+    """A path that the image cannot have. Its place is known to the caller alone."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -101,6 +101,18 @@ def clean_source(source: str, *, parents: bool, windows: bool = False) -> str:
         base, _, rest = source.partition("/./")
         return f"{clean_source(base, parents=False)}/./{clean_source(rest, parents=False)}"
     return posixpath.normpath("/" + source).lstrip("/")
+
+
+def heredoc_file(name: str) -> str:
+    """Return the name of the file that a heredoc is; `/` and `..` before it lead nowhere else.
+
+    Raises:
+        PathError: it is the name of a directory, or of a file in one.
+    """
+    found = posixpath.normpath("/" + name).lstrip("/")
+    if not found or "/" in found:
+        raise PathError(name, "cannot be the name of a heredoc's file")
+    return found
 
 
 def in_config(path: str, *, windows: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from registry.oci.config import ContainerConfig, ImageConfig
 from registry.oci.platform import Platform
@@ -14,6 +14,18 @@ from wcbuild.graph.plan import PlannedHistory
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEVER_SET = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
 """Arguments that speak to the builder and never become variables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """Files that an instruction takes from somewhere else."""
+
+    step: int
+    """What offers them."""
+    has_owners: bool
+    """Whether owners are known: those of a folder are nobody's in an image."""
+    origin: str
+    """As `CopyOp.origin`."""
 
 
 class StageState:

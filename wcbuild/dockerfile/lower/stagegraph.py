@@ -230,5 +230,9 @@ class StageGraph:
     ) -> BaseImageError:
         """Return the error for a name that is no image's, and may be a misspelt stage."""
         stages = [stage.name for stage in self._dockerfile.stages if stage.name]
+        small = name.lower()
+        if small != name and small in stages:
+            # Unlike `--from`, FROM minds the case.
+            hint = f'did you mean "{small}"?'
         hint = hint or did_you_mean(name, stages)
         return BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)

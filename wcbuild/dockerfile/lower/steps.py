@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wcbuild.dockerfile.lower.outside import MAIN_CONTEXT, NamedContext, Options
-from wcbuild.dockerfile.lower.stage import StageState
+from wcbuild.dockerfile.lower.stage import Offered, StageState
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Stage
 from wcbuild.graph.ops import LINUX, ContextOp, Op, ScratchOp, Step
+
+_TARGET_ARGS = frozenset(("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"))
+"""With one of them a stage's steps are those of one target alone."""
 
 
 class Steps:
@@ -36,17 +39,16 @@ class Steps:
         """Return the step that gives the empty file system."""
         return self.source(ScratchOp(os=os), "FROM scratch", span)
 
-    def context(self, named: NamedContext | None, span: Span) -> tuple[int, bool]:
-        """Return the step that offers a context's files, and whether they have owners.
-
-        None is the main context.
-        """
+    def context(self, named: NamedContext | None, span: Span) -> Offered:
+        """Return what offers a context's files; None is the main context."""
         if named is None:
             owned = self._options.owned_context
             main = ContextOp(name=MAIN_CONTEXT, owned=owned)
-            return self.source(main, "load build context", span), owned
+            step = self.source(main, "load build context", span)
+            return Offered(step=step, has_owners=owned, origin="the build context")
         op = named.files or ContextOp(name=named.name)
-        return self.source(op, f"load build context {named.name}", span), False
+        step = self.source(op, f"load build context {named.name}", span)
+        return Offered(step=step, has_owners=False, origin=f'the build context "{named.name}"')
 
     def step(
         self, state: StageState, op: Op, inputs: tuple[int, ...], text: str, span: Span
@@ -69,7 +71,16 @@ class Steps:
         if self._several or state.stage.name:
             words.insert(0, state.stage.display_name)
         if self._options.show_platform:
-            words.insert(0, str(state.platform))
+            words.insert(0, self._platforms(state))
         label = f"[{' '.join(words)}] {text}"
         stage = state.stage.display_name
         self.all[index] = replace(self.all[index], label=label, stage=stage)
+
+    def _platforms(self, state: StageState) -> str:
+        """Return the platform of a stage, and for which one it builds if that is another: `->arm/v7`."""
+        target = self._options.platform
+        shown = str(state.platform)
+        if target == state.platform or _TARGET_ARGS.isdisjoint(name for name, _ in state.args):
+            return shown
+        text = str(target)
+        return f"{shown}->{text.removeprefix(f'{state.platform.os}/')}"
