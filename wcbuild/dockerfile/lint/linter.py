@@ -295,7 +295,9 @@ class Linter(Observer):
     def _workdir(self, state: StageState, instruction: Workdir) -> None:
         index = state.stage.index
         path = self._expanded(instruction.path, state)
-        if index not in self._with_workdir and not is_absolute(path, windows=state.is_windows):
+        # A base that is not known may be for Windows, where a path is absolute in more ways.
+        windows = state.is_windows or index in self._on_nothing
+        if index not in self._with_workdir and not is_absolute(path, windows=windows):
             self._findings.add(WORKDIR_RELATIVE_PATH.at(instruction.span, quoted(path)))
         self._with_workdir.add(index)
 

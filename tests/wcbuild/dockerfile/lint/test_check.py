@@ -140,6 +140,19 @@ def test_a_missing_image_is_an_error_and_the_rest_is_checked_without_it(checked)
     assert result.error.word == "missing"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("FROM missing\nWORKDIR C:\\\\app\n", []),
+        ("# escape=`\nFROM missing AS a\nFROM a\nWORKDIR C:\\app\nWORKDIR sub\n", []),
+        ("FROM missing\nWORKDIR app\n", ["WorkdirRelativePath"]),
+        ("FROM scratch\nWORKDIR C:\\\\app\n", ["WorkdirRelativePath"]),
+    ],
+)
+def test_a_missing_image_may_be_for_windows(checked, text, told):
+    assert names(checked(text)) == told
+
+
 def test_thousands_of_undefined_names_are_told_in_little_time(checked):
     """Each is compared with each known one only as long as that is quick."""
     lines = "".join(f"ENV A{number}=$B{number}\n" for number in range(2000))
