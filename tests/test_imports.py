@@ -47,6 +47,7 @@ FLOORS = (
         "wcbuild.bases",
         "wcbuild.export",
         "wcbuild.images",
+        "wcbuild.squash",
         "wcbuild.collect",
         "wcbuild.usage",
         "wcbuild.windowsruns",

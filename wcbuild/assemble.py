@@ -12,7 +12,7 @@ from registry.oci.descriptor import Descriptor
 from registry.oci.digest import DiffId, Digest, sha256
 from registry.oci.manifest import Index, Manifest
 from registry.store import BlobSink
-from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.plan import ImagePlan, PlannedHistory
 
 
 def image_config(
@@ -21,19 +21,20 @@ def image_config(
     created_by_step: dict[int, str],
     *,
     now: str,
+    fixed: bool = False,
 ) -> ImageConfig:
     """Return the config of the planned image.
 
     ``created_by_step`` says when each step's layer was made (RFC 3339). Lines of history that have no
-    layer take the time of the layer before them, or of the first new one; ``now`` serves where there is
-    none at all.
+    step take the time of the layer before them, or of the first new one; ``now`` serves where there is
+    none at all. With ``fixed``, as for SOURCE_DATE_EPOCH, ``now`` is the time of all the plan's lines.
     """
     new = [
         History(
-            created=created_by_step.get(line.step, "") if line.step is not None else "",
+            created=now if fixed else _time_of(line, created_by_step),
             created_by=line.created_by,
             comment=line.comment,
-            empty_layer=line.step is None,
+            empty_layer=not line.has_layer,
         )
         for line in plan.history
     ]
@@ -48,9 +49,13 @@ def image_config(
     )
 
 
+def _time_of(line: PlannedHistory, created_by_step: dict[int, str]) -> str:
+    return "" if line.step is None else created_by_step.get(line.step, "")
+
+
 def _padded(plan: ImagePlan, layers: int) -> tuple[History, ...]:
     """Return the base's history with a line for each of its layers, as readers of images expect."""
-    own = sum(line.step is not None for line in plan.history)
+    own = sum(line.has_layer for line in plan.history)
     told = sum(not line.empty_layer for line in plan.base_history)
     missing = max(0, layers - own - told)
     return (*plan.base_history, *[History(comment="buildkit.exporter.image.v0")] * missing)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from wcbuild.graph.ops import ContextOp, GitOp, Graph, HttpOp, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
-from wcbuild.images import BuiltImage, MoreAnnotations, put_built, put_built_index
+from wcbuild.images import MoreAnnotations, put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -54,6 +54,7 @@ from wcbuild.outputs import Output
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
+    allowed_devices,
     escape_of,
     is_set,
     make_options,
@@ -64,13 +65,14 @@ from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
 from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import Devices
 from wcbuild.solve.events import Emit, Event, Notice, Warned
 from wcbuild.solve.executor import StepExecutor
 from wcbuild.solve.known import Known
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.packing import Packer
-from wcbuild.solve.results import Result
+from wcbuild.solve.results import FileSystem, Result, file_system
 from wcbuild.solve.runs import Limits, Runs
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
@@ -156,6 +158,10 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         source.check()
     for target in request.cache_to:
         target.check()
+    if request.squash:
+        from wcbuild import squash  # noqa: PLC0415 - most builds do without
+
+        squash.check(request.cache_to, wine_registry=request.wine_registry)
     context = None
     if not str(request.context):
         raise UsageError('the build context is empty text; "." is this folder')
@@ -240,6 +246,7 @@ class _Build:
         self._bases.remember()
         plans = self._with_wine(graph, plans, layers)
         self._check_limits(graph)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
@@ -248,9 +255,15 @@ class _Build:
                 if isinstance(step.op, ImageOp):
                     self._bases.keep(step.op.digest, fetch=step.op.digest not in left)
             into, annotations = self._store, self._inputs.annotations
-            now = timestamp(epoch)
-            make = partial(put_built, located=self._located, more=self._inline(executor, results))
-            images = [make(plan, results, into, annotations, now=now) for plan in plans]
+            unsquashed = [file_system(results[plan.rootfs]) for plan in plans]
+            if request.squash:
+                plans, results = self._squash(plans, graph, results, layers)
+            make = partial(put_built, now=timestamp(epoch), fixed=epoch is not None)
+            more = self._inline(executor, results)
+            images = [
+                make(plan, results, into, annotations, located=self._located, more=more)
+                for plan in plans
+            ]
             descriptor, image_id = images[0].descriptor, images[0].image_id
             if self._makes_index():
                 descriptor = put_built_index(images, into, annotations)
@@ -263,8 +276,9 @@ class _Build:
         sent = descriptor
         pushes = (Output(kind="registry"),) if request.push else ()
         for output in (*request.outputs, *pushes):
-            sent = self._exporter.write(output, descriptor, self._inputs.tags, trees) or sent
-        self._write_caches(executor.noted, results, images)
+            tags = self._inputs.tags
+            sent = self._exporter.write(output, descriptor, tags, trees, epoch=epoch) or sent
+        self._write_caches(executor.noted, results, unsquashed)
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
@@ -276,9 +290,12 @@ class _Build:
         dockerfile = self._parse(main.source)
         graph, plans, epoch, stages = self._lower(main, dockerfile)
         plans = self._with_wine(graph, plans, layers)
+        self._check_devices(graph)
         with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
             known = Solver(executor, self._emit, self._cancel).known(graph)
-        return make_plan(dockerfile, stages, graph, plans, frozenset(known))
+        return make_plan(
+            dockerfile, stages, graph, plans, frozenset(known), squash=self._request.squash
+        )
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
@@ -362,11 +379,24 @@ class _Build:
         return [replace(each, build_args={**each.build_args, **time}) for each in options]
 
     def _warn_of_unused(self, names: tuple[str, ...], dockerfile: Dockerfile) -> None:
-        """Say which build arguments changed nothing: mostly they are misspelt."""
-        for name in names:
-            hint = did_you_mean(name, sorted(declared_args(dockerfile)))
-            text = f'build argument "{name}" is declared by no ARG' + (f" ({hint})" if hint else "")
-            self._emit(Notice(level="warning", text=text))
+        """Say which build arguments and filters changed nothing: mostly they are misspelt."""
+        stages = [stage.name for stage in dockerfile.stages if stage.name]
+        unused = [
+            (
+                f'build argument "{name}" is declared by no ARG',
+                name,
+                sorted(declared_args(dockerfile)),
+            )
+            for name in names
+        ]
+        unused += [
+            (f'--no-cache-filter "{name}": no stage has this name', name, stages)
+            for name in self._request.no_cache_filter
+            if name.lower() not in stages
+        ]
+        for text, name, meant in unused:
+            hint = did_you_mean(name, meant)
+            self._emit(Notice(level="warning", text=f"{text} ({hint})" if hint else text))
 
     def _with_wine(self, graph: Graph, plans: list[ImagePlan], layers: Layers) -> list[ImagePlan]:
         """Have Wine ready if there are RUNs of Windows images, and let the plans say so.
@@ -386,6 +416,20 @@ class _Build:
             overlay=layers.snapshotter.name == "overlay",
         )
         return [windowsruns.told(plan, graph, wine) for plan in plans]
+
+    def _devices(self) -> Devices:
+        return Devices(self._request.device_folders, allowed_devices(self._request))
+
+    def _check_devices(self, graph: Graph) -> None:
+        """Refuse devices that the machine has and nobody allowed, before anything runs.
+
+        Raises:
+            DeviceError: with the lines of the RUN.
+        """
+        for step in graph.steps:
+            if isinstance(step.op, RunOp) and step.op.devices:
+                with blaming(*step.spans):
+                    self._devices().check(step.op.devices)
 
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.
@@ -423,10 +467,12 @@ class _Build:
         outputs = [output.kind for output in self._request.outputs]
         return bool(self._request.push or outputs) and set(outputs) <= {"registry"}
 
+    def _local_cache(self) -> LocalCache:
+        return LocalCache(self._store.root / "cache", self._store.has)
+
     def _cache(self) -> Cache:
         """Return the local cache, with those of `--cache-from` behind it."""
-        request = self._request
-        local = LocalCache(self._store.root / "cache", self._store.has)
+        request, local = self._request, self._local_cache()
         if request.no_cache or not request.cache_from:
             return local
         from wcbuild.remotecache.imports import (  # noqa: PLC0415 - most builds have none
@@ -461,9 +507,12 @@ class _Build:
         self,
         noted: Mapping[CacheKey, Record],
         results: list[Result],
-        images: list[BuiltImage],
+        images: list[FileSystem],
     ) -> None:
-        """Write what `--cache-to` asks for, but for what is in the image itself."""
+        """Write what `--cache-to` asks for, but for what is in the image itself.
+
+        ``images`` are what the steps gave, squashed or not.
+        """
         specs = [spec for spec in self._request.cache_to if spec.kind != "inline"]
         if not specs:
             return
@@ -476,10 +525,23 @@ class _Build:
             progress=self._exporter.progress("export"),
             emit=self._emit,
         )
-        kept = exports.identities(image.files for image in images)
+        kept = exports.identities(images)
         for spec in specs:
             only = kept if spec.mode == "min" else None
             writer.write(spec, exports.select_results(noted, results, self._located, only))
+
+    def _squash(
+        self,
+        plans: Sequence[ImagePlan],
+        graph: Graph,
+        results: Sequence[Result],
+        layers: Layers,
+    ) -> tuple[list[ImagePlan], list[Result]]:
+        """Return plans and results with one layer for all that the steps added to their base."""
+        from wcbuild.squash import Squasher  # noqa: PLC0415 - most builds do without
+
+        squasher = Squasher(layers, self._local_cache(), self._emit, anew=self._request.no_cache)
+        return squasher.squash(plans, graph, results)
 
     def _layers(self) -> Layers:
         identity = self._machine.identity
@@ -540,7 +602,7 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(values=request.secrets, agents=self._inputs.agents),
                 scratch=self._store.scratch_folder,
-                device_folders=request.device_folders,
+                devices=self._devices(),
                 ownership=owners,
             ),
             cancel=self._cancel,
@@ -557,6 +619,7 @@ class _Build:
             cancel=self._cancel,
             results=frozenset(plan.rootfs for plan in plans),
             pushed=self._only_pushed(),
+            squash=request.squash,
         )
         try:
             yield executor

@@ -12,6 +12,7 @@ from wcbuild.dockerfile.stages import Dockerfile
 from wcbuild.graph.keys import op_json
 from wcbuild.graph.ops import Graph, ImageOp, Op, Step
 from wcbuild.graph.plan import ImagePlan
+from wcbuild.graph.reading import base_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,8 @@ class PlannedImage:
     config: ContainerConfig
     history: tuple[tuple[str, int | None], ...]
     """New lines: what made it, and the step that makes its layer, if it has one."""
+    squash: bool
+    """These layers become one."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
@@ -85,6 +88,7 @@ class PlannedImage:
             "rootfs": self.rootfs,
             "config": self.config.to_json(),
             "history": [{"createdBy": text, "step": step} for text, step in self.history],
+            "squash": self.squash,
         }
 
 
@@ -111,6 +115,8 @@ def make_plan(
     graph: Graph,
     plans: Sequence[ImagePlan],
     known: Collection[int],
+    *,
+    squash: bool = False,
 ) -> BuildPlan:
     """Put together what is planned.
 
@@ -139,10 +145,16 @@ def make_plan(
                     (line.created_by, None if line.step is None else line.step + 1)
                     for line in plan.history
                 ),
+                squash=squash and _own_layers(plan, graph) > 1,
             )
             for plan in plans
         ),
     )
+
+
+def _own_layers(plan: ImagePlan, graph: Graph) -> int:
+    base = base_step(graph, plan.rootfs)
+    return sum(line.step not in (None, base) for line in plan.history)
 
 
 def _step(index: int, step: Step, cached: bool) -> StepPlan:

@@ -9,6 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from registry.files import replacing, store_errors
+from registry.image import read_image
 from registry.oci.descriptor import Descriptor
 from registry.oci.platform import Platform
 from registry.reference import Reference
@@ -95,8 +96,10 @@ class Exporter:
         emit = self.progress("pull")
         copy(source, self._store, descriptor, emit=emit, foreign=Foreign.TAKE_ALONG)
 
-    def pull(self, reference: Reference) -> Descriptor:
+    def pull(self, reference: Reference, platform: Platform | None = None) -> Descriptor:
         """Bring a registry's image into the local store and give it its name there.
+
+        Of an index that is the image for ``platform``, or all of them.
 
         Raises:
             PolicyError: the policy does not allow it; nothing was stored.
@@ -107,8 +110,12 @@ class Exporter:
             policy.needs_signatures(reference)  # what is refused anyway is not asked for
         repository = self._client().source(reference)
         descriptor = repository.resolve(str(reference.digest or reference.tag))
+        asked = [descriptor]
+        if platform is not None:
+            descriptor = read_image(repository, descriptor, platform).descriptor
+            asked.append(descriptor)
         if policy is not None:
-            policy.check(reference, (descriptor,), lambda: repository)
+            policy.check(reference, asked, lambda: repository)
         self.fetch(repository, descriptor)
         self._store.name_image(descriptor, reference)
         return descriptor
@@ -161,10 +168,13 @@ class Exporter:
         descriptor: Descriptor,
         references: tuple[Reference, ...],
         trees: Mapping[Platform, Callable[[], FileTree]],
+        *,
+        epoch: int | None = None,
     ) -> Descriptor | None:
         """Write one `-o`; return the image as it is there, with compressed layers, if it is sent anywhere.
 
-        ``trees`` give each platform's files where it is they that are wanted.
+        ``trees`` give each platform's files where it is they that are wanted; all have the time ``epoch``
+        (seconds since 1970), if there is one, as BuildKit has it: bases may be newer.
         """
         match output.kind:
             case "image" | "cacheonly":
@@ -174,9 +184,9 @@ class Exporter:
             case "oci" | "docker":
                 return self.save({descriptor: references}, output)[0]
             case "tar":
-                self._write_tar(output.dest, _split(output, trees))
+                self._write_tar(output.dest, _dated(_split(output, trees), epoch))
             case "local":
-                self._write_folder(Path(output.dest), _split(output, trees))
+                self._write_folder(Path(output.dest), _dated(_split(output, trees), epoch))
             case _:
                 raise UsageError(f'--output: unknown type "{output.kind}"')
         return None
@@ -324,6 +334,15 @@ def _split(output: Output, trees: Mapping[Platform, Callable[[], FileTree]]) -> 
         if folder:
             yield Change(folder, Meta(DIRECTORY, 0o755))
         yield from whole(tree(), folder)
+
+
+def _dated(changes: Iterable[Change], epoch: int | None) -> Iterator[Change]:
+    """Yield changes, all of one time if that is given."""
+    for change in changes:
+        if epoch is None or change.meta is None:
+            yield change
+        else:
+            yield change._replace(meta=change.meta._replace(mtime=epoch))
 
 
 def whole(tree: FileTree, below: str = "") -> Iterator[Change]:

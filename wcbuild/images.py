@@ -35,12 +35,14 @@ def put_built(
     annotations: Sequence[Annotation],
     *,
     now: str,
+    fixed: bool = False,
     located: Callable[[Descriptor], Descriptor | None] | None = None,
     more: MoreAnnotations | None = None,
 ) -> BuiltImage:
-    """Store a planned image, whose steps gave ``results``; ``now`` is as `image_config` has it.
+    """Store a planned image, whose steps gave ``results``.
 
-    ``located`` says which blob a layer is, if it is not as the results say.
+    ``now`` and ``fixed`` are as `image_config` has them. ``located`` says which blob a layer is, if it is
+    not as the results say.
     """
     files = results[plan.rootfs]
     if not isinstance(files, FileSystem):
@@ -51,7 +53,7 @@ def put_built(
         made = results[line.step] if line.step is not None else None
         if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
             created[line.step] = made.layer().created
-    config = image_config(plan, [layer.diff_id for layer in layers], created, now=now)
+    config = image_config(plan, [layer.diff_id for layer in layers], created, now=now, fixed=fixed)
     blobs = [layer.descriptor for layer in layers]
     if located is not None:
         blobs = [located(blob) or blob for blob in blobs]

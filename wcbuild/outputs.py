@@ -27,6 +27,7 @@ _HINTS = {
     "annotation": "annotations are given with --annotation",
     "force-compression": "layers of a base that are compressed stay as they are",
     "mode": "files that are there already are kept",
+    "source-date-epoch": "times are given with --build-arg SOURCE_DATE_EPOCH=TIME",
     "registry.insecure": "--insecure-registry names registries without TLS",
 }
 _TRUE, _FALSE = ("1", "true"), ("0", "false")

@@ -18,6 +18,7 @@ from wcbuild.access import RegistryAccess
 from wcbuild.dockerfile.lower import Entitlement, Options
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.dockerfile.suggest import did_you_mean
+from wcbuild.dockerfile.truth import parse_truth
 from wcbuild.errors import UsageError
 from wcbuild.graph.ops import Network
 from wcbuild.inputs import MainContext
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SHM_BYTES = 64 * 1024 * 1024
 """Of /dev/shm in a RUN, as docker has it."""
 
-DEVICE_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+DEVICE_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"), Path("/etc/buildkit/cdi"))
 """Where specifications of devices usually are."""
 
 
@@ -61,6 +62,8 @@ class BuildRequest:
     push: bool = False
     pull: bool = False
     """Ask the registry for base images even if they are here."""
+    squash: bool = False
+    """Make one layer of those that the build adds to its base image, whose own stay."""
     no_cache: bool = False
     no_cache_filter: tuple[str, ...] = ()
     """Names of stages whose steps are all done again."""
@@ -69,7 +72,8 @@ class BuildRequest:
     cache_to: tuple[CacheTo, ...] = ()
     """Where to leave what was built."""
     allow: tuple[str, ...] = ()
-    """What the Dockerfile may have: `network.host`, `security.insecure`, `device`."""
+    """What the Dockerfile may have: `network.host`, `security.insecure`, `device`, which is all devices, or
+    `device=NAME[,alias=NAME]`, with which a RUN may call it another name."""
     compat: str = ""
     r"""`2015` reads a Dockerfile without an escape directive as the first ones for Windows were meant: a
     backslash is part of a path, and a backtick escapes."""
@@ -124,6 +128,7 @@ def host_platform() -> Platform:
 
 
 _COMPAT_2015 = "2015"
+_DEVICE = f"{Entitlement.DEVICE}="
 
 
 def escape_of(request: BuildRequest) -> str:
@@ -138,10 +143,15 @@ def escape_of(request: BuildRequest) -> str:
 
 
 def read_platforms(text: str) -> tuple[Platform, ...]:
-    """Return the platforms that `--platform` names, at least one."""
+    """Return the platforms that `--platform` names, at least one; `local` is this machine's."""
     if not text:
         return (host_platform(),)
-    return tuple(dict.fromkeys(Platform.parse(each.strip()) for each in text.split(",")))
+    names = (each.strip() for each in text.split(","))
+    return tuple(
+        dict.fromkeys(
+            host_platform() if name.lower() == "local" else Platform.parse(name) for name in names
+        )
+    )
 
 
 def make_options(request: BuildRequest, platform: Platform, main: MainContext) -> Options:
@@ -172,7 +182,7 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
 
 def is_set(build_args: Mapping[str, str], name: str) -> bool:
     """Say whether a build argument that is a switch is on."""
-    return build_args.get(name, "").lower() in ("1", "true")
+    return parse_truth(build_args.get(name, "")) is True
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:
@@ -183,9 +193,31 @@ def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:
     return frozenset(found)
 
 
+def allowed_devices(request: BuildRequest) -> Mapping[str, str] | None:
+    """Return the names that RUN may use for devices, each with the one it stands for; None is all.
+
+    Raises:
+        UsageError: nobody can tell which device is meant.
+    """
+    if Entitlement.DEVICE in request.allow:
+        return None
+    return dict(_device(text) for text in request.allow if text.startswith(_DEVICE))
+
+
+def _device(text: str) -> tuple[str, str]:
+    name, *more = text.removeprefix(_DEVICE).split(",")
+    alias = more[0].removeprefix("alias=") if more else name
+    if not (name and alias) or len(more) > 1 or more == [alias]:
+        raise UsageError(f'--allow "{text}": expected device=NAME[,alias=NAME]')
+    return alias, name
+
+
 def _entitlement(text: str) -> Entitlement:
+    if text.startswith(_DEVICE):
+        _device(text)
+        return Entitlement.DEVICE
     try:
-        return Entitlement(text.partition("=")[0])
+        return Entitlement(text)
     except ValueError:
         near = did_you_mean(text, tuple(Entitlement))
         hint = near or f"there are {', '.join(Entitlement)}"

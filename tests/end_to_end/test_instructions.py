@@ -144,6 +144,10 @@ def test_proxy_arguments_reach_commands_and_stay_nowhere(wcbuild, context, files
     dockerfile = 'FROM base\nRUN echo "$HTTP_PROXY" > /proxy\nENV P=$HTTP_PROXY\n'
     found = files_of(dockerfile, None, "--build-arg", "HTTP_PROXY=http://user:pass@127.0.0.1:9")
     assert content(found, "proxy") == "http://user:pass@127.0.0.1:9\n"
+    own = 'FROM base\nENV http_proxy=own\nRUN echo "$http_proxy" > /proxy\n'
+    assert content(files_of(own), "proxy") == "own\n"
+    found = files_of(own, None, "--no-cache", "--build-arg", "HTTP_PROXY=given")
+    assert content(found, "proxy") == "given\n"
     wcbuild.build(
         context(dockerfile), "--build-arg", "HTTP_PROXY=http://user:pass@127.0.0.1:9", "-t", "t"
     )
@@ -394,6 +398,13 @@ def test_copy_chmod(files_of, context, given, expected):
     folder = context("", {"f": "1"})
     (folder / "f").chmod(0o644)
     assert mode(files_of(f"FROM scratch\nCOPY --chmod={given} f /f\n", {"f": "1"}), "f") == expected
+
+
+def test_a_capital_x_leaves_programs_executable(files_of, context):
+    files = {"d/program": "1", "d/text": "1"}
+    (context("", files) / "d/program").chmod(0o700)
+    found = files_of("FROM scratch\nCOPY --chmod=u=rwX,go=rX d /d\n", files)
+    assert [mode(found, path) for path in ("d", "d/program", "d/text")] == [0o755, 0o755, 0o644]
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,23 @@ def test_source_date_epoch_gives_the_same_image_on_another_day_and_in_another_st
     assert ids[0] == ids[1]
 
 
+@pytest.mark.parametrize("kind", ["tar", "local"])
+def test_source_date_epoch_is_the_time_of_all_files_that_are_written_out(
+    wcbuild, context, tmp_path, kind
+):
+    folder = context("FROM scratch\nCOPY . /\n", {"d/old": "1", "new": "2"})
+    os.utime(folder / "d/old", (1, 1))
+    out = tmp_path / "out"
+    flags = ("--build-arg", "SOURCE_DATE_EPOCH=1700000000")
+    wcbuild.build(folder, *flags, "-o", f"type={kind},dest={out}")
+    if kind == "tar":
+        with tarfile.open(out) as archive:
+            times = {member.name: member.mtime for member in archive if member.name != "."}
+    else:
+        times = {str(path.relative_to(out)): path.stat().st_mtime for path in out.rglob("*")}
+    assert times == dict.fromkeys(["Dockerfile", "d", "d/old", "new"], 1700000000)
+
+
 def test_network_none_has_only_a_loopback(files_of):
     found = files_of("FROM base\nRUN --network=none cat /proc/net/dev | grep -c : > /count\n")
     assert text(found, "count") == "1\n"

@@ -155,6 +155,20 @@ def test_v25_symlinks_in_the_context_do_not_lead_out_of_it(wcbuild, context, tmp
     assert "\ncanary" not in failed.stderr
 
 
+@pytest.mark.parametrize("link", ["{}", "../../../../../../..{}", "up{}"])
+def test_v25_symlinks_in_a_cache_do_not_lead_out_of_it(wcbuild, context, tmp_path, link):
+    """A step leaves a link in a cache, and a later one names it as `source=`."""
+    (tmp_path / "canary").write_text("canary")
+    folder = context(
+        "FROM base\n"
+        f"RUN --mount=type=cache,id=c,target=/c ln -s / /c/up && ln -s {link.format(tmp_path)} /c/out\n"
+        "RUN --mount=type=cache,id=c,source=out,target=/m cat /m/canary\n"
+    )
+    failed = wcbuild.build(folder, check=False)
+    assert failed.returncode == 1
+    assert 'Dockerfile:3: sandbox: mount source "/out": no such file' in failed.stderr
+
+
 def test_v25_targets_do_not_lead_out_of_the_root(wcbuild, context, tmp_path):
     (tmp_path / "f").write_text("untouched")
     folder = context(
@@ -257,6 +271,35 @@ def test_caches_are_told_apart_by_id(wcbuild, context):
     wcbuild.build(folder)
 
 
+def test_source_names_what_is_shown_of_a_cache(wcbuild, context):
+    folder = context(
+        "FROM base\n"
+        "RUN --mount=type=cache,id=a,target=/c mkdir -p /c/d/e && echo x > /c/d/e/f && ln -s /d/e /c/l\n"
+        "RUN --mount=type=cache,id=a,source=d/e,target=/m test $(ls /m) = f && echo y > /m/g\n"
+        "RUN --mount=type=cache,id=a,source=/l,target=/m,uid=3,mode=700"
+        " test $(cat /m/g) = y && test $(stat -c %a:%u /m) = 755:0\n"
+        "RUN --mount=type=cache,id=a,source=d/e/f,target=/m,ro test $(cat /m) = x && ! echo z > /m\n"
+    )
+    wcbuild.build(folder)
+    folder = context("FROM base\nRUN --mount=type=cache,id=a,source=dd,target=/m true\n")
+    failed = wcbuild.build(folder, check=False)
+    assert 'Dockerfile:2: sandbox: mount source "/dd": no such file' in failed.stderr
+
+
+def test_no_cache_empties_caches_once(wcbuild, context, tmp_path):
+    def seen(value, *flags):
+        folder = context(
+            "FROM base AS a\nARG V\nRUN --mount=type=cache,target=/c echo a$V >> /c/log\n"
+            "FROM a\nRUN --mount=type=cache,target=/c echo b$V >> /c/log && cp /c/log /log\n"
+        )
+        wcbuild.build(folder, "--build-arg", f"V={value}", "-t", "t", *flags)
+        return layers(wcbuild, "t", tmp_path)[-1]["log"].decode().split()
+
+    assert seen(1) == ["a1", "b1"]
+    assert seen(2, "--no-cache") == ["a2", "b2"]
+    assert seen(3) == ["a2", "b2", "a3", "b3"]
+
+
 def test_a_new_cache_has_the_owner_and_mode_asked_for(wcbuild, context):
     owner = "3:4" if full_ownership(wcbuild, context) else "0:0"
     folder = context(
@@ -325,6 +368,15 @@ def test_mounts_lie_in_each_other(wcbuild, context):
     wcbuild.build(folder, "--secret", f"id=s,src={folder / 'Dockerfile'}")
 
 
+def test_a_mount_needs_a_place_in_a_read_only_one_that_it_lies_in(wcbuild, context):
+    text = (
+        "FROM base\nWORKDIR /w\nRUN --mount=target=.{} --mount=type=cache,target=new touch new/f\n"
+    )
+    failed = wcbuild.build(context(text.format("")), check=False)
+    assert 'sandbox: mount "/w/new": read-only file system (it lies in' in failed.stderr
+    wcbuild.build(context(text.format(",rw")))
+
+
 # -- secrets
 
 
@@ -355,6 +407,10 @@ def test_secret_that_was_not_given_is_not_there_unless_it_is_required(wcbuild, c
     assert failed.returncode == 1
     assert "Dockerfile:2" in failed.stderr
     assert 'secret "s" is required; give it with --secret id=s' in failed.stderr
+    text = "FROM base\nRUN echo begun\nWORKDIR /w\nRUN --mount=type=secret,id=s,required true\n"
+    failed = wcbuild.build(context(text), check=False)
+    assert 'Dockerfile:4: secret "s" is required' in failed.stderr
+    assert "begun" not in failed.stderr
 
 
 def test_another_value_of_a_secret_runs_nothing_again(wcbuild, context, tmp_path):

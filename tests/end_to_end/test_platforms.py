@@ -10,6 +10,7 @@ from registry.layout import OciLayout
 from registry.oci import mediatypes
 from registry.oci.manifest import parse
 from registry.store import read_all
+from wcbuild.request import host_platform
 
 pytestmark = [pytest.mark.userns, pytest.mark.usefixtures("userns")]
 
@@ -54,6 +55,14 @@ def test_a_base_of_the_build_platform_gives_an_image_for_each_platform(wcbuild, 
         json.loads(store.open(opened(store, each).config).read()) for each in index.manifests
     ]
     assert [config["architecture"] for config in configs] == ["amd64", "arm64"]
+
+
+def test_the_local_platform_is_this_machines(wcbuild, context):
+    done = wcbuild.build(
+        context("FROM base\nARG TARGETPLATFORM\nRUN echo for $TARGETPLATFORM.\n"),
+        *("--platform", "Local"),
+    )
+    assert f"for {host_platform()}." in done.stderr
 
 
 def test_each_platform_has_a_folder(wcbuild, context, tmp_path):

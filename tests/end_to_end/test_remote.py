@@ -485,6 +485,8 @@ def test_the_epoch_may_be_that_of_something_else_that_is_fetched(
     stage = f"FROM scratch AS src\nADD {url} /\nFROM scratch\nCOPY <<a /\na\n"
     flags = ("--build-arg", "SOURCE_DATE_EPOCH=src")
     assert "invalid SOURCE_DATE_EPOCH: src" in refused(context(f"{FROM}COPY <<a /\na\n"), *flags)
+    said = refused(context(f"ARG SOURCE_DATE_EPOCH=then\n{FROM}"))
+    assert "Dockerfile:1: invalid SOURCE_DATE_EPOCH: then\n" in said
     image_of(context(stage), *flags)
     assert created(wcbuild) == "2020-02-02T02:02:02Z"
     image_of(context(f"{FROM}COPY <<b /\nb\n"), *flags, *named(src=git[0]))

@@ -312,6 +312,36 @@ def test_a_cached_image_that_is_kept_here_is_whole_and_known_to_the_next_build(j
     assert steps(done)["RUN echo hello > /hello"]
 
 
+LINKED = "FROM base\nCOPY --link dep.txt /a\nCOPY --link main.txt /b\nCOPY --link main.txt /a\n"
+
+
+def test_a_squashed_image_leaves_its_base_in_the_registry_and_its_steps_in_caches(jobs):
+    to = ("--cache-to", f"type=registry,ref={jobs.app}:cache")
+    jobs.build(jobs.context(LINKED), "--squash", "-t", f"{jobs.app}:1", "--push", *to)
+    assert jobs.fetched() == set()
+    base, _ = jobs.manifest("1")["layers"]
+    assert len(jobs.manifest("cache")["layers"]) == 3
+    # Squashing reads the layers of the steps, which elsewhere may stay where they are; not the base.
+    words = ("-t", f"{jobs.app}:2", "--push", "--cache-from", f"{jobs.app}:cache")
+    done = jobs.build(jobs.context(LINKED), "--squash", *words)
+    assert done_again(done) == []
+    assert jobs.fetched() == {layer["digest"] for layer in jobs.manifest("cache")["layers"]}
+    assert base["digest"] not in jobs.fetched()
+    assert jobs.manifest("2") == jobs.manifest("1")
+
+
+@pytest.mark.slow
+def test_a_squashed_image_of_cached_steps_asks_for_the_base_only_to_delete_from_it(jobs, tmp_path):
+    dockerfile = "FROM base\nCOPY dep.txt /a\nRUN rm /a /etc/passwd\n"
+    to = ("--cache-to", f"type=registry,ref={jobs.app}:cache")
+    jobs.first("--squash", *to, dockerfile=dockerfile)
+    words = ("-t", f"{jobs.app}:2", "--push", "--cache-from", f"{jobs.app}:cache")
+    done = jobs.build(jobs.context(dockerfile), "--squash", *words)
+    assert done_again(done) == []
+    assert jobs.manifest("2")["layers"][0]["digest"] in jobs.fetched()
+    assert jobs.manifest("2") == jobs.manifest("1")
+
+
 @pytest.mark.slow
 def test_what_only_turns_out_to_be_known_while_others_run_is_brought_here(jobs, tmp_path):
     dockerfile = """\
@@ -473,6 +503,19 @@ def test_a_layer_that_is_gone_is_built_again(jobs):
     )
     blobs = jobs.registry.repositories["app"].blobs
     assert {layer["digest"] for layer in jobs.manifest("2")["layers"]} <= blobs.keys()
+
+
+def test_what_follows_a_layer_that_is_gone_is_built_on_the_new_one(jobs, tmp_path):
+    text = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN cat /id > /copied\n"
+    jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache", dockerfile=text)
+    blobs = jobs.registry.repositories["app"].blobs
+    for layer in jobs.manifest("cache")["layers"]:
+        if b"copied" not in gzip.decompress(blobs[layer["digest"]]):
+            del blobs[layer["digest"]]
+    out = tmp_path / "out.tar"
+    flags = ("--cache-from", f"{jobs.app}:cache", "-o", f"type=tar,dest={out}")
+    jobs.build(jobs.context(text), *flags)
+    assert file_in(out, "id") == file_in(out, "copied")
 
 
 @pytest.mark.slow

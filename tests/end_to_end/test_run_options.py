@@ -57,6 +57,12 @@ def test_an_unknown_entitlement_is_named_with_what_was_meant(wcbuild, context):
     assert 'did you mean "network.host"' in done.stderr
 
 
+@pytest.mark.parametrize("text", ["device=", "device=v.com/c=a,name=b", "device=a,alias=b,alias=c"])
+def test_a_device_that_is_allowed_must_be_named(wcbuild, context, text):
+    done = wcbuild.build(context("FROM base\n"), "--allow", text, check=False)
+    assert f'--allow "{text}": expected device=NAME[,alias=NAME]' in done.stderr
+
+
 def test_limits_hold_or_are_refused_before_anything_is_built(wcbuild, context):
     folder = context("FROM base\nRUN echo limited\n")
     done = wcbuild.build(folder, "--memory", "200m", "--pids-limit", "50", check=False)
@@ -115,9 +121,18 @@ def test_a_missing_device_is_left_out_or_refused(with_device):
     assert caught.value.spans[0].first == 2
 
 
-def test_a_device_must_be_allowed(with_device):
-    with pytest.raises(Exception, match="RUN --device is not allowed"):
-        with_device("example.com/zeros=one", "true", allow=())
+@pytest.mark.parametrize("allow", [(), ("device=example.com/zeros=two", "network.host")])
+def test_a_device_must_be_allowed(with_device, allow):
+    with pytest.raises(DeviceError, match=r"is not allowed; .* --allow device=example") as caught:
+        with_device("example.com/zeros=one", "true", allow=allow)
+    assert caught.value.spans[0].first == 2
+    with_device("example.com/zeros=two", "true", allow=allow)
+
+
+@pytest.mark.parametrize("name", ["example.com/zeros=one", "noughts"])
+def test_one_device_can_be_allowed_under_another_name(with_device, name):
+    alias = "" if "=" in name else f",alias={name}"
+    with_device(name, "test -c $ZEROS", allow=(f"device=example.com/zeros=one{alias}",))
 
 
 def test_no_cache_filter_does_one_stage_again(wcbuild, context):
@@ -128,3 +143,29 @@ def test_no_cache_filter_does_one_stage_again(wcbuild, context):
     done = wcbuild.build(folder, "--no-cache-filter", "B")
     assert "CACHED" in done.stderr.split("RUN echo a")[1].split("\n\n")[0]
     assert "DONE" in done.stderr.split("RUN echo b")[1].split("\n\n")[0]
+
+
+def test_a_filter_that_no_stage_has_is_told(wcbuild, context):
+    folder = context("FROM base AS build\nRUN true\n")
+    done = wcbuild.build(folder, "--no-cache-filter", "biuld,Build")
+    assert (
+        '--no-cache-filter "biuld": no stage has this name (did you mean "build"?)' in done.stderr
+    )
+    assert '"Build"' not in done.stderr
+
+
+def test_what_follows_a_stage_that_is_done_again_has_its_new_files(wcbuild, context, tmp_path):
+    folder = context(
+        "FROM base AS a\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
+        "FROM a AS b\nRUN cat /id > /run\n"
+        "FROM base AS c\nRUN --mount=from=a,target=/a cat /a/id > /mounted\n"
+        "FROM scratch\nCOPY --from=a /id /\nCOPY --from=b /run /\nCOPY --from=c /mounted /\n"
+    )
+
+    def ids(*flags):
+        wcbuild.build(folder, *flags, "-o", tmp_path / "out")
+        return [(tmp_path / "out" / name).read_text() for name in ("id", "run", "mounted")]
+
+    first, again, then = ids(), ids("--no-cache-filter", "a"), ids()
+    assert len(set(first)) == len(set(again)) == 1
+    assert first != again == then

@@ -460,6 +460,50 @@ def test_a_version_is_not_that_of_the_build_before(wcbuild, simulator, tmp_path)
     assert built("10.0.26100") == LTSC2022
 
 
+def test_squashed_there_is_one_layer_on_the_base(build):
+    dockerfile = """\
+# escape=`
+FROM windowsservercore
+COPY a \\app\\a.txt
+COPY a \\WINDOWS\\a.txt
+COPY b \\App\\A.TXT
+ADD tree.tar C:\\
+"""
+    files = {"a": b"1", "b": b"22", "tree.tar": replacing_tar()}
+    plain, one = (build(dockerfile, *more, files=files) for more in ((), ("--squash",)))
+    diff_ids = [image.config["rootfs"]["diff_ids"] for image in (plain, one)]
+    assert diff_ids[1][:-1] == diff_ids[0][:-4]
+    names = one.entries().keys()
+    assert list(names)[:2] == ["Hives", "Files"]
+    assert "Files/app/a.txt" in names
+    assert one.content("Files/app/a.txt") == b"22"
+    assert "Files/Windows/a.txt" in names
+    assert one.config["history"][-1]["created_by"] == "squash 4 layers"
+    assert [line.get("empty_layer") for line in one.config["history"][-5:]] == [True] * 4 + [None]
+    assert one.config["config"] == plain.config["config"]
+    again = build(dockerfile, "--squash", files=files)
+    assert again.config == one.config
+
+
+def replacing_tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("app/more.txt"))
+    return out.getvalue()
+
+
+def test_squashed_from_scratch_it_stands_on_the_empty_registry(build, tmp_path):
+    dockerfile = "FROM scratch\nCOPY a /a\nCOPY a /b\n"
+    one = build(dockerfile, "--squash", files={"a": b"1"})
+    assert len(one.config["rootfs"]["diff_ids"]) == 2
+    assert [line.get("empty_layer", False) for line in one.config["history"]] == [
+        *(False, True, True, False)
+    ]
+    assert list(one.entries()) == ["Hives", "Files", "Files/a", "Files/b"]
+    plan = build("FROM scratch\nCOPY a /a\n", "--squash", "--print-plan=json", check=False)
+    assert json.loads(plan.stdout)["images"][0]["squash"] is False
+
+
 def test_a_linked_copy_never_fetches_its_base(wcbuild, simulator, remote_base, tmp_path):
     base, layer = remote_base
     folder = write_context(

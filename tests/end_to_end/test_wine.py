@@ -130,6 +130,15 @@ def test_step_after_step(build):
     assert image.content("Files/app/a copy.txt") == b"from the tool\r\n"
 
 
+def test_squashed_steps_are_one_layer(build):
+    image = build(
+        "FROM base\nRUN echo 1> C:\\a.txt & del C:\\license.txt\nRUN del C:\\A.TXT & mkdir C:\\b\n",
+        "--squash",
+    )
+    assert files_of(image) == ["Files/.wh.License.txt", "Files/b"]
+    assert len(image.config["rootfs"]["diff_ids"]) == 2
+
+
 def test_history_and_metadata_say_wine(build, tmp_path):
     image = build(
         "FROM base\nRUN mkdir C:\\said\nLABEL a=b\n", "--metadata-file", tmp_path / "metadata"

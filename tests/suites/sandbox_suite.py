@@ -62,7 +62,7 @@ def test_damaged_program_is_126(sandbox):
     sandbox.sh("printf '\\177ELFnonsense' > /program; chmod +x /program", root=root)
     ended = sandbox.run("/program", root=root)
     assert ended.code == 126
-    assert "exec format error" in ended.err
+    assert f"exec format error (it is not for {os.uname().machine}, and no script" in ended.err
 
 
 def test_finds_commands_by_the_path_of_the_step(sandbox):
@@ -456,6 +456,33 @@ def test_mount_over_a_file_needs_a_file(sandbox):
 def test_mount_into_proc_is_refused(sandbox):
     ended = sandbox.run("true", mounts=({"target": "/proc/sys"},))
     assert "leads into /proc or /sys" in ended.error
+
+
+def test_mounts_a_path_in_a_directory_that_others_write_to(sandbox):
+    folder = sandbox.folder()
+    (folder / "in").mkdir()
+    (folder / "in" / "file").write_text("here")
+    (folder / "link").symlink_to("/in")
+    (folder / "out").symlink_to(folder / "in")
+    sandbox.own(folder)
+    mount = {"target": "/m", "source": str(folder)}
+    assert sandbox.sh("ls /m", mounts=(mount | {"inside": "link"},)).out == "file\n"
+    assert sandbox.sh("cat /m", mounts=(mount | {"inside": "../in/file"},)).out == "here"
+    for inside in ("out", "missing", "in/file/x"):
+        assert (
+            f'mount source "/{inside}"'
+            in sandbox.run("true", mounts=(mount | {"inside": inside},)).error
+        )
+
+
+@pytest.mark.parametrize(
+    "options", [{"env": ("A=x\0y",)}, {"user": "u\0"}, {"user": "u" * 100_000}]
+)
+def test_what_no_command_can_have_is_an_error(sandbox, options):
+    ended = sandbox.run("true", **options)
+    assert ended.error.startswith("sandbox: ")
+    assert "Error(" not in ended.error
+    assert "zero byte" in sandbox.run("echo", "x\0y").error
 
 
 def test_missing_source_is_an_error(sandbox):

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--load", dest="load", help="accepted for docker's sake: images always land here"
     )
     add_switch(parser, "--pull", dest="pull", help="ask registries for newer base images")
-    add_switch(parser, "--no-cache", dest="no_cache", help="build every step again")
+    add_switch(
+        parser,
+        "--squash",
+        dest="squash",
+        help="make one layer of what the build adds to its base image",
+    )
+    add_switch(
+        parser,
+        "--no-cache",
+        dest="no_cache",
+        help="build every step again, with empty caches of mounts",
+    )
     add(
         "--no-cache-filter",
         action="append",
@@ -117,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WHAT",
-        help="what the Dockerfile may have: network.host, security.insecure or device",
+        help="what the Dockerfile may have: network.host, security.insecure, device or device=NAME",
     )
     add(
         "--secret",
@@ -305,11 +316,12 @@ def make_request(invocation: Invocation) -> BuildRequest:
         outputs=tuple(Output.parse(text) for text in args.output if text),
         push=args.push,
         pull=args.pull,
+        squash=args.squash,
         no_cache=args.no_cache,
         no_cache_filter=_words(args.no_cache_filter),
         cache_from=tuple(CacheFrom.parse(text) for text in args.cache_from if text),
         cache_to=tuple(CacheTo.parse(text) for text in args.cache_to if text),
-        allow=_words(args.allow),
+        allow=tuple(_entitlements(args.allow)),
         compat=args.compat,
         network=args.network,
         add_hosts=tuple(read_host(text) for text in _words(args.add_host)),
@@ -362,6 +374,12 @@ def _check_folder(path: str) -> None:
 def _write(path: str, data: bytes) -> None:
     with replacing(Path(path).absolute()) as file:
         file.write(data)
+
+
+def _entitlements(texts: Iterable[str]) -> Iterator[str]:
+    """Yield what is allowed; commas separate it, but one after a device's name is that device's."""
+    for text in texts:
+        yield from [text] if text.startswith("device=") else _words([text])
 
 
 def _words(texts: Sequence[str]) -> tuple[str, ...]:

@@ -43,11 +43,10 @@ _ABSENT = {
     "--memory-swap": _LIMITS,
     "--cgroup-parent": _LIMITS,
     "--builder": "there are no builders to choose from",
-    "--squash": "layers are not squashed; COPY --from a stage does it",
     "--policy": "--signature-policy says which base images may be used",
     "--security-opt": "RUN --security=insecure and --allow security.insecure do that",
 }
-"""Flags of docker's, all of which have a value but `--squash`, and why they are not here."""
+"""Flags of docker's, all of which have a value, and why they are not here."""
 
 
 def add_absent(parser: argparse.ArgumentParser) -> None:

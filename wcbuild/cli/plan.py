@@ -45,6 +45,8 @@ def _image(image: PlannedImage) -> Iterator[str]:
         yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
     for text, step in image.history:
         yield f"  history: {_one_line(text)}" + ("" if step is None else f"  (layer of #{step})")
+    if image.squash:
+        yield "  squash: these layers become one"
 
 
 def _one_line(text: str) -> str:

@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass, replace
 
 from wcbuild.dockerfile.directives import ESCAPES, Directive
-from wcbuild.dockerfile.instructions import Arg, From, Instruction, Maintainer, OnBuild
+from wcbuild.dockerfile.instructions import Arg, From, Instruction
 from wcbuild.dockerfile.parser import EmptyContinuation, Node, parse
 from wcbuild.dockerfile.reader import parse_instruction
 from wcbuild.dockerfile.source import Span
@@ -116,7 +116,7 @@ def parse_trigger(text: str, *, span: Span, escape: str) -> tuple[Instruction, .
         escape: the escape character, which the config does not tell.
 
     Raises:
-        SourceError: it is not one instruction, or not one that may be delayed.
+        SourceError: it is not one instruction, or FROM.
     """
     span = replace(span, trigger=text)
     directive = "" if escape == "\\" else f"# escape={escape}\n"
@@ -129,9 +129,10 @@ def parse_trigger(text: str, *, span: Span, escape: str) -> tuple[Instruction, .
             word=error.word,
             hint=error.hint,
         ) from error
-    if len(instructions) != 1 or isinstance(instructions[0], From | OnBuild | Maintainer):
+    # Other tools delay ONBUILD and MAINTAINER as well, which our Dockerfiles may not.
+    if len(instructions) != 1 or isinstance(instructions[0], From):
         raise SourceError(
-            f'ONBUILD trigger "{text}" of the base image: not one instruction that may be delayed',
+            f'ONBUILD trigger "{text}" of the base image: not one instruction of a stage',
             (span,),
         )
     return (replace(instructions[0], span=span),)

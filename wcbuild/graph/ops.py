@@ -172,7 +172,7 @@ class Mount:
     target: str = ""
     """Absolute; empty is a secret that is a variable only."""
     source: str = ""
-    """Path below the root of the input, cleaned, no leading slash."""
+    """Path below the root of the input, or of a cache that has none; cleaned, no leading slash."""
     input: int | None = None
     """Index into the step's inputs: every bind's, and that of a cache which does not begin empty."""
     id: str = ""
@@ -195,7 +195,7 @@ class Device:
     """One `RUN --device`: a name of the Container Device Interface, `vendor.com/class=name`."""
 
     name: str
-    """Without `=name`, any device of the class."""
+    """Without `=name`, any device of the class; with `=*`, all. Or what devices are labelled."""
     required: bool = False
 
 
@@ -226,7 +226,8 @@ class RunOp:
     verbatim: bool = False
     """Windows only: the command line is ``args`` with spaces between them, and not quoted."""
     proxy_env: tuple[str, ...] = field(default=(), compare=False)
-    """Predefined proxy arguments: given to the command, never part of a key or the history."""
+    """Predefined proxy arguments: given to the command in place of variables of their names, and never part
+    of a key or the history."""
 
 
 OfferedOp = ContextOp | HttpOp | GitOp

@@ -16,6 +16,12 @@ class PlannedHistory:
     created_by: str
     comment: str = "buildkit.dockerfile.v0"
     step: int | None = None
+    is_squashed: bool = False
+    """The step's layer is part of a later line's."""
+
+    @property
+    def has_layer(self) -> bool:
+        return self.step is not None and not self.is_squashed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

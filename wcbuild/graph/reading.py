@@ -50,6 +50,13 @@ def read_steps(
     return frozenset(read)
 
 
+def base_step(graph: Graph, index: int) -> int:
+    """Return the step that gives what a step and those below it only add layers to."""
+    while isinstance(graph.steps[index].op, CopyOp | JoinedCopyOp | MkdirOp | RunOp):
+        index = graph.steps[index].inputs[0]
+    return index
+
+
 def _is_link(op: Op) -> bool:
     first = op.parts[0] if isinstance(op, JoinedCopyOp) else op
     return isinstance(first, CopyOp) and first.link

@@ -55,6 +55,8 @@ class BlobRange(NamedTuple):
     path: os.PathLike[str] | str
     """May be found out only when it is opened, by decompressing a layer."""
     offset: int
+    digest: str = ""
+    """sha256 in hexadecimal that the content has, if whoever packs it is to verify it."""
 
 
 class Inline(NamedTuple):

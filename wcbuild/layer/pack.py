@@ -94,7 +94,7 @@ def pack(
 
     Raises:
         LayerError: a path is there twice, a name cannot be stored, or a file changed or vanished while
-            it was read.
+            it was read, or has not the digest that its content names.
 
     Spec: https://github.com/opencontainers/image-spec/blob/main/layer.md#representing-changes
     """
@@ -200,7 +200,7 @@ class _Packer:
         self._written = 0
         """Bytes before the batch."""
         self._entries: list[Entry] = []
-        self._large: list[int] = []
+        self._large: list[tuple[int, Content | None]] = []
         """Which entries wait for a digest of the content hasher, in its order."""
         self._tar_hash = Hasher()
         self._content_hash = Hasher()
@@ -239,8 +239,10 @@ class _Packer:
         self._append(tar.END_OF_ARCHIVE)
         self._flush()
         self._tar_hash.cut()
-        for number, digest in zip(self._large, self._content_hash.close(), strict=True):
+        digests = self._content_hash.close()
+        for (number, content), digest in zip(self._large, digests, strict=True):
             self._entries[number] = self._entries[number]._replace(digest=digest)
+            _check_digest(self._entries[number].path, content, digest)
         (digest,) = self._tar_hash.close()
         diff_id = DiffId(Digest(f"sha256:{digest}"))
         return Packed(diff_id, self._written, tuple(self._entries))
@@ -276,12 +278,14 @@ class _Packer:
         size = meta.size
         offset = self._written + self._batched
         if size > _SMALL_BYTES:
-            self._large.append(len(self._entries))
+            self._large.append((len(self._entries), content))
             self._entries.append(Entry(path, meta, offset))
             self._add_large(path, content, size)
         else:
             data = self._read_small(path, content, size) if size else b""
-            self._entries.append(Entry(path, meta, offset, hashlib.sha256(data).hexdigest()))
+            digest = hashlib.sha256(data).hexdigest()
+            _check_digest(path, content, digest)
+            self._entries.append(Entry(path, meta, offset, digest))
             self._append(data)
         if size % tar.BLOCK_SIZE:
             self._append(tar.padding(size))
@@ -376,6 +380,12 @@ def _unreadable(path: os.PathLike[str] | str, error: OSError) -> LayerError:
 
 def _no_content(path: str, size: int) -> LayerError:
     return LayerError(f'"{path}"', f"has no content, but a size of {size} bytes")
+
+
+def _check_digest(path: str, content: Content | None, found: str) -> None:
+    if isinstance(content, BlobRange) and content.digest not in ("", found):
+        reason = f'is damaged: the content of "{path}" is not what it was; --no-cache makes it anew'
+        raise LayerError(os.fspath(content.path), reason)
 
 
 def _check_size(path: os.PathLike[str] | str, expected: int, got: int) -> None:

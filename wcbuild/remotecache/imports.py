@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -192,16 +192,23 @@ class ImportedCache:
         record = self._local.find(key)
         if record is not None:
             return record
-        with self._lock:
-            if self._places is not None:
-                places, self._places = self._places, None
-                self._learn(places())
-        record = self._records.get(key)
+        record = self._elsewhere().get(key)
         if record is None or record.diff_id in self._lost:
             return None
         # No record yet, but one as soon as the layer is here.
         self._local.remember(key, record)
         return record
+
+    def knew(self, key: CacheKey) -> bool:
+        return self._local.knew(key) or key in self._elsewhere()
+
+    def _elsewhere(self) -> Mapping[CacheKey, Record]:
+        """Return what others know, asking them the first time."""
+        with self._lock:
+            if self._places is not None:
+                places, self._places = self._places, None
+                self._learn(places())
+        return self._records
 
     def _learn(self, places: Iterable[Place]) -> None:
         for place in places:

@@ -36,6 +36,9 @@ class SandboxMount:
     """Absolute path in the sandbox; resolved inside its root, symlinks and all."""
     source: Path | None = None
     """A host file or directory; None mounts a fresh tmpfs."""
+    inside: str = ""
+    """A path in the directory ``source`` to mount instead of it. As others may write there, it is resolved
+    when it is mounted, inside the directory, symlinks and all."""
     read_only: bool = False
     device: bool = False
     """``source`` is a device node, which the command may open."""

@@ -8,6 +8,7 @@ import stat
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from wcbuild import kernel
 
@@ -44,6 +45,15 @@ class Stub:
 def walk(root: int, path: str) -> int:
     """Open what ``path`` means inside ``root``, following symlinks there; O_PATH."""
     return _walk(root, path, None)
+
+
+def open_inside(directory: Path, path: str) -> int:
+    """As `walk`, in a directory of the host."""
+    root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return walk(root, path)
+    finally:
+        os.close(root)
 
 
 def make_directory(root: int, path: str, owner: tuple[int, int] | None = None) -> int:

@@ -28,7 +28,7 @@ from wcbuild.sandbox import filesystems, seccomp
 from wcbuild.sandbox.base import RunSpec, SandboxMount, SuppliedFile
 from wcbuild.sandbox.errors import SetupError
 from wcbuild.sandbox.identity import IdentityKind
-from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, walk
+from wcbuild.sandbox.inside import Stub, make_directory, make_mount_point, open_inside, walk
 from wcbuild.sandbox.launcher import Request
 from wcbuild.sandbox.users import User, UserError, find_user
 
@@ -268,6 +268,14 @@ def _detached(mount: SandboxMount, root: int, *, devices: bool) -> int:
         handle = kernel.new_mount(
             "tmpfs", options, kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
         )
+    elif mount.inside:
+        try:
+            place = open_inside(mount.source, mount.inside)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SetupError(f'mount source "/{mount.inside}"', reason) from error
+        handle = kernel.clone_mount("", directory=place, recursive=True)
+        os.close(place)
     else:
         handle = kernel.clone_mount(str(mount.source), recursive=True, follow=False)
         if stat.S_ISLNK(os.stat(handle).st_mode):
@@ -440,7 +448,11 @@ def _alias(user: User) -> None:
 def _exec(
     args: tuple[str, ...], candidates: list[str], environment: dict[bytes, bytes]
 ) -> NoReturn:
-    """Run the first candidate that may be run, or end with a shell's 126 or 127."""
+    """Run the first candidate that may be run, or end with a shell's 126 or 127.
+
+    Raises:
+        SetupError: no command can have these arguments and variables.
+    """
     forbidden = False
     for path in candidates:
         try:
@@ -450,8 +462,16 @@ def _exec(
         except (FileNotFoundError, NotADirectoryError):
             if _exists(path):
                 _fail(path, "no such file or directory (its interpreter or loader)", _NOT_FOUND)
+        except ValueError:
+            reason = "an argument or a variable has a zero byte in it"
+            raise SetupError("run the command", reason) from None
         except OSError as error:
-            _fail(path, (error.strerror or str(error)).lower(), _NOT_EXECUTABLE)
+            reason = (error.strerror or str(error)).lower()
+            if error.errno == errno.ENOEXEC:
+                reason += (
+                    f" (it is not for {os.uname().machine}, and no script that begins with #!)"
+                )
+            _fail(path, reason, _NOT_EXECUTABLE)
     if forbidden:
         _fail(args[0], "permission denied", _NOT_EXECUTABLE)
     if "/" in args[0]:

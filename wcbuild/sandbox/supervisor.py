@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -24,6 +25,7 @@ from wcbuild.sandbox.namespaces import Command, Doing, become
 
 _REQUEST_FDS = 5
 _REPORT_BYTES = 1 << 14
+_FIELD_CHARS = 1000
 
 
 def serve(server: socket.socket) -> None:
@@ -90,7 +92,7 @@ def _supervise(memory: int, control_fd: int, *streams: int) -> NoReturn:
         reply = ("error", "supervise the command", repr(error))
     finally:
         with suppress(OSError):
-            control.send("\0".join(map(str, reply)).encode("utf-8", "surrogateescape"))
+            control.send(_message(reply))
         os._exit(0)
 
 
@@ -181,7 +183,7 @@ def _become(
         problem = (doing.what, repr(error), "")
     finally:
         with suppress(OSError):
-            report.send("\0".join(problem).encode("utf-8", "surrogateescape"))
+            report.send(_message(problem))
         os._exit(1)
 
 
@@ -193,10 +195,18 @@ def _resolv_conf() -> bytes:
         return b""
 
 
+def _message(fields: Iterable[object]) -> bytes:
+    """Return fields with a zero byte between them; one in a field is spelled, and a long field cut."""
+    texts = (str(field)[:_FIELD_CHARS].replace("\0", "\\0") for field in fields)
+    return "\0".join(texts).encode("utf-8", "surrogateescape")
+
+
 def _hint(operation: str, error: OSError) -> str:
     """Say what may help where the kernel's answer alone does not."""
     if operation == "mount /proc" and error.errno == errno.EPERM:
         return "an outer container hides parts of /proc; start it with systempaths=unconfined"
+    if operation.startswith('mount "') and error.errno == errno.EROFS:
+        return "it lies in a read-only mount, which has no such place; give that one rw, or make the place"
     if error.errno == errno.ENOSYS:
         return "sandboxes need Linux 5.12 or newer"
     return ""

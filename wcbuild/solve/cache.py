@@ -25,7 +25,7 @@ class Record:
     size: int
     """Bytes of the uncompressed layer."""
     identity: CacheKey
-    """What later steps take as the key of this result: the key it was first built under."""
+    """What later steps take as the key of this result: mostly the key it was first built under."""
     created: str
     """When it was built, RFC 3339; the history keeps saying so when the result is taken again."""
 
@@ -40,6 +40,10 @@ class Cache(Protocol):
 
     def find(self, key: CacheKey) -> Record | None:
         """Return the result of ``key`` if it is known; its layer is here, or may be obtained."""
+        ...
+
+    def knew(self, key: CacheKey) -> bool:
+        """Say whether there has been a result of ``key``, even if it is lost."""
         ...
 
     def remember(self, key: CacheKey, record: Record) -> None:
@@ -76,6 +80,9 @@ class LocalCache:
         except (OSError, ValueError, KeyError, TypeError, RegistryError):
             return None
         return record if self._has_layer(record.layer) else None
+
+    def knew(self, key: CacheKey) -> bool:
+        return (self._root / key).exists()
 
     def remember(self, key: CacheKey, record: Record) -> None:
         data = {

@@ -3,7 +3,7 @@
     <root>/
       <name>-<number>        what commands see; more than one if `private` steps ran at the same time
       <name>-<number>.lock   held while commands use it: shared, or exclusively (`locked` and `private`)
-      new                    a directory that is being made; its maker holds the root's lock
+      new                    a directory that is being made or deleted by who holds the root's lock
 
 Names are hashes, so no id is a path. Prune deletes all of it while it holds the store alone.
 """
@@ -58,6 +58,27 @@ class CacheMounts:
             yield path
         finally:
             lock.release()
+
+    def empty(self, name: CacheKey, cancel: Event) -> None:
+        """Let a cache begin anew, as soon as nobody uses it.
+
+        Raises:
+            CancelledError: ``cancel`` was set.
+        """
+        for path in self._root.glob(f"{name}-*[0-9]"):
+            lock = FileLock(path.with_suffix(".lock"))
+            try:
+                while not lock.acquire(shared=False, wait=False):
+                    if cancel.wait(_POLL_S):
+                        raise CancelledError
+                with locked_directory(self._root):
+                    if path.exists():
+                        old = self._root / "new"
+                        remove_tree(old)
+                        path.rename(old)
+                        remove_tree(old)
+            finally:
+                lock.release()
 
     def _take(self, name: CacheKey, sharing: str, cancel: Event) -> tuple[Path, FileLock]:
         shared = sharing == "shared"

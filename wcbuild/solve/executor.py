@@ -43,7 +43,8 @@ class StepExecutor:
     """Executes steps; what they give lies in the local store. Safe to use from several threads.
 
     ``remotes`` is asked when something has to be fetched. ``results`` are the steps whose files are
-    wanted at the end; with ``pushed`` they are in a registry alone, and what it has may stay there.
+    wanted at the end; with ``pushed`` they are in a registry alone, and what it has may stay there, but
+    with ``squash`` only of base images.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class StepExecutor:
         cancel: Event,
         results: frozenset[int],
         pushed: bool,
+        squash: bool,
     ) -> None:
         self._known = known
         self._runs = runs
@@ -72,6 +74,7 @@ class StepExecutor:
         self._cancel = cancel
         self._results = results
         self._pushed = pushed
+        self._squash = squash
         self.noted = known.noted
         """As `Known.noted`."""
 
@@ -101,12 +104,22 @@ class StepExecutor:
             return [layer.descriptor for layer in own if layer is not None]
 
         lost = self._cache.obtain(layers(read), dry=dry) | self._cache.obtain(
-            layers(wanted), dry=dry, may_stay=self._pushed
+            layers(wanted), dry=dry, may_stay=self._pushed and not self._squash
         )
         if not lost:
             return ()
         own = {index: _own_layer(graph.steps[index], known[index]) for index in known}
         return [index for index, layer in own.items() if layer and layer.diff_id in lost]
+
+    def check(self, step: Step) -> None:
+        """Refuse a RUN that requires what the build was not given.
+
+        Raises:
+            MissingSecretError
+        """
+        if isinstance(step.op, RunOp):
+            with blaming(*step.spans):
+                self._runs.check(step.op)
 
     def execute(
         self, step: Step, inputs: tuple[Result, ...], output: Callable[[int, bytes], None]
@@ -153,9 +166,7 @@ class StepExecutor:
 
                 tree = self._layers.tree(parent, for_os=op.os)
                 layer, _ = self._packer.pack(place.mkdir(op, tree, mtime=self._packer.now()), op.os)
-                return self._known.remember(
-                    tuple(self._known.keys(op, inputs)), parent, layer
-                ), False
+                return self._known.remember(self._known.names(op, inputs), parent, layer), False
             case CopyOp() | JoinedCopyOp():
                 return self._copy(step, op, parent, inputs)
             case _:
@@ -192,7 +203,7 @@ class StepExecutor:
                 found = self._known.find_layer(op, inputs, late=True)
                 if found is not None:
                     return found, True
-        return self._known.remember(tuple(self._known.keys(op, inputs)), parent, layer), False
+        return self._known.remember(self._known.names(op, inputs), parent, layer), False
 
 
 def _own_layer(step: Step, result: Result | None) -> BuiltLayer | None:

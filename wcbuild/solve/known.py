@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Event
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from wcbuild.context.local import LocalTree
 from wcbuild.dockerfile.wildcard import escape
@@ -40,6 +41,14 @@ from wcbuild.tree.select import cheap_content_key, content_key
 
 AnyCopyOp = CopyOp | JoinedCopyOp
 LayerOp = RunOp | MkdirOp | AnyCopyOp
+
+
+class Names(NamedTuple):
+    """What a result is found by, and what the steps after it take as its key."""
+
+    keys: tuple[CacheKey, ...]
+    identity: CacheKey
+    """By content where it can be, so that two ways to the same are one."""
 
 
 class BaseImages(Protocol):
@@ -235,21 +244,29 @@ class Known:
                 tree.learn(changes, entries)
                 self._contents[part, source] = content_key(part, tree)
 
-    def remember(
-        self, keys: tuple[CacheKey, ...], parent: FileSystem, layer: BuiltLayer
-    ) -> FileSystem:
-        """Keep a result under all its keys. The last one, by content, is what later steps build on."""
-        identity = keys[-1]
+    def names(self, op: LayerOp, inputs: tuple[Result, ...]) -> Names:
+        """Name the result of a step that was done.
+
+        A command that ran again may have given something else, so what was built on its result of before
+        is not to be found on this one.
+        """
+        keys = tuple(self.keys(op, inputs))
+        if isinstance(op, RunOp) and any(map(self._cache.knew, keys)):
+            return Names(keys, digest("again", keys[-1], os.urandom(16).hex()))
+        return Names(keys, keys[-1])
+
+    def remember(self, names: Names, parent: FileSystem, layer: BuiltLayer) -> FileSystem:
+        """Keep a result under all its keys."""
         record = Record(
             diff_id=layer.diff_id,
             size=layer.descriptor.size,
-            identity=identity,
+            identity=names.identity,
             created=layer.created,
         )
-        for key in keys:
+        for key in names.keys:
             self._cache.remember(key, record)
             self.noted[key] = record
-        return FileSystem(key=identity, parent=parent, layer=ready(layer), os=parent.os)
+        return FileSystem(key=names.identity, parent=parent, layer=ready(layer), os=parent.os)
 
 
 def _sources(op: AnyCopyOp, sources: Iterable[Result]) -> Iterator[tuple[CopyOp, Result]]:

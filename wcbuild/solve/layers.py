@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -73,16 +73,41 @@ class Layers:
         write_index(path, packed.entries, fold=fold)
         return uncompressed(packed.diff_id, packed.size, created), packed.entries
 
+    def squash(self, base: FileSystem, own: Sequence[BuiltLayer]) -> BuiltLayer:
+        """Write the layer that does to ``base`` what ``own``, the lowest first, do together.
+
+        The base is read only if something of it is hidden. The result depends on the layers alone.
+
+        Raises:
+            LayerError: the content of a layer is not what it was when the layer was made, or a layer
+                changes the registry of Windows.
+        """
+        from wcbuild.tree.squash import SquashedLayer, squash  # noqa: PLC0415 - few builds want it
+
+        for layer in own if base.os == WINDOWS else ():
+            if next(self._hives(layer), None):
+                raise LayerError(
+                    f"layer {layer.diff_id}", "changes the registry, so it cannot be squashed"
+                )
+        layers = [SquashedLayer(self._index(layer, base.os), self.tar(layer)) for layer in own]
+        fold = windows_fold if base.os == WINDOWS else str
+        changes = squash(layers, lambda: self.tree(base), fold=fold)
+        # No time is later than those of the layers, which are as late as they may be.
+        return self.pack(changes, created=own[-1].created, epoch=None, for_os=base.os)[0]
+
     def hives(self, files: FileSystem) -> Iterator[tuple[str, bytes]]:
         """Yield name and content of the registry changes of Windows layers, the lowest layer's first.
 
         Only of layers that begin with them, as those written here do.
         """
+        for layer in files.layers():
+            yield from self._hives(layer)
+
+    def _hives(self, layer: BuiltLayer) -> Iterator[tuple[str, bytes]]:
         from wcbuild.layer.windows.read import read_hives  # noqa: PLC0415 - few want them
 
-        for layer in files.layers():
-            with self._open_tar(layer) as stream:
-                yield from read_hives(stream)
+        with self._open_tar(layer) as stream:
+            yield from read_hives(stream)
 
     def windows_scratch(self) -> BuiltLayer:
         """Return the layer that a Windows image stands on which stands on nothing, made if need be."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, assert_never
 
 from wcbuild.errors import SandboxError, WcbuildError
 from wcbuild.graph.keys import CacheKey, digest
 from wcbuild.graph.ops import Mount, MountKind, RunOp
 from wcbuild.sandbox.base import SandboxMount, SuppliedFile
-from wcbuild.sandbox.inside import walk
+from wcbuild.sandbox.inside import open_inside
 from wcbuild.snapshot.base import Snapshotter
 from wcbuild.solve.cachemounts import CacheMounts
+from wcbuild.solve.devices import Devices
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import FileSystem
 
@@ -36,7 +37,7 @@ class MissingSecretError(WcbuildError):
     def __init__(self, kind: MountKind, name: str) -> None:
         super().__init__(kind, name)
         self.kind = kind
-        self.name = name
+        self.name = self.word = name
 
     def __str__(self) -> str:
         flag = f"{_FLAGS[self.kind]}{self.name}"
@@ -74,7 +75,7 @@ class Mounts:
         caches: CacheMounts,
         secrets: Secrets,
         scratch: Callable[[], Path],
-        device_folders: tuple[Path, ...],
+        devices: Devices,
         ownership: bool,
     ) -> None:
         self._layers = layers
@@ -82,14 +83,29 @@ class Mounts:
         self._caches = caches
         self._secrets = secrets
         self._scratch = scratch
-        self._device_folders = device_folders
+        self._devices = devices
         self._ownership = ownership
+        self._renewed: set[CacheKey] = set()
+        self._lock = Lock()
+
+    def check(self, op: RunOp) -> None:
+        """Refuse to mount what is required and was not given.
+
+        Raises:
+            MissingSecretError
+        """
+        for mount in op.mounts:
+            given = self._secrets.values if mount.kind is MountKind.SECRET else self._secrets.agents
+            if mount.required and mount.id not in given:
+                raise MissingSecretError(mount.kind, mount.id)
 
     @contextlib.contextmanager
     def presented(
-        self, op: RunOp, inputs: tuple[FileSystem, ...], cancel: Event
+        self, op: RunOp, inputs: tuple[FileSystem, ...], cancel: Event, *, anew: bool = False
     ) -> Iterator[Surroundings]:
         """Make what ``op`` mounts visible to this process, for the `with` block.
+
+        With ``anew`` its caches hold nothing of earlier builds.
 
         Raises:
             MissingSecretError: a required secret was not given.
@@ -99,7 +115,10 @@ class Mounts:
         """
         given = self._with_devices(op)
         with ExitStack() as stack:
-            caches = self._hold_caches(op, inputs, cancel, stack)
+            names = self._cache_names(op, inputs)
+            if anew:
+                self._renew(names.values(), cancel)
+            caches = self._hold_caches(names, inputs, cancel, stack)
             # What lies in another mount comes after it.
             for mount in sorted(op.mounts, key=_target):
                 match mount.kind:
@@ -108,7 +127,9 @@ class Mounts:
                         shown = self._shown(files, mount.source, writable=not mount.read_only)
                         given.mounts.append(_from_host(mount, stack.enter_context(shown)))
                     case MountKind.CACHE:
-                        given.mounts.append(_from_host(mount, caches[mount]))
+                        # Others may write to a cache that they share, so the sandbox finds the place.
+                        inside = mount.source if mount.input is None else ""
+                        given.mounts.append(_from_host(mount, caches[mount], inside))
                     case MountKind.TMPFS:
                         given.mounts.append(_from_host(mount, None))
                     case MountKind.SECRET:
@@ -122,10 +143,8 @@ class Mounts:
     def _with_devices(self, op: RunOp) -> Surroundings:
         if not op.devices:
             return Surroundings()
-        from wcbuild.solve.devices import find_devices  # noqa: PLC0415 - rarely needed
-
-        devices = find_devices(op.devices, self._device_folders)
-        return Surroundings(mounts=list(devices.mounts), env=list(devices.env))
+        added = self._devices.find(op.devices)
+        return Surroundings(mounts=list(added.mounts), env=list(added.env))
 
     @contextlib.contextmanager
     def _shown(self, files: FileSystem, source: str, *, writable: bool) -> Iterator[Path]:
@@ -146,15 +165,31 @@ class Mounts:
 
     # -- caches
 
-    def _hold_caches(
-        self, op: RunOp, inputs: tuple[FileSystem, ...], cancel: Event, stack: ExitStack
-    ) -> dict[Mount, Path]:
-        """Return where the caches are, which are held until ``stack`` is closed."""
-        names = {
+    def _cache_names(self, op: RunOp, inputs: tuple[FileSystem, ...]) -> dict[Mount, CacheKey]:
+        return {
             mount: self._cache_name(mount, inputs)
             for mount in op.mounts
             if mount.kind is MountKind.CACHE
         }
+
+    def _renew(self, names: Iterable[CacheKey], cancel: Event) -> None:
+        """Empty caches, but not what this build has put into them since it did that."""
+        # One step at a time, and before it holds any cache, so that no two wait for each other.
+        for name in sorted(names):
+            if name not in self._renewed:
+                with self._lock:
+                    if name not in self._renewed:
+                        self._caches.empty(name, cancel)
+                        self._renewed.add(name)
+
+    def _hold_caches(
+        self,
+        names: Mapping[Mount, CacheKey],
+        inputs: tuple[FileSystem, ...],
+        cancel: Event,
+        stack: ExitStack,
+    ) -> dict[Mount, Path]:
+        """Return where the caches are, which are held until ``stack`` is closed."""
         held: dict[CacheKey, Path] = {}
         # Everybody takes them in this order, so that no two steps wait for each other. Whoever mounts
         # one twice takes it once, locked if either wants that.
@@ -168,9 +203,11 @@ class Mounts:
 
     def _cache_name(self, mount: Mount, inputs: tuple[FileSystem, ...]) -> CacheKey:
         """Name a cache by its id, and by what it is when it is new."""
-        begin = "" if mount.input is None else inputs[mount.input].key
+        begin = source = ""
+        if mount.input is not None:
+            begin, source = inputs[mount.input].key, mount.source
         attributes = (mount.mode, mount.uid, mount.gid)
-        return digest("mount", mount.id, begin, mount.source, attributes, self._ownership)
+        return digest("mount", mount.id, begin, source, attributes, self._ownership)
 
     def _fill(self, mount: Mount, inputs: tuple[FileSystem, ...], path: Path) -> None:
         """Make a new cache."""
@@ -228,22 +265,23 @@ def _target(mount: Mount) -> str:
     return mount.target
 
 
-def _from_host(mount: Mount, source: Path | None) -> SandboxMount:
+def _from_host(mount: Mount, source: Path | None, inside: str = "") -> SandboxMount:
     return SandboxMount(
-        target=mount.target, source=source, read_only=mount.read_only, size=mount.size
+        target=mount.target,
+        source=source,
+        inside=inside,
+        read_only=mount.read_only,
+        size=mount.size,
     )
 
 
 def _place(root: Path, source: str) -> Path:
     """Return where ``source`` lies, symlinks resolved inside ``root``."""
-    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        found = walk(top, source)
+        found = open_inside(root, source)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SandboxError(f'mount source "/{source}"', reason) from error
-    finally:
-        os.close(top)
     try:
         return Path(os.readlink(f"/proc/self/fd/{found}"))
     finally:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from registry.oci import chain
 from wcbuild.errors import CancelledError, SandboxError, StepFailedError, blaming
-from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.ops import WINDOWS, InlineFile, RunOp, Step
 from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SuppliedFile
 from wcbuild.snapshot.base import Snapshot, Snapshotter
-from wcbuild.solve.known import Known
+from wcbuild.solve.known import Known, Names
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Surroundings
 from wcbuild.solve.packing import Packer
@@ -67,6 +66,10 @@ class Runs:
         self._unnamed: set[Snapshot] = set()
         self._lock = Lock()
 
+    def check(self, op: RunOp) -> None:
+        """As `Mounts.check`."""
+        self._mounts.check(op)
+
     def run(
         self,
         step: Step,
@@ -86,10 +89,10 @@ class Runs:
             tail.add(data)
             output(stream, data)
 
-        keys = tuple(self._known.keys(op, inputs))
         files = tuple(map(file_system, inputs))
         parent = files[0]
-        with self._mounts.presented(op, files, self._cancel) as given:
+        mounts = self._mounts.presented(op, files, self._cancel, anew=step.no_cache)
+        with mounts as given:
             snapshot = self._snapshotter.prepare(self._layers.snapshot(parent))
             self._unnamed.add(snapshot)
             root, spec = self._snapshotter.root(snapshot), self._spec(op, given)
@@ -109,9 +112,10 @@ class Runs:
                 step.spans,
                 out_of_memory=status.out_of_memory,
             )
-        packed = self._pack_later(step, snapshot, keys, parent, hives)
+        names = self._known.names(op, inputs)
+        packed = self._pack_later(step, snapshot, names, parent, hives)
         return FileSystem(
-            key=keys[-1], parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
+            key=names.identity, parent=parent, layer=packed.result, snapshot=snapshot, os=parent.os
         )
 
     def _run_windows(
@@ -160,7 +164,7 @@ class Runs:
         self,
         step: Step,
         snapshot: Snapshot,
-        keys: tuple[CacheKey, ...],
+        names: Names,
         parent: FileSystem,
         hives: Mapping[str, bytes],
     ) -> Future[BuiltLayer]:
@@ -172,13 +176,13 @@ class Runs:
                 # One thread: layers are packed in the order in which they were made, so a layer's
                 # parent always has its diff_id by then.
                 self._pool = ThreadPoolExecutor(1, "pack")
-            return self._pool.submit(self._pack_snapshot, step, snapshot, keys, parent, hives)
+            return self._pool.submit(self._pack_snapshot, step, snapshot, names, parent, hives)
 
     def _pack_snapshot(
         self,
         step: Step,
         snapshot: Snapshot,
-        keys: tuple[CacheKey, ...],
+        names: Names,
         parent: FileSystem,
         hives: Mapping[str, bytes],
     ) -> BuiltLayer:
@@ -195,7 +199,7 @@ class Runs:
         self._snapshotter.commit(snapshot, chain_id)
         self._unnamed.discard(snapshot)
         # Last: a key must never lead to a layer that is not there.
-        self._known.remember(keys, parent, layer)
+        self._known.remember(names, parent, layer)
         return layer
 
     def _discard(self, snapshot: Snapshot) -> None:

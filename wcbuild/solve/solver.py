@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry.threads import LOOK_UP_S
 from wcbuild.errors import CancelledError
-from wcbuild.graph.ops import Graph, Step
+from wcbuild.graph.ops import Graph, RunOp, Step
 from wcbuild.solve.events import Emit, StepDone, StepFailed, StepOutput, StepStarted
 from wcbuild.solve.results import Result
 
@@ -35,6 +35,14 @@ class Executor(Protocol):
         """Have all here that the other steps will read; return the steps whose results are lost.
 
         ``known`` are results by index. With ``dry`` nothing is brought here.
+        """
+        ...
+
+    def check(self, step: Step) -> None:
+        """Refuse a step that is going to be executed and is known to fail.
+
+        Raises:
+            WcbuildError: why.
         """
         ...
 
@@ -64,6 +72,8 @@ class Solver:
         """
         results = self.known(graph, dry=False)
         if len(results) < len(graph.steps):
+            for index in _sure_runs(graph, results):
+                self._executor.check(graph.steps[index])
             self._execute(graph, results)
         return [results[index] for index in range(len(graph.steps))]
 
@@ -165,3 +175,23 @@ class Solver:
                 cached=cached,
             )
         )
+
+
+def _sure_runs(graph: Graph, known: Collection[int]) -> list[int]:
+    """Return the RUNs that nothing can turn out to be known of: they, or one below them, do not wait.
+
+    What takes files from elsewhere may be found by their content once that is there.
+    """
+    runs: list[int] = []
+    above: set[int] = set()
+    for index, step in enumerate(graph.steps):
+        if index in known or not step.inputs:
+            continue
+        is_run = isinstance(step.op, RunOp)
+        if step.inputs[0] in above or (
+            is_run and step.inputs[0] in known and len(step.inputs) == 1
+        ):
+            above.add(index)
+            if is_run:
+                runs.append(index)
+    return runs

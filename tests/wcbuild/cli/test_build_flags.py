@@ -84,7 +84,6 @@ def test_flags_that_change_nothing_are_accepted(built):
         (("--cache-from", "type=gha"), "a registry, or a folder"),
         (("--builder", "mine"), "no builders"),
         (("--cpu-shares", "512"), "--cpus"),
-        (("--squash",), "COPY --from"),
         (("--tags", "x"), 'did you mean "--tag"'),
         (("--no-such-thing",), 'unknown flag "--no-such-thing"'),
         (("--network", "bridge"), "invalid choice"),

@@ -40,6 +40,19 @@ def test_ls_of_a_repository_that_is_not_there(wcbuild, simulator, remote):
     assert outcome.err == f"ERROR: tags of {remote('nothing')}: not found in {remote('')[:-1]}\n"
 
 
+def test_pull_brings_all_platforms_or_the_one_that_is_asked_for(wcbuild, app, layout, tmp_path):
+    two, both = layout.resolve("two").digest, layout.resolve("both").digest
+    words = ("pull", "-q", f"{app}:both")
+    assert wcbuild(*words, "--platform", "linux/arm64").out == f"{app}@{two}\n"
+    one = layout.resolve("one").digest
+    manifests = tmp_path / "store" / "blobs" / "sha256"
+    assert [(manifests / digest.hex).exists() for digest in (one, two)] == [False, True]
+    assert wcbuild(*words).out == f"{app}@{both}\n"
+    assert (manifests / one.hex).exists()
+    said = wcbuild(*words, "--platform", "linux/s390x", status=1).err
+    assert "linux/s390x: not found in index" in said
+
+
 def test_manifest_get_prints_the_exact_bytes(wcbuild, app, layout):
     raw = layout.open(layout.resolve("both")).read().decode()
     assert wcbuild("manifest", "get", f"{app}:both").out == raw

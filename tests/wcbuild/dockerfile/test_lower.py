@@ -17,7 +17,7 @@ from wcbuild.dockerfile.lower import (
     lower,
 )
 from wcbuild.dockerfile.stages import parse_dockerfile
-from wcbuild.errors import SourceError
+from wcbuild.errors import SourceError, UsageError
 from wcbuild.graph.ops import (
     ContextOp,
     CopyOp,
@@ -99,6 +99,20 @@ def test_the_image_is_for_the_platform_asked_for_whatever_it_stands_on():
     assert result.plan.platform == ARM64
 
 
+def test_labels_say_for_which_platform_a_stage_of_another_builds():
+    text = "FROM --platform=$BUILDPLATFORM debian AS a\nRUN x\nARG TARGETARCH\nRUN y\n"
+    text += "FROM debian\nCOPY --from=a /f /\n"
+    result = lowered(text, platform=ARM64, platform_given=True, show_platform=True)
+    labels = [step.label for step in result.graph.steps if step.label.startswith("[")]
+    assert [label.partition("]")[0] for label in labels] == [
+        "[linux/amd64 a 1/3",
+        "[linux/amd64 a 2/3",
+        "[linux/amd64->arm64 a 3/3",
+        "[linux/arm64 stage-1 1/2",
+        "[linux/arm64 stage-1 2/2",
+    ]
+
+
 @pytest.mark.parametrize("flag", ["", "--platform=linux/arm/v7 "])
 def test_the_image_is_for_its_bases_platform_if_nobody_asked_for_one(flag):
     result = lowered(f"FROM {flag}debian\n", outside=Images({"debian"}, only=ARM64))
@@ -162,6 +176,12 @@ def test_labels_number_the_steps_of_a_stage_as_buildkit_does():
     ]
 
 
+def test_a_base_that_is_named_by_digest_is_told_as_it_is_written():
+    name = f"debian:12@{sha256(b'index')}"
+    result = lowered(f"FROM {name}\nRUN make\n", images=(name,))
+    assert result.graph.steps[0].label == f"[1/2] FROM {name}"
+
+
 def test_a_single_unnamed_stage_has_no_name_in_labels():
     result = lowered("FROM debian\nRUN make\n")
     assert result.graph.steps[-1].label == "[2/2] RUN make"
@@ -209,9 +229,6 @@ def test_proxy_arguments_reach_run_without_becoming_part_of_its_value():
     assert ops(proxied)[-1] == ops(plain)[-1]
     both = lowered("FROM debian\nRUN x\n", build_args={"no_proxy": "a", "NO_PROXY": "b"})
     assert ops(both)[-1].proxy_env == ("NO_PROXY=a", "no_proxy=a")
-    text = "FROM debian\nENV no_proxy=own\nRUN x\n"
-    own = lowered(text, build_args={"NO_PROXY": "a"})
-    assert ops(own)[-1].proxy_env == ("NO_PROXY=a",)
 
 
 def test_relative_workdirs_add_up_and_carry_the_user():
@@ -359,12 +376,17 @@ def test_a_cache_has_its_target_as_id_and_begins_empty():
     assert len(step.inputs) == 1
 
 
+def test_of_a_cache_a_path_may_be_shown_which_has_its_owner_and_mode():
+    _, step, op = run_of("FROM debian\nRUN --mount=type=cache,source=/a/../b/,target=/c,uid=3 x\n")
+    assert op.mounts == (Mount(kind=MountKind.CACHE, target="/c", id="//c", source="b"),)
+    assert len(step.inputs) == 1
+
+
 @pytest.mark.parametrize(
     ("flag", "entitlement"),
     [
         ("--network=host", "network.host"),
         ("--security=insecure", "security.insecure"),
-        ("--device=vendor.com/class=a", "device"),
     ],
 )
 def test_what_needs_trust_is_refused_until_it_is_allowed(flag, entitlement):
@@ -373,6 +395,14 @@ def test_what_needs_trust_is_refused_until_it_is_allowed(flag, entitlement):
         lowered(text)
     assert f"--allow {entitlement}" in caught.value.hint
     lowered(text, allow=frozenset((Entitlement(entitlement),)))
+
+
+def test_the_label_of_a_run_says_what_is_special_about_it():
+    flags = "--mount=type=tmpfs,target=/t --network=none --security=insecure --device=v.com/c"
+    text = f"FROM debian\nRUN {flags} x\nRUN --network=default --security=sandbox y\n"
+    result = lowered(text, allow=frozenset(Entitlement))
+    labels = [step.label for step in result.graph.steps if isinstance(step.op, RunOp)]
+    assert labels == [f"[2/3] RUN {flags} x", "[3/3] RUN y"]
 
 
 def test_devices_and_insecurity_reach_the_run():
@@ -391,6 +421,10 @@ def test_a_namespace_keeps_caches_of_the_same_id_apart():
 def test_the_host_name_of_a_run_can_be_chosen():
     _, _, op = run_of("FROM debian\nRUN x\n", build_args={"BUILDKIT_SANDBOX_HOSTNAME": "here"})
     assert op.hostname == "here"
+    _, _, op = run_of("FROM debian\nRUN x\n", build_args={"BUILDKIT_SANDBOX_HOSTNAME": ""})
+    assert op.hostname == "buildkitsandbox"
+    with pytest.raises(UsageError, match="a host name has at most 64 bytes"):
+        lowered("FROM debian\nRUN x\n", build_args={"BUILDKIT_SANDBOX_HOSTNAME": "a" * 65})
 
 
 def test_only_steps_of_chosen_stages_are_done_again():
@@ -464,7 +498,8 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
     ("text", "message"),
     [
         ("FROM debian\nRUN --mount=target=/ x\n", 'invalid mount target "/"'),
-        ("FROM debian\nRUN --mount=type=tmpfs x\n", 'invalid mount target ""'),
+        ("FROM debian\nRUN --mount=type=tmpfs x\n", 'invalid mount target "" (target= is to name'),
+        ("FROM debian\nRUN --mount=type=ssh,target=/a\0 x\n", "no zero byte"),
         ("FROM debian\nRUN --mount=type=cashe,target=/c x\n", 'did you mean "cache"'),
         ("FROM debian\nRUN --mount=from=$X,target=/c x\n", "doesn't support variable expansion"),
         (
@@ -486,6 +521,7 @@ def test_variables_in_mounts_are_expanded_and_history_does_not_show_mounts():
         ("FROM debian AS build-\n", 'invalid name for build stage: "build-"'),
         ("FROM debian AS a\nCOPY --from=Upper / /\nFROM debian\n", "must be lower case"),
         ("FROM debian AS Base\nFROM Base\n", 'did you mean "base"?'),
+        ("FROM debian AS BUILD\nFROM BUILD\n", 'did you mean "build"?'),
         ("FROM --platform=nosuch debian\n", "neither an operating system nor an architecture"),
         ("FROM debian\nADD --checksum=sha256:x <<E /\nE\n", "for multiple sources"),
         ("FROM debian\nSTOPSIGNAL 0\n", "invalid signal: 0"),

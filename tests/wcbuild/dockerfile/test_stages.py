@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from wcbuild.dockerfile.instructions import Copy, Run
+from wcbuild.dockerfile.instructions import Copy, Maintainer, OnBuild, Run
 from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import MAX_DOCKERFILE_BYTES, parse_dockerfile, parse_trigger
 from wcbuild.errors import DockerfileSyntaxError, SourceError
@@ -53,7 +53,15 @@ def test_a_trigger_may_have_heredocs():
     assert [heredoc.content for heredoc in copy.heredocs] == ["text\n"]
 
 
-@pytest.mark.parametrize("text", ["", "FOO", "FROM a", "RUN a\nRUN b", "ONBUILD RUN a", "# c"])
+def test_a_trigger_of_another_tool_may_delay_what_a_dockerfile_may_not():
+    (delayed,) = parse_trigger("ONBUILD RUN a", span=SPAN, escape="\\")
+    assert isinstance(delayed, OnBuild)
+    assert delayed.expression == "RUN a"
+    (author,) = parse_trigger("MAINTAINER a", span=SPAN, escape="\\")
+    assert isinstance(author, Maintainer)
+
+
+@pytest.mark.parametrize("text", ["", "FOO", "FROM a", "RUN a\nRUN b", "# c"])
 def test_a_trigger_that_is_not_one_instruction_is_refused(text):
     with pytest.raises(SourceError, match=r"^Dockerfile:7: ONBUILD trigger"):
         parse_trigger(text, span=SPAN, escape="\\")

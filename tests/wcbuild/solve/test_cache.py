@@ -20,7 +20,10 @@ def test_finds_what_it_remembered(tmp_path):
 
 def test_a_record_whose_layer_is_gone_is_no_record(tmp_path):
     LocalCache(tmp_path, lambda _: True).remember(digest("a"), RECORD)
-    assert LocalCache(tmp_path, lambda _: False).find(digest("a")) is None
+    cache = LocalCache(tmp_path, lambda _: False)
+    assert cache.find(digest("a")) is None
+    assert cache.knew(digest("a"))
+    assert not cache.knew(digest("b"))
 
 
 def test_a_damaged_record_is_no_record(tmp_path):

@@ -1,10 +1,11 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from wcbuild.graph.ops import Device
-from wcbuild.solve.devices import Additions, DeviceError, find_devices
+from wcbuild.solve.devices import Additions, DeviceError, Devices
 
 SPECIFICATION = {
     "cdiVersion": "0.6.0",
@@ -38,7 +39,7 @@ def folder(tmp_path):
 
 
 def find(folder, *devices):
-    return find_devices(devices, [folder])
+    return Devices([folder], None).find(devices)
 
 
 def test_a_device_brings_nodes_mounts_and_variables(folder):
@@ -89,7 +90,7 @@ def test_a_later_folder_goes_before_an_earlier_one(tmp_path):
         }
         (tmp_path / name / "v.json").write_text(json.dumps(data))
     folders = [tmp_path / "etc", tmp_path / "run", tmp_path / "missing"]
-    assert find_devices([Device(name="v.com/c=a")], folders).env == ("A=run",)
+    assert Devices(folders, None).find([Device(name="v.com/c=a")]).env == ("A=run",)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,74 @@ def test_refuses_what_it_would_have_to_run_on_the_machine(tmp_path):
         find(tmp_path, Device(name="v.com/c=a"))
 
 
-def test_nothing_is_read_where_no_device_is_wanted(tmp_path):
-    (tmp_path / "v.json").write_text("{")
-    assert find(tmp_path) == Additions()
+# -- several devices, and which are allowed
+
+
+@pytest.fixture
+def several(tmp_path):
+    """Devices of one class: two with a label, and one that every build may have."""
+    free = "org.mobyproject.buildkit.device.autoallow"
+    label = "org.mobyproject.buildkit.device.class"
+    text = "kind: v.com/c\nannotations:\n  " + label + ": fast\ndevices:\n"
+    for name, annotations in {
+        "b": "",
+        "a": "",
+        "free": f"{free}: true, {label}: slow",
+        "shut": f"{free}: 'no', {label}: ''",
+    }.items():
+        text += f"- name: {name}\n  annotations: {{{annotations}}}\n"
+        text += f"  containerEdits:\n    env: [{name}=1]\n"
+    (tmp_path / "v.yaml").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [
+        ("v.com/c", ("a=1",)),
+        ("v.com/c=*", ("a=1", "b=1", "free=1", "shut=1")),
+        ("fast", ("a=1", "b=1")),
+        ("slow", ("free=1",)),
+        ("v.com/d=*", ()),
+        ("*", ()),
+    ],
+)
+def test_a_name_means_one_device_or_a_class_or_those_of_a_label(several, name, env):
+    assert find(several, Device(name=name)).env == env
+
+
+@pytest.mark.parametrize(
+    ("allowed", "name"),
+    [
+        ({}, "v.com/c=free"),
+        ({}, "slow"),
+        ({"v.com/c=a": "v.com/c=a"}, "v.com/c=a"),
+        ({"v.com/c=a": "v.com/c=a"}, "v.com/c"),
+        ({"fast": "fast"}, "v.com/c=b"),
+        ({"mine": "v.com/c=b"}, "mine"),
+        ({"v.com/c=*": "v.com/c=*"}, "fast"),
+        ({}, "v.com/c=missing"),
+    ],
+)
+def test_a_device_is_allowed_by_name_or_by_its_specification(several, allowed, name):
+    devices = Devices([several], allowed)
+    devices.check([Device(name=name)])
+    assert devices.find([Device(name=name)]) == find(several, Device(name=allowed.get(name, name)))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "name", "refused"),
+    [
+        ({}, "v.com/c=a", "v.com/c=a"),
+        ({}, "v.com/c=shut", "v.com/c=shut"),
+        ({"v.com/c=a": "v.com/c=a"}, "v.com/c=*", "v.com/c=b"),
+        ({"v.com/c": "v.com/c"}, "v.com/c=b", "v.com/c=b"),
+        ({"mine": "v.com/c=b"}, "fast", "v.com/c=a"),
+    ],
+)
+def test_other_devices_are_refused(several, allowed, name, refused):
+    devices = Devices([several], allowed)
+    for use in (devices.check, devices.find):
+        with pytest.raises(DeviceError, match=f"--allow device={re.escape(refused)}$") as caught:
+            use([Device(name=name)])
+        assert caught.value.word == name

@@ -6,7 +6,7 @@ import pytest
 
 from wcbuild.errors import WcbuildError
 from wcbuild.graph.keys import digest
-from wcbuild.graph.ops import Graph, RunOp, ScratchOp, Step
+from wcbuild.graph.ops import CopyOp, Graph, RunOp, ScratchOp, Step
 from wcbuild.solve.events import StepDone, StepFailed, StepOutput, StepStarted
 from wcbuild.solve.results import FileSystem
 from wcbuild.solve.solver import Solver
@@ -35,6 +35,10 @@ class NotingExecutor:
         del self.lost[:1]
         return lost
 
+    def check(self, step):
+        if step.label.startswith("no "):
+            raise MadeToFailError(step.label)
+
     def execute(self, step, inputs, output):
         if step.label in self.failing:
             raise MadeToFailError(step.label)
@@ -52,6 +56,10 @@ def result(step):
 
 def run(label, *inputs):
     return Step(op=RunOp(args=(label,), env=(), cwd="/"), inputs=inputs, label=label)
+
+
+def copy(label, *inputs):
+    return Step(op=CopyOp(sources=("f",), dest="/"), inputs=inputs, label=label)
 
 
 def solve(executor, *steps):
@@ -115,6 +123,20 @@ def test_a_failure_ends_the_others_and_is_what_the_caller_gets():
     assert executor.cancel.is_set()
     assert executor.done == []
     assert {event.label for event in events if isinstance(event, StepFailed)} == {"wait", "bad"}
+
+
+def test_what_is_sure_to_fail_is_told_before_anything_is_executed():
+    executor = NotingExecutor(known={"scratch", "s"})
+    with pytest.raises(MadeToFailError, match="no good"):
+        solve(executor, SCRATCH, run("a", 0), copy("b", 1), run("no good", 2))
+    assert executor.done == []
+
+
+@pytest.mark.parametrize("known", [{"scratch", "s"}, {"scratch", "s", "no good"}])
+def test_what_may_turn_out_to_be_known_is_not(known):
+    executor = NotingExecutor(known=known)
+    solve(executor, SCRATCH, run("s", 0), copy("a", 0), run("no good", 2), run("no better", 1, 1))
+    assert "a" in executor.done
 
 
 def test_a_lost_result_and_what_stands_on_it_are_executed():

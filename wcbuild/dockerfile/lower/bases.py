@@ -68,7 +68,7 @@ class Bases:
             state.platform = self._merged_platform(image.config.platform)
         state.base = image.config
         state.author = image.config.author
-        state.reference = f"{name}@{image.digest}"
+        state.reference = name if "@" in name else f"{name}@{image.digest}"
         state.triggers = image.config.config.on_build
         state.set_config(replace(image.config.config, on_build=()))
 

@@ -33,8 +33,8 @@ def find_epoch(dockerfile: Dockerfile, options: Options, outside: Outside) -> Na
     That is the main context, a named one, or a stage that only adds one thing that is fetched.
 
     Raises:
-        UsageError: it is no time, or one that cannot be written, and nothing has that name.
-        SourceError: the stage does more, or less; or a global ARG is wrong.
+        UsageError: the argument is no time, or one that cannot be written, and nothing has that name.
+        SourceError: that is so of the global ARG; or the stage does more, or less.
     """
     arguments = Arguments(dockerfile, options, Observer())
     text = arguments.global_value(NAME)
@@ -48,7 +48,13 @@ def find_epoch(dockerfile: Dockerfile, options: Options, outside: Outside) -> Na
     for stage in dockerfile.stages:
         if stage.name == text.lower():
             return Namesake(files=_only_source(arguments, stage, options.build_args))
-    raise UsageError(f"invalid {NAME}: {text}")
+    message = f"invalid {NAME}: {text}"
+    if NAME in options.build_args:
+        raise UsageError(message)
+    spans = tuple(arg.span for arg in dockerfile.args if NAME in dict(arg.pairs))
+    raise SourceError(
+        message, spans[-1:], word=text, hint='it is seconds since 1970, "context", or a stage'
+    )
 
 
 def _only_source(

@@ -47,17 +47,24 @@ def lower_mounts(
             spans = (instruction.span,)
             word = error.word or text
             raise SourceError(str(error), spans, word=word, hint=error.hint) from error
-        if mount.kind is MountKind.BIND or (mount.kind is MountKind.CACHE and spec.from_):
+        if mount.kind in (MountKind.BIND, MountKind.CACHE):
             source = posixpath.normpath(f"/{spec.source}").lstrip("/")
-            offered = files(spec.from_, source)
-            inputs.append(offered.step)
-            mount = replace(mount, source=source, input=len(inputs), origin=offered.origin)
+            mount = replace(mount, source=source)
+            if mount.kind is MountKind.BIND or spec.from_:
+                offered = files(spec.from_, source)
+                inputs.append(offered.step)
+                mount = replace(mount, input=len(inputs), origin=offered.origin)
+            elif source:
+                # What is in a cache has its owner and mode.
+                mount = replace(mount, mode=None, uid=0, gid=0)
         mounts.append(mount)
     return tuple(mounts), tuple(inputs)
 
 
 def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespace: str) -> Mount:
     """Lower one mount; ``agents`` says how many SSH mounts stand before it."""
+    if "\0" in spec.target:
+        raise MountError("a mount target has no zero byte")
     match spec.type:
         case MountType.SECRET:
             return _secret(spec, absolute)
@@ -66,7 +73,8 @@ def _lower(spec: MountSpec, absolute: Callable[[str], str], agents: int, namespa
         case MountType.BIND | MountType.CACHE | MountType.TMPFS:
             target = absolute(spec.target)
             if target == "/":
-                raise MountError(f'invalid mount target "{spec.target}"')
+                hint = "target= is to name a directory below the root"
+                raise MountError(f'invalid mount target "{spec.target}"', hint)
             return Mount(
                 kind=MountKind(spec.type),
                 target=target,

@@ -38,6 +38,7 @@ class Entitlement(StrEnum):
     NETWORK_HOST = "network.host"
     SECURITY_INSECURE = "security.insecure"
     DEVICE = "device"
+    """All devices. Whether a RUN may have one is known once the machine's are, so lowering takes any."""
 
 
 class ContextKind(StrEnum):

@@ -14,7 +14,7 @@ from wcbuild.dockerfile.lower.arguments import PROXIES
 from wcbuild.dockerfile.lower.outside import Entitlement
 from wcbuild.dockerfile.lower.stage import Offered, StageState
 from wcbuild.dockerfile.wildcard import escape
-from wcbuild.errors import SourceError
+from wcbuild.errors import SourceError, UsageError
 from wcbuild.graph.ops import (
     DEFAULT_HOSTNAME,
     CopyOp,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from wcbuild.dockerfile.lower.lowering import Lowering
 
 _INSECURE = "insecure"
+_MAX_HOSTNAME_BYTES = 64
+"""Linux keeps no more."""
 
 
 def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
@@ -51,7 +53,7 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         network=options.network if network is Network.DEFAULT else network,
         insecure=instruction.security == _INSECURE,
         devices=_devices(instruction),
-        hostname=options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", DEFAULT_HOSTNAME),
+        hostname=_hostname(options.build_args),
         mounts=mounts,
         inline=inline,
         hosts=options.hosts,
@@ -59,26 +61,41 @@ def lower_run(lowering: Lowering, state: StageState, instruction: Run) -> None:
         shm_size=options.shm_size,
         os=state.platform.os,
         verbatim=windows and command.shell,
-        proxy_env=tuple(
-            f"{name}={value}"
-            for name, value in _proxies(options.build_args)
-            if name not in state.scope
-        ),
+        proxy_env=tuple(_proxies(options.build_args)),
     )
-    flags = "".join(f" --mount={mount}" for mount in instruction.mounts)
-    text = f"RUN{flags} {' '.join(instruction.command.args)}{summary}"
+    text = f"RUN{_flags(instruction)} {' '.join(instruction.command.args)}{summary}"
     step = lowering.steps.step(state, op, (state.rootfs, *mounted), text, instruction.span)
     arguments = fold.arguments_text(state.args, state.scope)
     state.note(f"RUN {arguments}{' '.join(args)} # buildkit", step)
 
 
-def _proxies(build_args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield proxies in both spellings: programs read one or the other. Given both, the small one counts."""
+def _hostname(build_args: Mapping[str, str]) -> str:
+    name = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or DEFAULT_HOSTNAME
+    if len(name.encode()) > _MAX_HOSTNAME_BYTES:
+        raise UsageError(
+            f'BUILDKIT_SANDBOX_HOSTNAME "{name}": a host name has at most {_MAX_HOSTNAME_BYTES} bytes'
+        )
+    return name
+
+
+def _flags(instruction: Run) -> str:
+    """Return the flags that make a difference."""
+    flags = [f"--mount={mount}" for mount in instruction.mounts]
+    if instruction.network != Network.DEFAULT:
+        flags.append(f"--network={instruction.network}")
+    if instruction.security == _INSECURE:
+        flags.append(f"--security={instruction.security}")
+    flags += [f"--device={device}" for device in instruction.devices]
+    return "".join(f" {flag}" for flag in flags)
+
+
+def _proxies(build_args: Mapping[str, str]) -> Iterator[str]:
+    """Yield `NAME=value` in both spellings, as programs read one or the other; the small one counts."""
     given = {name.lower(): build_args[name] for name in sorted(build_args)}
     for name in PROXIES:
         if value := given.get(name.lower()):
-            yield name, value
-            yield name.lower(), value
+            yield f"{name}={value}"
+            yield f"{name.lower()}={value}"
 
 
 def _check_options(lowering: Lowering, instruction: Run) -> None:
@@ -86,7 +103,6 @@ def _check_options(lowering: Lowering, instruction: Run) -> None:
     for asked, flag, entitlement in (
         (instruction.network == Network.HOST, "--network=host", Entitlement.NETWORK_HOST),
         (instruction.security == _INSECURE, "--security=insecure", Entitlement.SECURITY_INSECURE),
-        (bool(instruction.devices), "--device", Entitlement.DEVICE),
     ):
         if asked and entitlement not in lowering.options.allow:
             raise SourceError(

@@ -220,5 +220,8 @@ class StageGraph:
     def no_image(self, name: str, error: RegistryError, span: Span) -> BaseImageError:
         """Return the error for a name that is no image's, and may be a misspelt stage."""
         stages = [stage.name for stage in self._dockerfile.stages if stage.name]
-        hint = did_you_mean(name, stages)
+        hint, small = did_you_mean(name, stages), name.lower()
+        if small != name and small in stages:
+            # Unlike `--from`, FROM minds the case.
+            hint = f'did you mean "{small}"?'
         return BaseImageError(f'image "{name}": {error}', (span,), word=name, hint=hint)

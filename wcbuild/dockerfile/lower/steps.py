@@ -10,6 +10,9 @@ from wcbuild.dockerfile.source import Span
 from wcbuild.dockerfile.stages import Stage
 from wcbuild.graph.ops import LINUX, ContextOp, Op, ScratchOp, Step
 
+_TARGET_ARGS = frozenset(("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"))
+"""With one of them a stage's steps are those of one target alone."""
+
 
 class Steps:
     """The steps so far; ``several`` stages are in the Dockerfile, so that labels name them."""
@@ -68,7 +71,16 @@ class Steps:
         if self._several or state.stage.name:
             words.insert(0, state.stage.display_name)
         if self._options.show_platform:
-            words.insert(0, str(state.platform))
+            words.insert(0, self._platforms(state))
         label = f"[{' '.join(words)}] {text}"
         stage = state.stage.display_name
         self.all[index] = replace(self.all[index], label=label, stage=stage)
+
+    def _platforms(self, state: StageState) -> str:
+        """Return the platform of a stage, and for which one it builds if that is another: `->arm/v7`."""
+        target = self._options.platform
+        shown = str(state.platform)
+        if target == state.platform or _TARGET_ARGS.isdisjoint(name for name, _ in state.args):
+            return shown
+        text = str(target)
+        return f"{shown}->{text.removeprefix(f'{state.platform.os}/')}"

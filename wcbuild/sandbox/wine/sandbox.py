@@ -27,7 +27,7 @@ from typing import NamedTuple
 from wcbuild import kernel, overlayfs
 from wcbuild.errors import SandboxError
 from wcbuild.sandbox.base import ExitStatus, RootMount, RunSpec, Sandbox, SandboxMount, SuppliedFile
-from wcbuild.sandbox.inside import Stub, make_mount_point
+from wcbuild.sandbox.inside import Stub, make_mount_point, open_inside
 from wcbuild.sandbox.wine import commandline, launcher, registry, rooms, template
 from wcbuild.sandbox.wine.environment import account, environment, folders
 from wcbuild.sandbox.wine.install import Wine
@@ -453,8 +453,24 @@ def _make_prefix(path: Path, files: Mapping[str, str]) -> None:
 
 def _moved(mount: SandboxMount, tree: _Tree) -> SandboxMount:
     path = tree.spelled(mount.target)
-    tree.add(path, directory=mount.source is None or mount.source.is_dir())
+    tree.add(path, directory=_is_directory(mount))
     return replace(mount, target=f"{rooms.DRIVE}/{path}")
+
+
+def _is_directory(mount: SandboxMount) -> bool:
+    """Say whether a mount shows a directory; what is not there is refused when it is mounted."""
+    if mount.source is None:
+        return True
+    if not mount.inside:
+        return mount.source.is_dir()
+    try:
+        place = open_inside(mount.source, mount.inside)
+    except OSError:
+        return True
+    try:
+        return stat.S_ISDIR(os.stat(place).st_mode)
+    finally:
+        os.close(place)
 
 
 def _moved_file(file: SuppliedFile, tree: _Tree) -> SuppliedFile:
