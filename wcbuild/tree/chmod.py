@@ -14,7 +14,7 @@ _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXstugo]*)+)")
 _ACTION = re.compile(r"([-+=])([rwxXstugo]*)")
 
 _WHO = {"u": 0o4700, "g": 0o2070, "o": 0o0007, "a": 0o6777}
-_PERMISSIONS = {"r": 0o0444, "w": 0o0222, "x": 0o0111, "X": 0o0111, "s": 0o6000, "t": 0o1000}
+_PERMISSIONS = {"r": 0o0444, "w": 0o0222, "x": 0o0111, "s": 0o6000, "t": 0o1000}
 _EXECUTE = 0o0111
 _STICKY = 0o1000
 _OTHERS = 0o0007

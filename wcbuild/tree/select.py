@@ -75,6 +75,9 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
                 if include is not None and not items and not has_wildcard(text):
                     raise _missing(join(source, include), tree, op.origin)
                 yield Source(_real_name(match, tree), path, node, items)
+            elif include is not None and not has_wildcard(source):
+                # Nothing is below a file; one that a wildcard finds is taken itself.
+                raise _missing(join(source, include), tree, op.origin)
             elif match == source or exclude is None or not exclude.excludes(_name(match)):
                 yield Source(_real_name(match, tree), path, node, [], _streams(path, tree))
 

@@ -222,6 +222,18 @@ def test_parents_needs_what_is_named_without_wildcards():
         copy(sources=["dir/none"], dest="/o/", parents=True)
 
 
+@pytest.mark.parametrize("source", ["a.txt/./x", "a.txt/./*", "dir/x/./y"])
+def test_parents_finds_nothing_below_a_file(source):
+    with pytest.raises(MissingSourceError, match=r"not found"):
+        copy(sources=[source], dest="/o/", parents=True)
+
+
+def test_parents_takes_files_that_a_wildcard_before_the_pivot_finds():
+    assert sorted(new(after(sources=["*.txt/./x"], dest="/o/", parents=True))) == [
+        *("o", "o/a.txt", "o/b.txt")
+    ]
+
+
 def test_a_missing_source_is_named_with_what_looks_like_it():
     with pytest.raises(MissingSourceError) as caught:
         copy(sources=["dir/sub/y.mdd"], dest="/")
