@@ -107,6 +107,7 @@ def test_own_layers_become_one_and_the_bases_stay(on_base):
     assert one.image.config.config == plain.image.config.config
 
 
+@pytest.mark.slow
 def test_the_files_are_the_same(files_of, wcbuild):
     plain = files_of(ON_BASE, FILES)
     assert said(files_of(ON_BASE, FILES, "--squash", "-t", "one")) == said(plain)
@@ -136,6 +137,7 @@ def test_history_keeps_the_lines_and_ends_with_that_of_the_layer(on_base):
     assert one.image.config.created == times[-1] == times[-2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dockerfile", ["FROM base\nENV A=1\n", "FROM base\nCOPY one.txt /\n"])
 def test_what_adds_no_two_layers_is_as_without(squashed, dockerfile):
     plain, one = squashed(dockerfile, None, "--build-arg", "SOURCE_DATE_EPOCH=1000000000")
@@ -148,6 +150,7 @@ def test_from_scratch_there_is_one_layer(squashed):
     assert one.members().keys() == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_layers_of_all_stages_below_the_target_are_one(squashed):
     dockerfile = "FROM base AS a\nRUN echo 1 > /one\nFROM a\nRUN rm /one\nRUN echo 2 > /two\n"
     plain, one = squashed(dockerfile)
@@ -155,6 +158,7 @@ def test_layers_of_all_stages_below_the_target_are_one(squashed):
     assert [name for name, member in one.members().items() if member.isreg()] == ["two"]
 
 
+@pytest.mark.slow
 def test_layers_that_triggers_of_the_base_make_are_the_builds_own(wcbuild, context, tmp_path):
     wcbuild.build(context("FROM base\nONBUILD COPY one.txt /\n", FILES), "-t", "parent")
     folder = context("FROM parent\nRUN rm /one.txt\n")
@@ -176,6 +180,7 @@ def test_a_second_squash_does_nothing_and_gives_the_same_image(wcbuild, context)
     assert " DONE" not in wcbuild.build(folder).stderr
 
 
+@pytest.mark.slow
 def test_equal_builds_in_different_stores_give_the_same_image(wcbuild, context, stores, tmp_path):
     folder = context("FROM base\nCOPY one.txt /\nRUN rm /one.txt; echo 1 > /b\n", FILES)
     ids = set()
@@ -187,12 +192,14 @@ def test_equal_builds_in_different_stores_give_the_same_image(wcbuild, context, 
     assert len(ids) == 1
 
 
+@pytest.mark.slow
 def test_no_time_is_later_than_the_epoch(squashed):
     _, one = squashed(ON_BASE, None, "--build-arg", "SOURCE_DATE_EPOCH=1000000000")
     assert max(member.mtime for member in one.members().values()) == 1_000_000_000
     assert one.image.config.created == "2001-09-09T01:46:40Z"
 
 
+@pytest.mark.slow
 def test_each_platform_has_one_layer(wcbuild, context, tmp_path):
     both = ("linux/amd64", "linux/arm64")
     text = "FROM scratch\nARG TARGETARCH\nCOPY one.txt /\nCOPY one.txt /$TARGETARCH\n"
@@ -216,6 +223,7 @@ def test_pushed_it_has_one_layer_on_the_bases(wcbuild, context, simulator):
     assert len(config["rootfs"]["diff_ids"]) == 2
 
 
+@pytest.mark.slow
 def test_a_plan_tells_of_it(wcbuild, context):
     folder = context(ON_BASE, FILES)
     shown = wcbuild.build(folder, "--squash", "--print-plan").stdout
@@ -249,6 +257,7 @@ def test_a_cache_in_the_image_itself_is_refused(wcbuild, context):
         build(request)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_a_damaged_layer_is_refused_and_made_anew_without_the_cache(
     wcbuild, context, tmp_path, size
@@ -270,6 +279,7 @@ def test_a_damaged_layer_is_refused_and_made_anew_without_the_cache(
     assert Built(tmp_path / "out").members()["big"].size == size
 
 
+@pytest.mark.slow
 def test_prune_forgets_what_no_image_has(wcbuild, context):
     folder = context(ON_BASE, FILES)
     wcbuild.build(folder, "--squash", "-t", "one")
@@ -281,6 +291,7 @@ def test_prune_forgets_what_no_image_has(wcbuild, context):
     assert sum(path.stat().st_size for path in blobs) == 0
 
 
+@pytest.mark.slow
 def test_from_python_it_is_a_field(wcbuild, context):
     request = BuildRequest(
         context=context("FROM scratch\nCOPY one.txt /a\nCOPY one.txt /b\n", FILES),

@@ -250,7 +250,7 @@ def push_for_ever(talk, name: str, until: float, acknowledged: list, failures: l
             return
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_f17_every_acknowledged_image_is_whole_after_pushes_pulls_and_collections(
     new_registry, root, seconds
 ):
