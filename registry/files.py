@@ -10,11 +10,15 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from registry.errors import StoreError, TooLargeError
 
+if TYPE_CHECKING:
+    from threading import Event
+
 _BUFFER = 1024 * 1024
+_POLL_S = 0.03
 
 
 @contextlib.contextmanager
@@ -175,6 +179,13 @@ class FileLock:
             fcntl.flock(self._fd, operation if wait else operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        return True
+
+    def acquire_unless(self, cancel: Event, *, shared: bool) -> bool:
+        """Take the lock as soon as nobody is in the way; False if ``cancel`` was set before."""
+        while not self.acquire(shared=shared, wait=False):
+            if cancel.wait(_POLL_S):
+                return False
         return True
 
     def fileno(self) -> int:

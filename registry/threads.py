@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -13,6 +13,14 @@ LOOK_UP_S = 0.2
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+def wait_for(futures: Collection[Future[_Result]]) -> None:
+    """Wait until all have ended; an interrupt is heard."""
+    from concurrent.futures import wait  # noqa: PLC0415 - as below
+
+    while wait(futures, timeout=LOOK_UP_S).not_done:
+        pass
 
 
 def run_all(
@@ -27,13 +35,12 @@ def run_all(
     At an interrupt ``stop`` is called, which tells the threads to end; nobody waits for them then.
     """
     # Imported when used: it costs more than a cached build can spare.
-    from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     pool = ThreadPoolExecutor(workers)
     try:
         futures = [pool.submit(do, item) for item in items]
-        while wait(futures, timeout=LOOK_UP_S).not_done:
-            pass
+        wait_for(futures)
     except BaseException:
         stop()
         pool.shutdown(wait=False, cancel_futures=True)

@@ -354,10 +354,11 @@ class _Build:
         Raises:
             DeviceError: with the lines of the RUN.
         """
+        devices = self._devices()
         for step in graph.steps:
             if isinstance(step.op, RunOp) and step.op.devices:
                 with blaming(*step.spans):
-                    self._devices().check(step.op.devices)
+                    devices.check(step.op.devices)
 
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.

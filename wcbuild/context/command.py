@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.threads import LOOK_UP_S
+from registry.threads import wait_for
 from wcbuild.errors import CancelledError, WcbuildError
 
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
@@ -55,7 +55,7 @@ def run(
         CommandError: it ended with a status that is not 0, said too much, or is not installed.
         CancelledError: ``cancel`` was set.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415 - most builds run nothing
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most builds run nothing
 
     # Interrupts are raised in the main thread. There, one could come when the command has begun and
     # before its id is known: nobody could end it.
@@ -64,8 +64,7 @@ def run(
             future = aside.submit(
                 _run, words, environment, folder, stdin, cancel, inherited=inherited
             )
-            while wait([future], timeout=LOOK_UP_S).not_done:
-                pass
+            wait_for([future])
         except BaseException:
             cancel.set()
             raise

@@ -21,8 +21,6 @@ from wcbuild.errors import CancelledError
 from wcbuild.graph.keys import CacheKey
 from wcbuild.snapshot.removal import remove_tree
 
-_POLL_S = 0.03
-
 
 class CacheMounts:
     """The caches of one store. Safe to use from several threads and processes."""
@@ -68,9 +66,8 @@ class CacheMounts:
         for path in self._root.glob(f"{name}-*[0-9]"):
             lock = FileLock(path.with_suffix(".lock"))
             try:
-                while not lock.acquire(shared=False, wait=False):
-                    if cancel.wait(_POLL_S):
-                        raise CancelledError
+                if not lock.acquire_unless(cancel, shared=False):
+                    raise CancelledError
                 with locked_directory(self._root):
                     if path.exists():
                         old = self._root / "new"
@@ -85,13 +82,13 @@ class CacheMounts:
         for number in itertools.count():
             path = self._root / f"{name}-{number}"
             lock = FileLock(path.with_suffix(".lock"))
-            while not lock.acquire(shared=shared, wait=False):
-                if sharing == "private":
-                    break
-                if cancel.wait(_POLL_S):
-                    lock.release()
-                    raise CancelledError
-            else:
+            if sharing == "private":
+                if lock.acquire(shared=False, wait=False):
+                    return path, lock
+                lock.release()
+            elif lock.acquire_unless(cancel, shared=shared):
                 return path, lock
-            lock.release()
+            else:
+                lock.release()
+                raise CancelledError
         raise AssertionError

@@ -16,7 +16,6 @@ from wcbuild.context.git.program import Git
 from wcbuild.dockerfile.gitref import FULL_COMMIT
 from wcbuild.errors import CancelledError
 
-_POLL_S = 0.05
 _SHA256_LENGTH = 64
 _SHORT_COMMIT = re.compile("[0-9a-f]{7,63}")
 """What servers do not tell to what commit it belongs."""
@@ -167,9 +166,8 @@ def _locked(folder: Path, cancel: threading.Event) -> Iterator[FileLock]:
     """Keep other builds out of a repository of ours for the `with` block."""
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:
-        while not lock.acquire(shared=False, wait=False):
-            if cancel.wait(_POLL_S):
-                raise CancelledError
+        if not lock.acquire_unless(cancel, shared=False):
+            raise CancelledError
         yield lock
     finally:
         lock.release()
