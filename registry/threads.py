@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,36 @@ def wait_for(futures: Collection[Future[_Result]]) -> None:
 
     while wait(futures, timeout=LOOK_UP_S).not_done:
         pass
+
+
+def uninterrupted(do: Callable[[], _Result], *, stop: Callable[[], object]) -> _Result:
+    """Return what ``do`` returns, called in a thread of its own, which no interrupt reaches.
+
+    Python raises interrupts in the main thread, between any two of its steps: in the instant, too, in
+    which a process or a thread has begun and nobody has noted that yet. At an interrupt ``stop`` is
+    called, which tells ``do`` to end, and it has ended (or never began) when this raises.
+    """
+    from concurrent.futures import Future, wait  # noqa: PLC0415 - as below
+
+    outcome: Future[_Result] = Future()
+
+    def call() -> None:
+        if outcome.set_running_or_notify_cancel():
+            try:
+                outcome.set_result(do())
+            except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+                outcome.set_exception(error)
+
+    try:
+        threading.Thread(target=call).start()
+        wait_for([outcome])
+    except BaseException:
+        stop()
+        # The thread may have begun although `start` did not return.
+        if not outcome.cancel():
+            wait([outcome])
+        raise
+    return outcome.result()
 
 
 def run_all(

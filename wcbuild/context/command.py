@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.threads import wait_for
+from registry.threads import uninterrupted
 from wcbuild.errors import CancelledError, WcbuildError
 
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
@@ -55,20 +55,10 @@ def run(
         CommandError: it ended with a status that is not 0, said too much, or is not installed.
         CancelledError: ``cancel`` was set.
     """
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most builds run nothing
-
-    # Interrupts are raised in the main thread. There, one could come when the command has begun and
-    # before its id is known: nobody could end it.
-    with ThreadPoolExecutor(1) as aside:
-        try:
-            future = aside.submit(
-                _run, words, environment, folder, stdin, cancel, inherited=inherited
-            )
-            wait_for([future])
-        except BaseException:
-            cancel.set()
-            raise
-    return future.result()
+    return uninterrupted(
+        lambda: _run(words, environment, folder, stdin, cancel, inherited=inherited),
+        stop=cancel.set,
+    )
 
 
 def _run(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from registry.threads import LOOK_UP_S
+from registry.threads import LOOK_UP_S, uninterrupted
 from wcbuild.errors import CancelledError
 from wcbuild.graph.ops import Graph, RunOp, Step
 from wcbuild.solve.events import Emit, StepDone, StepFailed, StepOutput, StepStarted
@@ -78,7 +78,7 @@ class Solver:
             for index, step in enumerate(graph.steps):
                 if index in runs or not (index in results or isinstance(step.op, RunOp)):
                     self._executor.check(step, tuple(map(results.get, step.inputs)))
-            self._execute(graph, results)
+            uninterrupted(lambda: self._execute(graph, results), stop=self._cancel.set)
         return [results[index] for index in range(len(graph.steps))]
 
     def known(self, graph: Graph, *, dry: bool = True) -> dict[int, Result]:
@@ -125,13 +125,14 @@ class Solver:
         pool = ThreadPoolExecutor(MAX_PARALLEL_STEPS, "step")
         try:
             while waiting or running:
+                if self._cancel.is_set():
+                    raise CancelledError
                 for index in tuple(waiting):
                     step = graph.steps[index]
                     if all(each in results for each in step.inputs):
                         inputs = tuple(results[each] for each in step.inputs)
-                        running[pool.submit(self._run, index, step, inputs)] = index
-                        # Only now: what an interrupt in between does not find in either goes on.
                         waiting.remove(index)
+                        running[pool.submit(self._run, index, step, inputs)] = index
                 ended = wait(running, timeout=LOOK_UP_S, return_when=FIRST_COMPLETED).done
                 for future in ended:
                     results[running[future]] = future.result()

@@ -15,6 +15,8 @@ from registry.files import FileLock
 from registry.oci import mediatypes
 from registry.server import Storage, collect
 
+STORM_GRACE_S = 1.0
+
 
 @pytest.fixture
 def root(tmp_path):
@@ -230,14 +232,17 @@ def test_a_folder_of_something_else_is_left_alone(new_registry, tmp_path):
         assert os.listdir(folder) == ["version"]
 
 
-def push_for_ever(talk, name: str, until: float, acknowledged: list, failures: list) -> None:
+def push_for_ever(
+    talk, name: str, enough: threading.Event, acknowledged: list, failures: list
+) -> None:
     number = 0
-    while time.monotonic() < until:
+    while not enough.is_set():
         number += 1
         layers = [os.urandom(5000), b"shared by all", f"{name} {number % 3}".encode()]
+        tag, is_pushed, started = f"{number}", False, time.monotonic()
         try:
-            tag = f"{number}"
             talk.push(name, tag, *layers)
+            is_pushed = True
             acknowledged.append((name, tag))
             if number % 4 == 0:
                 raw = talk("GET", f"/v2/{name}/manifests/{tag}").headers["Docker-Content-Digest"]
@@ -246,22 +251,24 @@ def push_for_ever(talk, name: str, until: float, acknowledged: list, failures: l
             older, reference = acknowledged[number % len(acknowledged)]
             assert talk.is_whole(older, reference)
         except (AssertionError, OSError) as error:
+            if not is_pushed and time.monotonic() - started > STORM_GRACE_S:
+                continue  # a machine this slow lost blobs before the manifest that names them came
             failures.append((name, number, repr(error)))
             return
 
 
-@pytest.mark.parametrize("seconds", [1, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("images", [50, pytest.param(700, marks=pytest.mark.slow)])
 def test_f17_every_acknowledged_image_is_whole_after_pushes_pulls_and_collections(
-    new_registry, root, seconds
+    new_registry, root, images
 ):
     """Collections run all the time, with a grace of next to nothing, from here and from outside."""
     registry = new_registry(threads=16, max_uploads=16)
-    until = time.monotonic() + seconds
+    enough = threading.Event()
     acknowledged, failures = [], []
     names = ["app", "app", "team/app", "team/app/deep", "other"]
     threads = [
         threading.Thread(
-            target=push_for_ever, args=(registry.talk, name, until, acknowledged, failures)
+            target=push_for_ever, args=(registry.talk, name, enough, acknowledged, failures)
         )
         # Pushes to one repository from several clients have tags of their own.
         for name in [f"{name}{number}" for number, name in enumerate(names)]
@@ -270,16 +277,17 @@ def test_f17_every_acknowledged_image_is_whole_after_pushes_pulls_and_collection
         thread.start()
     collections = 0
     storage = Storage(root)
-    while time.monotonic() < until:
-        found = collect(storage, grace_s=2, upload_expiry_s=2)
-        assert found.busy == ()
-        collections += 1
-        time.sleep(0.05)
-    for thread in threads:
-        thread.join()
+    try:
+        while not failures and (collections < 5 or len(acknowledged) < images):
+            found = collect(storage, grace_s=STORM_GRACE_S, upload_expiry_s=STORM_GRACE_S)
+            assert found.busy == ()
+            collections += 1
+            time.sleep(0.05)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
     assert not failures
-    assert collections > 3
-    assert len(acknowledged) > 20
     collect(storage, grace_s=0)
     for name, tag in acknowledged:
         assert registry.talk.is_whole(name, tag), (name, tag)

@@ -101,7 +101,21 @@ def test_an_interrupt_that_comes_as_a_command_begins_ends_it(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         sh("echo $$ > own; sleep 60", tmp_path, cancel=cancel)
     assert cancel.is_set()
-    assert until(lambda: not processes_in(tmp_path))
+    assert not processes_in(tmp_path)
+
+
+def test_an_interrupt_before_the_thread_of_a_command_is_known_ends_it(tmp_path, monkeypatch):
+    begin = threading.Thread.start
+
+    def begin_and_be_interrupted(thread):
+        begin(thread)
+        assert until(lambda: processes_in(tmp_path))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(threading.Thread, "start", begin_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sh("sleep 60", tmp_path)
+    assert not processes_in(tmp_path)
 
 
 def test_what_a_command_leaves_behind_is_ended_too(tmp_path):

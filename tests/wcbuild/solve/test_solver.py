@@ -1,6 +1,8 @@
 """The solver over an executor that only notes what it is asked to do."""
 
+import signal
 import threading
+import time
 
 import pytest
 
@@ -159,3 +161,27 @@ def test_a_lost_result_and_what_stands_on_it_are_executed():
     cached = [event.label for event in events if isinstance(event, StepDone) and event.cached]
     assert cached == ["scratch", "aside"]
     assert len([event for event in events if isinstance(event, StepDone)]) == 6
+
+
+def test_an_interrupt_before_the_thread_of_a_step_is_known_ends_the_step(monkeypatch):
+    begin = threading.Thread.start
+    begun, ended = threading.Event(), threading.Event()
+
+    class SlowToEnd(NotingExecutor):
+        def execute(self, step, inputs, output):
+            begun.set()
+            assert self.cancel.wait(20), "nobody cancelled"
+            time.sleep(0.1)
+            ended.set()
+            raise MadeToFailError("cancelled")
+
+    def begin_and_be_interrupted(thread):
+        begin(thread)
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(20)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(threading.Thread, "start", begin_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        solve(SlowToEnd(), run("a"))
+    assert ended.is_set()
