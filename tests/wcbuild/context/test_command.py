@@ -101,7 +101,7 @@ def test_an_interrupt_that_comes_as_a_command_begins_ends_it(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         sh("echo $$ > own; sleep 60", tmp_path, cancel=cancel)
     assert cancel.is_set()
-    assert not processes_in(tmp_path)
+    assert until(lambda: not processes_in(tmp_path))
 
 
 def test_an_interrupt_before_the_thread_of_a_command_is_known_ends_it(tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_an_interrupt_before_the_thread_of_a_command_is_known_ends_it(tmp_path, 
 
     monkeypatch.setattr(threading.Thread, "start", begin_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sh("sleep 60", tmp_path)
+        sh("exec sleep 60", tmp_path)
     assert not processes_in(tmp_path)
 
 
