@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source is pytest.Config.ArgsSource.ARGS:
         return 0  # a few files are done sooner than workers have started
-    return len(os.sched_getaffinity(0)) + 1  # as tests do not only compute, but also wait
+    return len(os.sched_getaffinity(0)) + 2  # as tests do not only compute, but also wait
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

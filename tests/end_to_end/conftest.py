@@ -20,7 +20,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -346,10 +346,11 @@ class Buildah:
     """Debian's buildah with runc, with a storage of its own."""
 
     root: Path
-    names: list[str] = field(default_factory=list)
 
     def __call__(self, command: str, *words: str | Path, check: bool = True):
-        storage = ("--root", self.root / "storage", "--runroot", self.root / "run")
+        # Not what it takes by itself without root, which copies a whole tree for each layer.
+        driver = ("--storage-driver", "overlay")
+        storage = (*driver, "--root", self.root / "storage", "--runroot", self.root / "run")
         # buildah looks for a runtime directory in the user's name; there is none without a login.
         env = dict(os.environ) | {"PATH": SYSTEM_PATH, "XDG_RUNTIME_DIR": str(self.root)}
         return call("buildah", *storage, command, *words, check=check, env=env)
