@@ -490,6 +490,7 @@ def test_what_is_known_here_needs_no_other_cache(jobs):
 # -- what is damaged
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_gone_is_built_again(jobs):
     jobs.first("--cache-to", f"type=registry,ref={jobs.app}:cache,mode=max")
     for layer in jobs.manifest("cache")["layers"]:

@@ -5,6 +5,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_suite import walk
@@ -155,6 +156,7 @@ def unpacked(place, tars):
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(images())
 def test_a_squashed_image_has_the_same_files(image):
@@ -212,6 +214,7 @@ def windows_layers(draw):
     return stack
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(windows_layers())
 def test_a_squashed_windows_image_has_the_same_files(stack):
