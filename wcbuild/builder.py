@@ -52,6 +52,7 @@ from wcbuild.request import (
     BuildResult,
     allowed_devices,
     is_set,
+    makes_index,
     read_platforms,
 )
 from wcbuild.sandbox.base import RunSpec
@@ -140,6 +141,7 @@ class _Inputs:
     """None is yet to be fetched."""
     tags: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
+    makes_index: bool
     annotations: tuple[Annotation, ...]
     agents: Mapping[str, Agent]
 
@@ -158,11 +160,13 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
         raise UsageError('the build context is empty text; "." is this folder')
     if not is_fetched(request.context, request.file):
         context = read_folder(Path(request.context), request.file, request.stdin)
+    platforms = read_platforms(request.platform)
     names = request.tags or [name for output in request.outputs for name in output.names]
     return _Inputs(
         context=context,
         tags=tuple(Reference.parse(name).with_default_tag() for name in names),
-        platforms=read_platforms(request.platform),
+        platforms=platforms,
+        makes_index=makes_index(request, platforms),
         annotations=parse_annotations(request.annotations),
         agents=find_agents(request.ssh),
     )
@@ -229,10 +233,10 @@ class _Build:
             request.outputs,
             self._inputs.tags,
             push=request.push,
-            index=self._makes_index(),
+            index=self._inputs.makes_index,
             platforms=len(self._inputs.platforms),
         )
-        if not self._makes_index() and any(
+        if not self._inputs.makes_index and any(
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
@@ -263,7 +267,7 @@ class _Build:
                 for plan in plans
             ]
             descriptor, image_id = images[0].descriptor, images[0].image_id
-            if self._makes_index():
+            if self._inputs.makes_index:
                 descriptor = put_built_index(images, into, annotations)
                 image_id = descriptor.digest
         for reference in self._inputs.tags or (None,):
@@ -581,7 +585,3 @@ class _Build:
             index = StatIndex(self._store.context_index_path(str(root)))
             contexts[name] = LocalTree(root, rules, index)
         return contexts
-
-    def _makes_index(self) -> bool:
-        forced = is_set(self._request.build_args, "BUILDKIT_MULTI_PLATFORM")
-        return forced or len(self._inputs.platforms) > 1

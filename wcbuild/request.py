@@ -6,7 +6,7 @@ Here, in `wcbuild.builder` and in `wcbuild.cli`, is where the host's platform an
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +128,7 @@ def host_platform() -> Platform:
 
 
 _COMPAT_2015 = "2015"
+_MULTI_PLATFORM = "BUILDKIT_MULTI_PLATFORM"
 _DEVICE = f"{Entitlement.DEVICE}="
 
 
@@ -183,6 +184,22 @@ def make_options(request: BuildRequest, platform: Platform, main: MainContext) -
 def is_set(build_args: Mapping[str, str], name: str) -> bool:
     """Say whether a build argument that is a switch is on."""
     return parse_truth(build_args.get(name, "")) is True
+
+
+def makes_index(request: BuildRequest, platforms: Collection[Platform]) -> bool:
+    """Say whether the build makes an index, and not an image alone.
+
+    Raises:
+        UsageError: the build argument that decides it says neither yes nor no, or no to several.
+    """
+    text = request.build_args.get(_MULTI_PLATFORM, "")
+    several = len(platforms) > 1
+    wanted = parse_truth(text) if text else several
+    if wanted is None:
+        raise UsageError(f'{_MULTI_PLATFORM} is true or false, not "{text}"')
+    if several and not wanted:
+        raise UsageError(f"{_MULTI_PLATFORM}={text}: several platforms need an index")
+    return wanted
 
 
 def _entitlements(request: BuildRequest) -> frozenset[Entitlement]:

@@ -130,6 +130,22 @@ def test_one_platform_can_be_forced_into_an_index(wcbuild, context, tmp_path):
     assert "containerimage.config.digest" not in data
 
 
+@pytest.mark.parametrize(
+    ("platform", "value", "error"),
+    [
+        ("linux/amd64", "often", 'is true or false, not "often"'),
+        (BOTH, "0", "several platforms need an index"),
+    ],
+)
+def test_an_index_that_cannot_be_as_it_is_wanted_is_refused(
+    wcbuild, context, platform, value, error
+):
+    words = ("--platform", platform, "--build-arg", f"BUILDKIT_MULTI_PLATFORM={value}")
+    done = wcbuild.build(context("FROM scratch\n"), *words, check=False)
+    assert done.returncode == 2
+    assert error in done.stderr
+
+
 def test_history_shows_the_chosen_platform(wcbuild, context):
     wcbuild.build(context(CROSS), "--platform", BOTH, "-t", "a")
     assert "COPY /made" in wcbuild("history", "a", "--platform", "linux/arm64").stdout

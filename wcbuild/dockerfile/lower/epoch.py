@@ -38,7 +38,8 @@ def find_epoch(dockerfile: Dockerfile, options: Options, outside: Outside) -> Na
     """
     arguments = Arguments(dockerfile, options, Observer())
     text = arguments.global_value(NAME)
-    if not text or (text.isascii() and text.isdecimal() and float(text) <= MAX_EPOCH):
+    digits = text.removeprefix("+")
+    if not text or (digits.isascii() and digits.isdecimal() and float(digits) <= MAX_EPOCH):
         return None
     if text == MAIN_CONTEXT:
         return Namesake(files=ContextOp(name=MAIN_CONTEXT))
