@@ -25,17 +25,16 @@ from wcbuild.annotations import Annotation, Level, parse_annotations
 from wcbuild.bases import Bases
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
-from wcbuild.definition import FrontEnd
+from wcbuild.definition import Definition, FrontEnd
 from wcbuild.dockerfile.lower import MAIN_CONTEXT
 from wcbuild.dockerfile.rules import LintWarning
 from wcbuild.errors import UsageError, WcbuildError, blaming
 from wcbuild.export import Exporter
-from wcbuild.graph.keys import CacheKey
 from wcbuild.graph.ops import ContextOp, Graph, ImageOp, RunOp
 from wcbuild.graph.plan import ImagePlan
 from wcbuild.graph.reading import unread_images
 from wcbuild.graph.urls import without_secrets
-from wcbuild.images import MoreAnnotations, put_built, put_built_index
+from wcbuild.images import put_built, put_built_index
 from wcbuild.inputs import (
     STDIN,
     Fetcher,
@@ -47,6 +46,7 @@ from wcbuild.inputs import (
 )
 from wcbuild.machine import Machine
 from wcbuild.outputs import Output
+from wcbuild.remotecache.caches import BuildCaches
 from wcbuild.request import (
     BuildRequest,
     BuildResult,
@@ -58,7 +58,7 @@ from wcbuild.request import (
 from wcbuild.sandbox.base import RunSpec
 from wcbuild.sandbox.wine.leftovers import sweep_runs
 from wcbuild.snapshot import choose_snapshotter
-from wcbuild.solve.cache import Cache, LocalCache, Record, timestamp
+from wcbuild.solve.cache import timestamp
 from wcbuild.solve.cachemounts import CacheMounts
 from wcbuild.solve.devices import Devices
 from wcbuild.solve.events import Emit, Event, Notice
@@ -67,7 +67,7 @@ from wcbuild.solve.known import Known
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.mounts import Mounts, Secrets
 from wcbuild.solve.packing import Packer
-from wcbuild.solve.results import FileSystem, Result, file_system
+from wcbuild.solve.results import Result, file_system
 from wcbuild.solve.runs import Limits, Runs
 from wcbuild.solve.solver import Solver
 from wcbuild.store import LocalStore, default_root, open_store, sweep
@@ -75,7 +75,6 @@ from wcbuild.tree.base import FileTree
 
 if TYPE_CHECKING:
     from wcbuild.buildplan import BuildPlan
-    from wcbuild.remotecache.imports import ImportedCache
     from wcbuild.sandbox.wine.sandbox import WineSandbox
     from wcbuild.solve.agents import Agent
 
@@ -172,6 +171,27 @@ def _read_inputs(request: BuildRequest) -> _Inputs:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """What is known when the Dockerfile has been read, and before anything is done."""
+
+    definition: Definition
+    main: MainContext
+    layers: Layers
+    plans: tuple[ImagePlan, ...]
+    """The definition's, and what Wine adds to them."""
+
+    @property
+    def graph(self) -> Graph:
+        """What is to be solved."""
+        return self.definition.graph
+
+    @property
+    def epoch(self) -> int | None:
+        """The time of all that the build makes (seconds since 1970); None is that of the build."""
+        return self.definition.epoch
+
+
 class _Build:
     """One build, put together."""
 
@@ -190,9 +210,9 @@ class _Build:
         self._emit = emit
         self._cancel = threading.Event()
         self._wine: WineSandbox | None = None
-        self._imported: ImportedCache | None = None
         self._fetched_text: str | None = None
-        policy = self._policy = cache(partial(open_policy, request.registries))
+        self._devices = Devices(request.device_folders, allowed_devices(request))
+        policy = cache(partial(open_policy, request.registries))
         self._fetcher = Fetcher(
             store,
             request.registries,
@@ -218,6 +238,16 @@ class _Build:
             fetch=self._exporter.fetch,
             pull=request.pull,
         )
+        self._caches = BuildCaches(
+            store,
+            emit,
+            sources=() if request.no_cache else request.cache_from,
+            targets=request.cache_to,
+            registries=request.registries,
+            policy=policy,
+            staying=frozenset(tag.registry for tag in inputs.tags if self._only_pushed()),
+            cancel=self._cancel,
+        )
         self._front_end = FrontEnd(
             request,
             inputs.platforms,
@@ -228,7 +258,7 @@ class _Build:
 
     def run(self) -> tuple[Descriptor, Digest, tuple[str, ...]]:
         """Build, put the image into the store, give it its names, and send it where it is wanted."""
-        request = self._request
+        request, caches = self._request, self._caches
         self._exporter.check(
             request.outputs,
             self._inputs.tags,
@@ -240,16 +270,11 @@ class _Build:
             each.level in (Level.INDEX, Level.INDEX_DESCRIPTOR) for each in self._inputs.annotations
         ):
             raise UsageError("--annotation index: there is no index; several platforms make one")
-        # Before there is anything of our own that it could take for that of somebody who died.
-        layers = self._layers()
-        main = self._main_context()
-        definition = self._front_end.read(main)
-        graph, epoch = definition.graph, definition.epoch
+        planned = self._plan()
+        graph, epoch, layers = planned.graph, planned.epoch, planned.layers
+        plans: Sequence[ImagePlan] = planned.plans
         self._bases.remember()
-        plans = self._with_wine(graph, definition.plans, layers)
-        self._check_limits(graph)
-        self._check_devices(graph)
-        with self._executor(graph, main, epoch, layers, plans) as executor:
+        with self._executor(planned) as executor:
             results = Solver(executor, self._emit, self._cancel).solve(graph)
             # The base's bytes may still be elsewhere: a build of known steps asked for none of them.
             left = self._left(graph)
@@ -259,11 +284,11 @@ class _Build:
             into, annotations = self._store, self._inputs.annotations
             unsquashed = [file_system(results[plan.rootfs]) for plan in plans]
             if request.squash:
-                plans, results = self._squash(plans, graph, results, layers)
+                plans, results = self._squash(planned, results)
             make = partial(put_built, now=timestamp(epoch), fixed=epoch is not None)
-            more = self._inline(executor, results)
+            more = caches.inline(executor.noted, results)
             images = [
-                make(plan, results, into, annotations, located=self._located, more=more)
+                make(plan, results, into, annotations, located=caches.located, more=more)
                 for plan in plans
             ]
             descriptor, image_id = images[0].descriptor, images[0].image_id
@@ -280,29 +305,39 @@ class _Build:
         for output in (*request.outputs, *pushes):
             tags = self._inputs.tags
             sent = self._exporter.write(output, descriptor, tags, trees, epoch=epoch) or sent
-        self._write_caches(executor.noted, results, unsquashed)
+        caches.write(executor.noted, results, unsquashed, self._exporter.progress("export"))
         return sent, image_id, tuple(str(tag) for tag in self._inputs.tags)
 
     def plan(self) -> BuildPlan:
         """Say what would be built, and what of it is there already. Files are read, and no more."""
         from wcbuild.buildplan import make_plan  # noqa: PLC0415 - a build makes none
 
-        layers = self._layers()
-        main = self._main_context()
-        definition = self._front_end.read(main)
-        graph, epoch = definition.graph, definition.epoch
-        plans = self._with_wine(graph, definition.plans, layers)
-        self._check_devices(graph)
-        with self._executor(graph, main, epoch, layers, plans, thorough=True) as executor:
-            known = frozenset(Solver(executor, self._emit, self._cancel).known(graph))
+        planned = self._plan()
+        with self._executor(planned, thorough=True) as executor:
+            known = frozenset(Solver(executor, self._emit, self._cancel).known(planned.graph))
         return make_plan(
-            definition.dockerfile,
-            definition.stages,
-            graph,
-            plans,
+            planned.definition.dockerfile,
+            planned.definition.stages,
+            planned.graph,
+            planned.plans,
             known,
             squash=self._request.squash,
         )
+
+    def _plan(self) -> _Planned:
+        """Read the context and the Dockerfile, and refuse what this machine cannot do or nobody allowed.
+
+        Raises:
+            SourceError, SandboxError, DeviceError: with the lines of the first RUN that it is about.
+        """
+        # Before there is anything of our own that it could take for that of somebody who died.
+        layers = self._layers()
+        main = self._main_context()
+        definition = self._front_end.read(main)
+        plans = self._with_wine(definition, layers)
+        self._check_limits(definition.graph)
+        self._check_devices(definition.graph)
+        return _Planned(definition=definition, main=main, layers=layers, plans=tuple(plans))
 
     def close(self) -> None:
         """Remove the files that were only for this build."""
@@ -328,14 +363,13 @@ class _Build:
             self._fetched_text = main.source.text
         return main
 
-    def _with_wine(
-        self, graph: Graph, plans: Sequence[ImagePlan], layers: Layers
-    ) -> Sequence[ImagePlan]:
+    def _with_wine(self, definition: Definition, layers: Layers) -> Sequence[ImagePlan]:
         """Have Wine ready if there are RUNs of Windows images, and let the plans say so.
 
         Raises:
             SourceError, WcbuildError: such a RUN cannot be run, with the lines of the first.
         """
+        graph, plans = definition.graph, definition.plans
         if not windowsruns.steps(graph):
             return plans
         self._wine = wine = windowsruns.open_wine(
@@ -349,20 +383,16 @@ class _Build:
         )
         return [windowsruns.told(plan, graph, wine) for plan in plans]
 
-    def _devices(self) -> Devices:
-        return Devices(self._request.device_folders, allowed_devices(self._request))
-
     def _check_devices(self, graph: Graph) -> None:
         """Refuse devices that the machine has and nobody allowed, before anything runs.
 
         Raises:
             DeviceError: with the lines of the RUN.
         """
-        devices = self._devices()
         for step in graph.steps:
             if isinstance(step.op, RunOp) and step.op.devices:
                 with blaming(*step.spans):
-                    devices.check(step.op.devices)
+                    self._devices.check(step.op.devices)
 
     def _check_limits(self, graph: Graph) -> None:
         """Refuse limits that this machine cannot hold RUNs to.
@@ -395,7 +425,7 @@ class _Build:
 
         Nobody reads them, and the image goes to a registry alone, which may have them, too.
         """
-        if self._imported is not None:
+        if self._caches.imported is not None:
             # What is read of them has been fetched, because somebody read it.
             return frozenset(step.op.digest for step in graph.steps if isinstance(step.op, ImageOp))
         unread = unread_images(graph) if self._only_pushed() else ()
@@ -405,81 +435,16 @@ class _Build:
         outputs = [output.kind for output in self._request.outputs]
         return bool(self._request.push or outputs) and set(outputs) <= {"registry"}
 
-    def _local_cache(self) -> LocalCache:
-        return LocalCache(self._store.root / "cache", self._store.has)
-
-    def _cache(self) -> Cache:
-        """Return the local cache, with those of `--cache-from` behind it."""
-        request, local = self._request, self._local_cache()
-        if request.no_cache or not request.cache_from:
-            return local
-        from wcbuild.remotecache.imports import (  # noqa: PLC0415 - most builds have none
-            ImportedCache,
-            open_places,
-        )
-
-        client = cache(partial(open_client, request.registries, hurried=True))
-        self._imported = ImportedCache(
-            local,
-            partial(open_places, request.cache_from, client, self._policy, self._emit),
-            self._store,
-            self._emit,
-            cancel=self._cancel,
-            staying=frozenset(tag.registry for tag in self._inputs.tags if self._only_pushed()),
-        )
-        return self._imported
-
-    def _inline(self, executor: StepExecutor, results: list[Result]) -> MoreAnnotations | None:
-        """Return what writes a cache into an image, if that is wanted."""
-        if all(spec.kind != "inline" for spec in self._request.cache_to):
-            return None
-        from wcbuild.remotecache.exports import inline  # noqa: PLC0415 - few builds have it
-
-        return partial(inline, executor.noted, results)
-
-    def _located(self, layer: Descriptor) -> Descriptor | None:
-        """Return the blob that a layer of a result is now."""
-        return layer if self._imported is None else self._imported.located(layer)
-
-    def _write_caches(
-        self,
-        noted: Mapping[CacheKey, Record],
-        results: list[Result],
-        images: list[FileSystem],
-    ) -> None:
-        """Write what `--cache-to` asks for, but for what is in the image itself.
-
-        ``images`` are what the steps gave, squashed or not.
-        """
-        specs = [spec for spec in self._request.cache_to if spec.kind != "inline"]
-        if not specs:
-            return
-        from wcbuild.remotecache import exports  # noqa: PLC0415 - most builds write none
-
-        writer = exports.CacheWriter(
-            self._store,
-            self._imported or self._store,
-            partial(open_client, self._request.registries),
-            progress=self._exporter.progress("export"),
-            emit=self._emit,
-        )
-        kept = exports.identities(images)
-        for spec in specs:
-            only = kept if spec.mode == "min" else None
-            writer.write(spec, exports.select_results(noted, results, self._located, only))
-
     def _squash(
-        self,
-        plans: Sequence[ImagePlan],
-        graph: Graph,
-        results: Sequence[Result],
-        layers: Layers,
+        self, planned: _Planned, results: Sequence[Result]
     ) -> tuple[list[ImagePlan], list[Result]]:
         """Return plans and results with one layer for all that the steps added to their base."""
         from wcbuild.squash import Squasher  # noqa: PLC0415 - most builds do without
 
-        squasher = Squasher(layers, self._local_cache(), self._emit, anew=self._request.no_cache)
-        return squasher.squash(plans, graph, results)
+        squasher = Squasher(
+            planned.layers, self._caches.local, self._emit, anew=self._request.no_cache
+        )
+        return squasher.squash(planned.plans, planned.graph, results)
 
     def _layers(self) -> Layers:
         identity = self._machine.identity
@@ -498,21 +463,12 @@ class _Build:
         )
 
     @contextlib.contextmanager
-    def _executor(
-        self,
-        graph: Graph,
-        main: MainContext,
-        epoch: int | None,
-        layers: Layers,
-        plans: Sequence[ImagePlan],
-        *,
-        thorough: bool = False,
-    ) -> Iterator[StepExecutor]:
+    def _executor(self, planned: _Planned, *, thorough: bool = False) -> Iterator[StepExecutor]:
         """Make what executes the graph's steps, and end it after the `with` block."""
-        request, identity = self._request, self._machine.identity
-        contexts = self._contexts(graph, main)
-        owners = identity.full_ownership
-        cache, remotes = self._cache(), self._fetcher.remotes
+        request, layers, epoch = self._request, planned.layers, planned.epoch
+        contexts = self._contexts(planned.graph, planned.main)
+        owners = self._machine.identity.full_ownership
+        cache, remotes = self._caches.all, self._fetcher.remotes
         packer = Packer(layers, epoch=epoch, cancel=self._cancel)
         known = Known(
             layers=layers,
@@ -522,9 +478,9 @@ class _Build:
             remotes=remotes,
             salt=f"owners={owners} epoch={epoch}",
             wine_salt=f" {self._wine.key}" if self._wine else "",
-            unread=self._left(graph),
+            unread=self._left(planned.graph),
             # What is looked up late has to be brought here, so as little as possible is.
-            thorough=thorough or self._imported is not None,
+            thorough=thorough or self._caches.imported is not None,
         )
         runs = Runs(
             known=known,
@@ -540,7 +496,7 @@ class _Build:
                 caches=CacheMounts(self._store.root / "mounts"),
                 secrets=Secrets(values=request.secrets, agents=self._inputs.agents),
                 scratch=self._store.scratch_folder,
-                devices=self._devices(),
+                devices=self._devices,
                 ownership=owners,
             ),
             cancel=self._cancel,
@@ -555,7 +511,7 @@ class _Build:
             remotes=remotes,
             scratch=self._store.scratch_file,
             cancel=self._cancel,
-            results=frozenset(plan.rootfs for plan in plans),
+            results=frozenset(plan.rootfs for plan in planned.plans),
             pushed=self._only_pushed(),
             squash=request.squash,
         )

@@ -64,8 +64,13 @@ def test_a_device_that_is_allowed_must_be_named(wcbuild, context, text):
 
 
 def test_limits_hold_or_are_refused_before_anything_is_built(wcbuild, context):
-    folder = context("FROM base\nRUN echo limited\n")
-    done = wcbuild.build(folder, "--memory", "200m", "--pids-limit", "50", check=False)
+    folder, limits = (
+        context("FROM base\nRUN echo limited\n"),
+        ("--memory", "200m", "--pids-limit", "50"),
+    )
+    plan = wcbuild.build(folder, *limits, "--print-plan", check=False)
+    done = wcbuild.build(folder, *limits, check=False)
+    assert plan.returncode == done.returncode
     if done.returncode:
         assert "Dockerfile:2: sandbox: limit memory: " in done.stderr
         assert "delegated" in done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,18 @@ class Devices:
         self._folders = tuple(folders)
         self._allowed = allowed
 
+    @cached_property
+    def _known(self) -> dict[str, _Specified]:
+        return _read_all(self._folders)
+
     def check(self, wanted: Iterable[Device]) -> None:
         """Refuse devices that are there and not allowed.
 
         Raises:
             DeviceError: one is, or a specification cannot be read.
         """
-        known = _read_all(self._folders)
         for device in wanted:
-            self._names(device.name, known)
+            self._names(device.name, self._known)
 
     def find(self, wanted: Iterable[Device]) -> Additions:
         """Return what the devices add. One that is neither there nor required adds nothing.
@@ -90,7 +94,7 @@ class Devices:
             DeviceError: a required one is not there, one is not allowed, a specification cannot be
                 read, or it asks for something that is not done here.
         """
-        known = _read_all(self._folders)
+        known = self._known
         env: list[str] = []
         mounts: dict[str, SandboxMount] = {}
         for device in wanted:
