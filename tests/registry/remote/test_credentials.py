@@ -272,7 +272,7 @@ def test_helper_that_is_not_installed_is_named(credentials, docker):
 def test_attack_helper_that_never_answers_is_ended(credentials, docker, helper, monkeypatch):
     monkeypatch.setattr(module, "_HELPER_TIMEOUT_S", 0.3)
     docker({"credsStore": "slow"})
-    helper("slow", "exec sleep 600")
+    helper("slow", "exec sleep 200")
     begin = time.monotonic()
     with pytest.raises(CredentialsError, match="no answer within"):
         credentials.find("example.com")
@@ -282,7 +282,7 @@ def test_attack_helper_that_never_answers_is_ended(credentials, docker, helper, 
 def test_helper_that_answers_and_stays_is_ended(credentials, docker, helper, monkeypatch):
     monkeypatch.setattr(module, "_HELPER_END_S", 0.5)
     docker({"credsStore": "slow"})
-    helper("slow", "echo boom; exec >&- sleep 600")
+    helper("slow", "echo boom; exec >&- sleep 200")
     begin = time.monotonic()
     with pytest.raises(CredentialsError):
         credentials.find("example.com")

@@ -189,7 +189,7 @@ def test_stopping_lets_requests_under_way_finish(new_registry):
 
 
 def test_stopping_does_not_wait_for_ever(new_registry, tmp_path):
-    registry = new_registry(grace_s=1, idle_timeout_s=600)
+    registry = new_registry(grace_s=1, idle_timeout_s=200)
     upload = SlowUpload(registry.talk, registry.talk.start("app"))
     # A client that reads nothing of a large answer, too.
     digest = registry.talk.put_blob("app", BLOB * 10)
