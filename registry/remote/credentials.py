@@ -33,6 +33,7 @@ MAX_HELPER_BYTES = 64 * 1024
 
 _INLINE = "DOCKER_AUTH_CONFIG"
 _HELPER_TIMEOUT_S = 30.0
+_HELPER_END_S = 5.0
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _NOT_FOUND = "credentials not found in native keychain"
 _IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - a word of the helper protocol
@@ -273,12 +274,13 @@ class Credentials:
             try:
                 output = _converse(process, text.encode())
             except TimeoutError as error:
+                process.kill()
                 reason = f"no answer within {_HELPER_TIMEOUT_S:.0f} s"
                 raise CredentialsError(program, reason) from error
             finally:
                 # Also after an answer: a helper that closed its output and stays must not hold us.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=1)
+                    process.wait(timeout=_HELPER_END_S)
                 process.kill()
         if len(output) > MAX_HELPER_BYTES:
             raise CredentialsError(program, f"it said more than {MAX_HELPER_BYTES} bytes")

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import peers
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -186,9 +187,7 @@ def busybox_layout(cache) -> Path:
 def serving(folder: Path, settings: str = "") -> Iterator[str]:
     """Keep Debian's registry for the `with` block, on this machine; give its address."""
     need("docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{peers.free_port()}"
     (folder / "config.yml").write_text(
         "version: 0.1\n"
         f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}, delete: {{enabled: true}}}}\n"
@@ -212,7 +211,7 @@ def serving(folder: Path, settings: str = "") -> Iterator[str]:
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     host, _, port = address.partition(":")
-    for _ in range(100):
+    for _ in range(1200):
         with contextlib.suppress(OSError), socket.create_connection((host, int(port))):
             return
         assert process.poll() is None, "the registry did not start"

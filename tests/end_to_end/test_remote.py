@@ -591,7 +591,7 @@ def test_an_agent_that_served_in_vain_leaves_nothing(context, refused, image_of,
 
 @pytest.mark.parametrize("in_step", [True, False])
 def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild, in_step):
-    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 1200, pause_s=0.05)
+    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 12_000, pause_s=0.05)
     url = f"{web.url}/slow.git"
     argument = context(f"{FROM}ADD {url} /x\n") if in_step else url
     process = subprocess.Popen(
@@ -603,7 +603,7 @@ def test_an_interrupted_build_ends_the_git_that_it_started(web, context, wcbuild
     git_folder = wcbuild.root / "git"
     assert until(lambda: processes_in(git_folder))
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=120) == 130
     assert until(lambda: not processes_in(git_folder))
 
 

@@ -386,7 +386,7 @@ def test_an_interrupt_stops_the_others(builder):
     root = builder.image(1)
     with pytest.raises(KeyboardInterrupt):
         copy(source, target, root)
-    assert target.ended.wait(5)
+    assert target.ended.wait(120)
 
 
 PUSH = """

@@ -74,9 +74,9 @@ class Zeros(io.RawIOBase):
 )
 def test_absurd_sizes_are_refused_at_once_and_without_memory(data):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.monotonic()
+    start = time.process_time()
     assert isinstance(outcome(archive(data)), UnsafeArchiveError)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
 
 

@@ -96,7 +96,7 @@ def test_many_entries_need_no_memory():
 
 
 def test_a_long_archive_of_nothing_ends(root):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UnsafeArchiveError):
         apply(io.BytesIO(archive(*[pax(path="x")] * 2000)), root, ownership=False, devices=False)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

@@ -15,7 +15,7 @@ from wcbuild.errors import RemoteError
 @pytest.fixture
 def fetch(tmp_path):
     def run(url, checksum="", secrets=None):
-        settings = Settings(plain=True, retry_wait_s=0.01, retry_budget_s=2.0, attempts=2)
+        settings = Settings(plain=True, retry_wait_s=0.01, retry_budget_s=300.0, attempts=2)
         downloads = Downloads(tmp_path / "downloads", lambda: Transport(settings), secrets or {})
         return downloads.fetch(url, checksum, threading.Event())
 

@@ -1,23 +1,49 @@
 """V92: requests that no client makes by accident, sent to our registry."""
 
+import concurrent.futures
+import contextlib
+import http.client
 import json
+import select
 import socket
 import threading
 import time
 
 import pytest
+from processes import until
 from talk import RegistryProcess, Talk, digest_of, manifest
 
 from registry.oci import mediatypes
 from registry.oci.manifest import MAX_ENTRIES
-from registry.server import ServerSettings, http, serve
+from registry.server import ServerSettings, serve
 
 
 @pytest.fixture
-def talk(tmp_path):
-    settings = ServerSettings(threads=4, max_uploads=2, idle_timeout_s=1, gc_interval_s=0)
-    with serve(tmp_path / "registry", settings) as registry:
-        yield Talk(registry.url)
+def serving(tmp_path):
+    """Serve with a time limit for whoever sends, or takes, nothing."""
+
+    @contextlib.contextmanager
+    def start(idle_timeout_s):
+        settings = ServerSettings(
+            threads=4, max_uploads=2, idle_timeout_s=idle_timeout_s, gc_interval_s=0
+        )
+        with serve(tmp_path / "registry", settings) as registry:
+            yield Talk(registry.url)
+
+    return start
+
+
+@pytest.fixture
+def talk(serving):
+    with serving(120) as talk:
+        yield talk
+
+
+@pytest.fixture
+def impatient(serving):
+    """Speak to a registry that cuts off within a second who has not said anything, or takes nothing."""
+    with serving(1) as talk:
+        yield talk
 
 
 def head(*lines: str) -> bytes:
@@ -100,75 +126,76 @@ def test_attack_host_header_in_the_challenge(tmp_path):
 # Slow ones
 
 
-def trickle(address, first: bytes, rest: bytes, seconds: float) -> float:
-    """Send ``rest`` byte by byte; return after how many seconds the server had enough."""
-    began = time.monotonic()
+def trickle(address, first: bytes, rest: bytes) -> bool:
+    """Send ``rest`` byte by byte for two minutes; say whether the server had enough of it."""
+    end = time.monotonic() + 120
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(first)
         connection.settimeout(0.01)
-        while time.monotonic() - began < seconds:
+        while time.monotonic() < end:
             try:
                 connection.sendall(rest[:1])
                 rest = rest[1:] + rest[:1]
                 if not connection.recv(1000):
-                    break
+                    return True
             except TimeoutError:
                 time.sleep(0.1)
             except OSError:
-                break
-    return time.monotonic() - began
+                return True
+    return False
+
+
+def is_served(talk: Talk) -> bool:
+    """Say whether a request is answered; one that comes late is cut off as slow ones are."""
+    try:
+        return talk("GET", "/v2/").status == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def test_v79_attack_slow_headers(talk, monkeypatch):
     """A byte now and then keeps no thread: all four are free again after the time limit."""
-    monkeypatch.setattr(http, "HEADER_TIMEOUT_S", 1.0)
-    took: list[float] = []
-    threads = [
-        threading.Thread(
-            target=lambda: took.append(
-                trickle(talk.address, b"GET /v2/ HTTP/1.1\r\nX: ", b"abc", 20)
-            )
-        )
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.3)
-    began = time.monotonic()
-    assert talk("GET", "/v2/").status == 200
-    assert time.monotonic() - began < 10
-    for thread in threads:
-        thread.join()
-    assert max(took) < 10
+    monkeypatch.setattr("registry.server.http.HEADER_TIMEOUT_S", 1.0)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        first = b"GET /v2/ HTTP/1.1\r\nX: "
+        slow = [pool.submit(trickle, talk.address, first, b"abc") for _ in range(4)]
+        time.sleep(0.3)
+        assert until(lambda: is_served(talk), 60)
+    assert all(each.result() for each in slow)
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
-def test_v79_attack_slow_body(talk, framing):
-    place = talk.start("app")
+def test_v79_attack_slow_body(impatient, framing):
+    place = impatient.start("app")
     first = head(f"PATCH {place} HTTP/1.1", "Host: x", framing)
     if "chunked" in framing:
         first += b"f4240\r\n"
-    assert trickle(talk.address, first, b"x", 20) < 15
-    assert talk("GET", place).status == 204
+    assert trickle(impatient.address, first, b"x")
+    assert impatient("GET", place).status == 204
 
 
-def test_v79_attack_chunk_size_that_never_ends(talk):
-    place = talk.start("app")
+def test_v79_attack_chunk_size_that_never_ends(impatient):
+    place = impatient.start("app")
     first = head(f"PATCH {place} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked")
-    assert trickle(talk.address, first, b"0", 20) < 15
+    assert trickle(impatient.address, first, b"0")
 
 
-def test_v79_attack_reader_that_does_not_read(talk):
-    digest = talk.put_blob("app", bytes(30_000_000))
+def test_v79_attack_reader_that_does_not_read(serving):
+    with serving(120) as talk:
+        digest = talk.put_blob("app", bytes(30_000_000))
+    with serving(1) as talk:
+        read_nothing(talk, digest)
+
+
+def read_nothing(talk: Talk, digest: str) -> None:
+    """Ask for a large blob on as many connections as there are threads, and for something else then."""
     deaf = []
     for _ in range(4):
         connection = socket.create_connection(talk.address)
         connection.sendall(head(f"GET /v2/app/blobs/{digest} HTTP/1.1", "Host: x"))
         deaf.append(connection)
     time.sleep(0.2)
-    began = time.monotonic()
-    assert talk("GET", "/v2/").status == 200
-    assert time.monotonic() - began < 8
+    assert until(lambda: is_served(talk), 60)
     for connection in deaf:
         connection.close()
 
@@ -176,10 +203,10 @@ def test_v79_attack_reader_that_does_not_read(talk):
 def test_v79_attack_silent_connections(talk):
     """They wait without a thread."""
     silent = [socket.create_connection(talk.address) for _ in range(50)]
-    began = time.monotonic()
     for _ in range(3):
         assert talk("GET", "/v2/").status == 200
-    assert time.monotonic() - began < 5
+    # Nobody had to be cut off for that.
+    assert not any(select.select(silent, (), (), 0))
     for connection in silent:
         connection.close()
 
@@ -296,7 +323,7 @@ def test_attack_numbers_that_are_none(talk):
     ],
 )
 def test_attack_what_is_not_http(talk, line):
-    answer = talk.raw(line, timeout=3)
+    answer = talk.raw(line, timeout=1)
     assert b" 200 " not in answer.partition(b"\r\n")[0]
     assert talk("GET", "/v2/").status == 200
 

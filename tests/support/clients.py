@@ -35,11 +35,11 @@ class KnownCredentials:
         return self.credentials.get(registry)
 
 
-QUICK = Settings(attempts=4, retry_wait_s=0.01, retry_budget_s=20, connect_timeout_s=5)
+QUICK = Settings(attempts=4, retry_wait_s=0.01, retry_budget_s=300, connect_timeout_s=60)
 """Tries again at once, but knows that a registry in this process may be kept from answering."""
 
 IMPATIENT = {"stall_timeout_s": 0.5}
-"""For registries that say nothing."""
+"""For registries that say nothing. Of one that does, an answer may be late, and is asked for again."""
 
 
 @pytest.fixture

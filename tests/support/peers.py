@@ -86,10 +86,10 @@ def free_port() -> int:
 
 
 def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=30).close()
         except urllib.error.HTTPError as error:
             error.close()
             return

@@ -40,8 +40,8 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> bool:
-    """Wait for a condition, for a busy machine's sake longer than it should take; say if it came."""
+def until(condition: Callable[[], object], seconds: float = 120) -> bool:
+    """Wait for a condition, for a machine's sake that stands still at times; say if it came."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterable
+
+PATIENCE_S = 120.0
+"""Then the server hangs up, so that a client that would wait for ever fails its test."""
 
 
 class RawServer:
@@ -19,6 +23,8 @@ class RawServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
+        self.completed = 0
+        """How often all was said, or for as long as there was patience, and nobody had hung up."""
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -41,6 +47,8 @@ class RawServer:
 
     def _answer(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
+            end = time.monotonic() + PATIENCE_S
+            connection.settimeout(PATIENCE_S)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             head = b""
             while b"\r\n\r\n" not in head:
@@ -48,7 +56,7 @@ class RawServer:
                 if not data:
                     return
                 head += data
-            while not self._stopped.is_set():
+            while time.monotonic() < end:
                 for step in self._script:
                     if self._stopped.is_set():
                         return
@@ -57,4 +65,5 @@ class RawServer:
                     else:
                         self._stopped.wait(step)
                 if self._then == "close":
-                    return
+                    break
+            self.completed += 1

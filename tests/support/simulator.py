@@ -111,6 +111,7 @@ class RegistrySimulator:
         self._issued: dict[str, tuple[set[str], float]] = {}
         self._lock = threading.RLock()
         self._sockets: set[socket.socket] = set()
+        self._go_on = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.tls = tls
         self._thread = threading.Thread(
@@ -129,6 +130,7 @@ class RegistrySimulator:
         return f"{self._scheme}://{self.host}"
 
     def stop(self) -> None:
+        self._go_on.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -192,8 +194,12 @@ class RegistrySimulator:
         method: str = "GET",
         at: str = "/blobs/",
     ) -> None:
-        """Be silent for ``seconds`` after ``after`` bytes of the answer's body."""
+        """Be silent for ``seconds``, or until `go_on`, after ``after`` bytes of the answer's body."""
         self._add(_Fault(method, at, times, stall_s=seconds, stall_after=after))
+
+    def go_on(self) -> None:
+        """End all silence and all pauses, now and later."""
+        self._go_on.set()
 
     def trickle(self, seconds: float, times: int = 1, *, at: str = "/blobs/") -> None:
         """Send the answer's body byte by byte, with a pause before each."""
@@ -363,7 +369,7 @@ class _Server(http.server.ThreadingHTTPServer):
     def finish_request(self, request, client_address) -> None:
         # Here and not around the listener: the handshake belongs to the connection's own thread.
         if self.tls is not None:
-            request.settimeout(5)
+            request.settimeout(60)
             request = self.tls.wrap_socket(request, server_side=True)
         try:
             super().finish_request(request, client_address)
@@ -383,7 +389,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     simulator: RegistrySimulator
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 30
+    timeout = 300
 
     def setup(self) -> None:
         super().setup()
@@ -647,10 +653,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault.stall_s:
             self.wfile.write(body[: fault.stall_after])
             self.wfile.flush()
-            time.sleep(fault.stall_s)
+            self.simulator._go_on.wait(fault.stall_s)
             body = body[fault.stall_after :]
         for number in range(len(body) if fault.trickle_s else 0):
-            time.sleep(fault.trickle_s)
+            self.simulator._go_on.wait(fault.trickle_s)
             self.wfile.write(body[number : number + 1])
         if fault.trickle_s:
             return

@@ -57,7 +57,7 @@ class Talk:
         named = {
             name.replace("_", "-"): value for name, value in {**self.headers, **headers}.items()
         }
-        connection = http.client.HTTPConnection(*self.address, timeout=120)
+        connection = http.client.HTTPConnection(*self.address, timeout=300)
         try:
             connection.request(method, path, body, named, encode_chunked=chunked)
             response = connection.getresponse()
@@ -65,7 +65,7 @@ class Talk:
         finally:
             connection.close()
 
-    def raw(self, data: bytes, timeout: float = 10) -> bytes:
+    def raw(self, data: bytes, timeout: float = 120) -> bytes:
         """Send bytes as they are; return all that comes until the server closes, or nothing does."""
         with socket.create_connection(self.address, timeout=timeout) as connection:
             connection.sendall(data)
@@ -166,5 +166,5 @@ class RegistryProcess:
         if self.process.poll() is None and not self._told:
             self.tell()
         if self.said is None:
-            _, self.said = self.process.communicate(timeout=30)
+            _, self.said = self.process.communicate(timeout=120)
         return self.process.returncode, self.said

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +68,7 @@ class WebServer:
         self._http.daemon_threads = True
         self.host = f"127.0.0.1:{self._http.server_address[1]}"
         self.url = f"http://{self.host}"
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -88,6 +88,7 @@ class WebServer:
         return [each.path for each in self.asked]
 
     def stop(self) -> None:
+        self._stopped.set()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
@@ -126,7 +127,7 @@ class WebServer:
         for number in range(len(body)):
             request.wfile.write(body[number : number + 1])
             request.wfile.flush()
-            time.sleep(page.pause_s)
+            self._stopped.wait(page.pause_s)
 
     def _serve_git(self, request, asked) -> None:
         """Answer as `git http-backend` does."""

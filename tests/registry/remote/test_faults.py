@@ -7,9 +7,12 @@ import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
-from clients import IMPATIENT
+from clients import IMPATIENT, QUICK
+from processes import until
+from rawserver import RawServer
 
 from registry.copy import copy
 from registry.errors import (
@@ -23,6 +26,7 @@ from registry.memory import MemoryStore
 from registry.oci import mediatypes
 from registry.oci.manifest import Index, Manifest
 from registry.reference import Reference
+from registry.remote import transport
 from registry.remote.transport import Backoff
 from registry.store import verifying
 
@@ -197,35 +201,47 @@ def test_f24_lasting_trouble_is_told_in_the_registrys_words(repository, simulato
     assert len(simulator.sent("GET", "/blobs/")) <= 16
 
 
-@pytest.mark.parametrize("how", ["seconds", "date"])
-def test_f24_waits_as_long_as_it_is_asked_to(repository, simulator, blob, how):
-    date = datetime.now(UTC) + timedelta(seconds=2)  # of whole seconds, so that one may be lost
-    retry_after = "1" if how == "seconds" else format_datetime(date, usegmt=True)
+NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Have all waits between tries noted, and over at once; the day is `NOW`."""
+    noted: list[float] = []
+    clock = SimpleNamespace(sleep=noted.append, monotonic=time.monotonic, time=NOW.timestamp)
+    monkeypatch.setattr(transport, "time", clock)
+    return noted
+
+
+@pytest.mark.parametrize(
+    "retry_after", ["7", format_datetime(NOW + timedelta(seconds=7), usegmt=True)]
+)
+def test_f24_waits_as_long_as_it_is_asked_to(repository, simulator, blob, pauses, retry_after):
     simulator.fail_next("HEAD", 429, headers={"Retry-After": retry_after})
-    begin = time.monotonic()
     assert repository.has(blob)
-    assert 0.8 < time.monotonic() - begin < 4
+    assert pauses == [7]
 
 
 @pytest.mark.parametrize(
     "retry_after",
     ["soon", "-5", "0", "\u0665", "Fri, 01 Mar 2024 12:00:00 GMT"],
 )
-def test_f24_nonsense_in_retry_after_is_ignored(repository, simulator, blob, retry_after):
+def test_f24_nonsense_in_retry_after_is_ignored(repository, simulator, blob, pauses, retry_after):
     value = retry_after.encode().decode("latin-1")
     simulator.fail_next("HEAD", 503, headers={"Retry-After": value})
     assert repository.has(blob)
+    (pause,) = pauses
+    assert pause <= QUICK.retry_wait_s
 
 
 def test_f24_attack_retry_after_beyond_the_budget_is_not_waited_for(
-    simulator, new_client, at, blob
+    simulator, new_client, at, blob, pauses
 ):
     repository = new_client(retry_budget_s=20).repository(at("team/app"))
     simulator.fail_next("HEAD", 503, headers={"Retry-After": "999999999999999"}, times=9)
-    begin = time.monotonic()
     with pytest.raises(ProtocolError, match="503"):
         repository.has(blob)
-    assert time.monotonic() - begin < 10
+    assert pauses == []
 
 
 # F25: tokens that end too soon
@@ -336,7 +352,7 @@ def test_f26_stream_that_cannot_go_back_fails_and_leaves_no_session(
     simulator.cut_upload_after(700_000)
     with pytest.raises(UnreachableError, match="connection"):
         repository.put(Once(BLOB), describe(BLOB))
-    assert simulator.uploads == {}
+    assert until(lambda: simulator.uploads == {})
     assert simulator.repositories["team/app"].blobs == {}
 
 
@@ -367,7 +383,7 @@ def test_f26_stream_of_unknown_digest_that_cannot_go_back_fails(repository, simu
     simulator.cut_upload_after(700_000)
     with pytest.raises(UnreachableError):
         repository.put_new(Once(BLOB), "text/plain")
-    assert simulator.uploads == {}
+    assert until(lambda: simulator.uploads == {})
     assert simulator.repositories["team/app"].blobs == {}
 
 
@@ -471,55 +487,51 @@ def test_f31_nobody_there_is_said_in_a_word(new_client, new_simulator):
     )
 
 
-def test_f31_unknown_host_is_said_in_a_word_and_not_tried_again(new_client):
-    begin = time.monotonic()
+def test_f31_unknown_host_is_said_in_a_word_and_not_tried_again(new_client, pauses):
     with pytest.raises(UnreachableError, match="no such host"):
-        new_client(retry_wait_s=9).repository(Reference.parse("no.such.host.invalid/x")).resolve(
-            "1"
-        )
-    assert time.monotonic() - begin < 5
+        new_client().repository(Reference.parse("no.such.host.invalid/x")).resolve("1")
+    assert pauses == []
 
 
 def test_f31_tls_handshake_that_does_not_come_ends(new_client, monkeypatch):
-    """Somebody takes the connection, and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        host = f"127.0.0.1:{silent.getsockname()[1]}"
-        monkeypatch.setattr("registry.remote.api.Endpoint._find_scheme", lambda _: "https")
-        client = new_client(connect_timeout_s=0.3, attempts=2)
-        begin = time.monotonic()
-        with pytest.raises(UnreachableError) as caught:
-            client.repository(Reference.parse(f"{host}/team/app")).resolve("1")
-        assert time.monotonic() - begin < 4
+    """Somebody takes the connection, and never says a word: not before he hangs up, far too late."""
+    silent = RawServer(())
+    host = silent.host
+    monkeypatch.setattr("registry.remote.api.Endpoint._find_scheme", lambda _: "https")
+    client = new_client(connect_timeout_s=0.3, attempts=2)
+    with pytest.raises(UnreachableError) as caught:
+        client.repository(Reference.parse(f"{host}/team/app")).resolve("1")
+    silent.stop()
     url = f"https://{host}/v2/team/app/manifests/1"
     assert str(caught.value) == f"{host}: no answer in time (HEAD {url}), 2 tries"
 
 
 @pytest.fixture
 def impatient(new_client, at):
-    return new_client(**IMPATIENT).repository(at("team/app"))
+    return new_client(**IMPATIENT, attempts=20).repository(at("team/app"))
 
 
 def test_f32_stall_in_the_middle_is_a_broken_connection(impatient, simulator, blob):
-    simulator.stall(1.5, after=1_000_000)
+    simulator.stall(120, after=1_000_000)
     assert impatient.open(blob).read() == BLOB
-    assert len(simulator.sent("GET", "/blobs/")) == 2
+    assert len(simulator.sent("GET", "/blobs/")) > 1
 
 
-def test_f32_silence_before_the_answer_ends(impatient, simulator, blob):
-    simulator.stall(1.5, times=9)
+def test_f32_silence_before_the_answer_ends(new_client, at, simulator, blob):
+    simulator.stall(120, times=9)
+    impatient = new_client(**IMPATIENT, attempts=2).repository(at("team/app"))
     with pytest.raises(UnreachableError, match="no answer in time"):
         impatient.open(blob).read()
 
 
-def test_v79_attack_trickle_is_cut_off(impatient, simulator, describe):
-    """A byte now and then keeps every single wait short, and would never end."""
-    raw = b"slowly" * 1000
+def test_v79_attack_trickle_is_cut_off(new_client, at, simulator, describe):
+    """A byte now and then keeps every single wait short, and the whole would come in two minutes."""
+    raw = b"slowly" * 100
     simulator.add_blob("team/app", raw)
     simulator.trickle(0.2, times=9)
-    begin = time.monotonic()
-    with pytest.raises(UnreachableError, match=r"only [1-9] bytes in"):
+    impatient = new_client(**IMPATIENT, attempts=2).repository(at("team/app"))
+    with pytest.raises(UnreachableError, match=r"only \d+ bytes in"):
         impatient.open(describe(raw)).read()
-    assert time.monotonic() - begin < 6
 
 
 # F31: several addresses
@@ -548,7 +560,7 @@ def test_f31_address_that_does_not_answer_is_passed_over_for_the_next(
         )
         begin = time.monotonic()
         assert repository.has(blob)
-        assert 0.4 < time.monotonic() - begin < 4
+        assert 0.4 < time.monotonic() - begin < 60, "the kernel would try for two minutes"
         for each in filling:
             each.close()
 

@@ -10,6 +10,7 @@ import time
 from functools import partial
 
 import pytest
+from processes import until
 from talk import digest_of
 
 from registry.oci import mediatypes
@@ -42,7 +43,7 @@ def test_f03_killed_while_storing_it_has_what_it_acknowledged_and_takes_the_rest
         attempt(lambda: dying.talk.put_manifest("app", "2", raw))
     else:
         attempt(lambda: dying.talk.put_blob("app", BLOB))
-    assert dying.process.wait(10) == -9
+    assert dying.process.wait(120) == -9
     talk = new_process().talk
     assert talk.is_whole("app", "1")
     assert talk("GET", "/v2/app/manifests/2").status == 404
@@ -81,9 +82,7 @@ def test_f26_an_upload_goes_on_after_a_broken_connection(talk, framing):
         else:
             connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n1e8480\r\n".encode())
         connection.sendall(BLOB[:700_000])
-    deadline = time.monotonic() + 10
-    while talk("GET", place).headers["Range"] != "0-699999" and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert until(lambda: talk("GET", place).headers["Range"] == "0-699999")
     rest = BLOB[700_000:]
     reply = talk("PATCH", place, rest, Content_Range=f"700000-{len(BLOB) - 1}")
     assert reply.status == 202
@@ -98,9 +97,7 @@ def test_who_goes_on_with_an_upload_need_not_wait_for_the_dead_connection(talk):
             f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLOB)}\r\n\r\n".encode()
             + BLOB[:100]
         )
-        deadline = time.monotonic() + 10
-        while talk("GET", place).headers["Range"] != "0-99" and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert until(lambda: talk("GET", place).headers["Range"] == "0-99")
         reply = talk("PUT", f"{place}?digest={digest_of(BLOB)}", BLOB[100:])
         assert reply.status == 201
         # What it would still send must not get into the blob.
@@ -147,13 +144,14 @@ def test_f44_killed_again_and_again_it_keeps_every_acknowledged_image(
         ]
         for thread in threads:
             thread.start()
-        time.sleep(chance.uniform(0.1, 1.2))
+        enough = len(acknowledged) + 1
+        assert until(lambda enough=enough: len(acknowledged) >= enough)
+        time.sleep(chance.uniform(0.0, 1.0))
         process.kill()
         stop.set()
         for thread in threads:
             thread.join()
     process = new_process("-q")
-    assert len(acknowledged) > rounds
     for name, tag in acknowledged:
         assert process.talk.is_whole(name, tag), (name, tag)
     for name in {name for name, _ in acknowledged}:
@@ -161,7 +159,8 @@ def test_f44_killed_again_and_again_it_keeps_every_acknowledged_image(
             assert process.talk.is_whole(name, tag), "also what nobody was told of"
 
 
-def test_f35_concurrent_pushes_to_one_tag_and_subject_lose_nothing(talk):
+def test_f35_concurrent_pushes_to_one_tag_and_subject_lose_nothing(new_registry):
+    talk = new_registry(max_uploads=8).talk
     subject = talk.push("app", "subject")
     found: list[str] = []
 
@@ -191,22 +190,16 @@ def test_f35_concurrent_pushes_to_one_tag_and_subject_lose_nothing(talk):
 
 
 def test_more_uploads_than_allowed_are_told_to_come_back(new_registry):
-    talk = new_registry(threads=8, max_uploads=1).talk
+    talk = new_registry(threads=8, max_uploads=1, idle_timeout_s=600).talk
     place = talk.start("app")
     with socket.create_connection(talk.address) as silent:
-        silent.sendall(f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx".encode())
-        deadline = time.monotonic() + 10
-        while talk("GET", place).headers["Range"] != "0-0" and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.1)
+        silent.sendall(f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nxx".encode())
+        assert until(lambda: talk("GET", place).headers["Range"] == "0-1")
         reply = talk("POST", f"/v2/app/blobs/uploads/?digest={digest_of(b'x')}", b"x")
         assert (reply.status, reply.code) == (429, "TOOMANYREQUESTS")
         assert talk("GET", "/v2/").status == 200
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if talk("POST", f"/v2/app/blobs/uploads/?digest={digest_of(b'x')}", b"x").status == 201:
-            return
-    pytest.fail("the place was never free again")
+    target = f"/v2/app/blobs/uploads/?digest={digest_of(b'x')}"
+    assert until(lambda: talk("POST", target, b"x").status == 201), "the place is free again"
 
 
 def test_f12_a_folder_that_cannot_be_written_is_said_so(new_process, tmp_path):

@@ -13,7 +13,7 @@ from wcbuild.cli import registry
 
 def wcbuild(*arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "wcbuild", "registry", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize(

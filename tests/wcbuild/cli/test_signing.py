@@ -159,7 +159,7 @@ def test_on_a_terminal_the_password_is_asked_twice_and_not_shown(tmp_path, secon
     read_until(b"Again: ")
     os.write(master, f"{second}\n".encode())
     read_until(b"nothing more")
-    assert process.wait(timeout=20) == status
+    assert process.wait(timeout=120) == status
     os.close(master)
     assert b"typed" not in shown
     if status == 0:

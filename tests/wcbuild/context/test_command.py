@@ -82,8 +82,8 @@ def test_cancelling_ends_a_command_and_all_it_started(tmp_path):
     threading.Thread(target=lambda: until(begun.exists) and cancel.set()).start()
     started = time.monotonic()
     with pytest.raises(CancelledError):
-        sh("sleep 60 & echo $! > child; echo $$ > own; > begun; wait", tmp_path, cancel=cancel)
-    assert time.monotonic() - started < 30
+        sh("sleep 600 & echo $! > child; echo $$ > own; > begun; wait", tmp_path, cancel=cancel)
+    assert time.monotonic() - started < 60
     for name in ("child", "own"):
         pid = int((tmp_path / name).read_text())
         assert until(lambda pid=pid: has_ended(pid))
@@ -99,7 +99,7 @@ def test_an_interrupt_that_comes_as_a_command_begins_ends_it(tmp_path, monkeypat
     monkeypatch.setattr(subprocess.Popen, "__init__", begin_and_be_interrupted)
     cancel = threading.Event()
     with pytest.raises(KeyboardInterrupt):
-        sh("echo $$ > own; sleep 60", tmp_path, cancel=cancel)
+        sh("echo $$ > own; sleep 600", tmp_path, cancel=cancel)
     assert cancel.is_set()
     assert until(lambda: not processes_in(tmp_path))
 
@@ -114,12 +114,12 @@ def test_an_interrupt_before_the_thread_of_a_command_is_known_ends_it(tmp_path, 
 
     monkeypatch.setattr(threading.Thread, "start", begin_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sh("exec sleep 60", tmp_path)
+        sh("exec sleep 600", tmp_path)
     assert not processes_in(tmp_path)
 
 
 def test_what_a_command_leaves_behind_is_ended_too(tmp_path):
-    sh("sleep 60 >/dev/null 2>&1 & echo $! > child", tmp_path)
+    sh("sleep 600 >/dev/null 2>&1 & echo $! > child", tmp_path)
     pid = int((tmp_path / "child").read_text())
     assert until(lambda: has_ended(pid))
 

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -373,11 +372,12 @@ def test_understands_the_git_protocol(fetch, repository, repositories):
 
 
 def wait_for(port):
-    for _ in range(100):
+    def is_there() -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    pytest.fail("nobody listens")
+            return True
+        return False
+
+    assert until(is_there), "nobody listens"
 
 
 def end_group(process):
@@ -468,9 +468,9 @@ def test_says_that_git_is_missing(fetch, server):
 
 
 def test_a_cancelled_fetch_ends_at_once(fetch, web):
-    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 600, pause_s=0.05)
+    web.put("/slow.git/info/refs?service=git-upload-pack", b"x" * 12_000, pause_s=0.05)
     cancel = threading.Event()
-    threading.Timer(0.3, cancel.set).start()
+    threading.Thread(target=lambda: until(web.paths) and cancel.set()).start()
     with pytest.raises(CancelledError):
         fetch(f"{web.url}/slow.git", cancel=cancel)
 

@@ -14,7 +14,7 @@ EXCLUSIVELY = os.O_CREAT | os.O_EXCL | os.O_RDWR
 os.makedirs("/tmp", exist_ok=True)
 {make}
 open("/meeting/{number}", "x").close()
-end = time.monotonic() + 20
+end = time.monotonic() + 120
 while len(os.listdir("/meeting")) < 2 and time.monotonic() < end:
     time.sleep(0.01)
 """
@@ -79,7 +79,7 @@ def test_abstract_sockets_meet_only_on_the_machines_network(sandbox):
 def test_processes_of_two_commands_do_not_see_each_other(sandbox):
     meeting = sandbox.folder()
     mounts = ({"target": "/meeting", "source": str(meeting)},)
-    number = sandbox.start("sh", "-c", "touch /meeting/begun; exec sleep 60", mounts=mounts)
+    number = sandbox.start("sh", "-c", "touch /meeting/begun; exec sleep 600", mounts=mounts)
     assert until((meeting / "begun").exists)
     assert "sleep" not in sandbox.sh("for p in /proc/[0-9]*; do cat $p/cmdline; done").out
     sandbox.cancel(number)

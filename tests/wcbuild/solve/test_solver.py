@@ -47,7 +47,7 @@ class NotingExecutor:
         if step.label in self.failing:
             raise MadeToFailError(step.label)
         if step.label.startswith("wait"):
-            assert self.cancel.wait(20), "nobody cancelled"
+            assert self.cancel.wait(120), "nobody cancelled"
             raise MadeToFailError("cancelled")
         output(1, b"hello\n")
         self.done.append(step.label)
@@ -98,7 +98,7 @@ def test_a_step_is_not_started_before_its_inputs_are_done():
 
 
 def test_steps_that_need_nothing_of_each_other_are_executed_at_the_same_time():
-    both_are_there = threading.Barrier(2, timeout=20)
+    both_are_there = threading.Barrier(2, timeout=120)
 
     class MeetingExecutor(NotingExecutor):
         def execute(self, step, inputs, output):
@@ -170,7 +170,7 @@ def test_an_interrupt_before_the_thread_of_a_step_is_known_ends_the_step(monkeyp
     class SlowToEnd(NotingExecutor):
         def execute(self, step, inputs, output):
             begun.set()
-            assert self.cancel.wait(20), "nobody cancelled"
+            assert self.cancel.wait(120), "nobody cancelled"
             time.sleep(0.1)
             ended.set()
             raise MadeToFailError("cancelled")
@@ -178,7 +178,7 @@ def test_an_interrupt_before_the_thread_of_a_step_is_known_ends_the_step(monkeyp
     def begin_and_be_interrupted(thread):
         begin(thread)
         if threading.current_thread() is threading.main_thread():
-            assert begun.wait(20)
+            assert begun.wait(120)
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(threading.Thread, "start", begin_and_be_interrupted)
