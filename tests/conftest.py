@@ -8,6 +8,13 @@ import sys
 
 import pytest
 import sandboxes
+from hypothesis import HealthCheck, settings
+
+# Properties are neither timed, for machines differ, nor remembered, for the checkout may be read-only.
+settings.register_profile(
+    "untimed", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
