@@ -20,42 +20,42 @@ def without_unchanged(
     something is kept needs the directory. ``latest`` is a time (seconds since 1970) that nothing in the
     layer will be later than.
     """
-    # Hard links need the file that they lead to in their own layer, and what is behind an opaque
-    # directory is hidden.
-    linked = {
-        change.meta.link for change in changes if change.meta and change.meta.kind == HARDLINK
-    }
     hiding = tuple(f"{change.path}/" for change in changes if change.opaque)
     folders: dict[str, bool] = {}
 
     def is_there(change: Change) -> bool:
         path = change.path
-        if change.opaque or path in linked or (hiding and path.startswith(hiding)):
+        if change.opaque or (hiding and path.startswith(hiding)):
             return False
         folder = parent(path)
         if folder not in folders:
             folders[folder] = tree.find(folder) is not None
         return folders[folder] and _has(tree, change, latest)
 
-    needed = set()
-    for change in changes:
-        here = change.path
-        if here in needed or is_there(change):
-            continue
-        needed.add(here)
-        while here and (here := parent(here)) not in needed:
-            needed.add(here)
-    return tuple(change for change in changes if change.path in needed)
+    new = {change.path for change in changes if not is_there(change)}
+    # Hard links need the file that they lead to in their own layer, and all others of that file.
+    links = [
+        (each.path, each.meta.link) for each in changes if each.meta and each.meta.kind == HARDLINK
+    ]
+    new.update({target for path, target in links if path in new})
+    new.update(path for path, target in links if target in new)
+
+    for path in tuple(new):
+        here = path
+        while here and (here := parent(here)) not in new:
+            new.add(here)
+    return tuple(change for change in changes if change.path in new)
 
 
 def _has(tree: FileTree, change: Change, latest: int | None) -> bool:
     """Say whether the tree has what a change would make."""
     meta = change.meta
-    if meta is None or meta.kind == HARDLINK:
-        return False
     there = tree.find(change.path)
-    if there is None:
+    if meta is None or there is None:
         return False
+    if meta.kind == HARDLINK:
+        target = tree.find(meta.link)
+        return target is not None and None is not target.identity == there.identity
     if meta.kind == DIRECTORY:
         # Its time alone is no change: the next file that is put into it gives it another.
         meta = meta._replace(mtime=there.meta.mtime)

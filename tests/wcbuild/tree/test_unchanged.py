@@ -68,10 +68,15 @@ def test_times_are_compared_as_the_layer_will_have_them():
     assert left([("a", BELOW["a"]), ("a/f", newer)], latest=OLD + 1) == ["a", "a/f"]
 
 
-def test_hard_links_stay_with_the_file_that_they_lead_to():
+def test_hard_links_stay_with_the_file_that_they_lead_to_and_its_other_links():
     meta = Meta(HARDLINK, 0o644, mtime=OLD, link="a/f")
-    changes = [("a", BELOW["a"]), ("a/f", BELOW["a/f"]), Change("a/n", meta)]
-    assert left(changes) == ["a", "a/f", "a/n"]
+    changes = [("a", BELOW["a"]), ("a/f", BELOW["a/f"]), Change("a/m", meta), Change("a/n", meta)]
+    assert left(changes) == ["a", "a/f", "a/m", "a/n"]
+    linked = BELOW | {"a/m": BELOW["a/f"]}
+    assert left(changes, linked) == ["a", "a/f", "a/m", "a/n"]
+    assert left(changes[:3], linked) == []
+    assert left([*changes[:1], ("a/f", file("six")), changes[2]], linked) == ["a", "a/f", "a/m"]
+    assert left(changes, linked | {"a/n": file("one")}) == ["a", "a/f", "a/m", "a/n"]
 
 
 def test_all_stays_in_a_directory_that_hides_what_was_there():
