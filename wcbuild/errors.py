@@ -4,6 +4,7 @@
      |- SourceError(message, spans, hint)       a place in a Dockerfile is to blame
      |    |- DockerfileSyntaxError              ... and it could not be read at all
      |- ContextError(path, reason)              the build context is not there or not readable
+     |    |- ContextChangedError                ... or a file of it was written meanwhile
      |- RemoteError(url, reason)                what ADD or a context names cannot be fetched
      |- UnsafeArchiveError(entry, reason)       a tar that tries to leave its root, or is damaged
      |- LayerError(what, reason)                a layer that is not what its image says
@@ -83,6 +84,14 @@ class ContextError(WcbuildError):
 
     def __str__(self) -> str:
         return f'build context "{self.path}": {self.reason}'
+
+
+class ContextChangedError(ContextError):
+    """A file of the build context was cut or rewritten after the build had looked at it."""
+
+    def __init__(self, path: str) -> None:
+        hint = "build again when nobody writes it, or keep it out with .dockerignore"
+        super().__init__(path, f"changed while it was read; {hint}")
 
 
 class RemoteError(WcbuildError):

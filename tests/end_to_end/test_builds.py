@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,45 @@ def test_output_of_a_command_has_number_and_time(wcbuild, context):
     done = wcbuild.build(context("FROM base\nRUN echo out; echo err >&2\n"))
     lines = [line.split(" ", 2) for line in done.stderr.splitlines()]
     assert {line[2] for line in lines if line[0] == "#2" and len(line) == 3} >= {"out", "err"}
+
+
+@pytest.fixture
+def growing(tmp_path):
+    """A file of the context that a thread appends to all the time."""
+    path = tmp_path / "context" / "logs" / "app.log"
+    path.parent.mkdir(parents=True)
+    over = threading.Event()
+
+    def write():
+        number = 0
+        while not over.is_set():
+            file.write(b"%d\n" % number)
+            number += 1
+            time.sleep(0.0005)
+
+    with open(path, "ab", buffering=0) as file:
+        writer = threading.Thread(target=write)
+        writer.start()
+        yield path
+        over.set()
+        writer.join()
+
+
+def test_a_file_that_grows_all_the_time_is_built_as_it_was(wcbuild, context, growing, tmp_path):
+    folder = context("FROM base\nCOPY . /x/\nRUN cp /x/logs/app.log /y\nCOPY logs/app.log /z\n")
+    sizes = [0]
+    for _ in range(3):
+        until(lambda: growing.stat().st_size > sizes[-1])
+        done = wcbuild.build(folder, "-o", f"type=tar,dest={tmp_path}/files.tar")
+        # It is another file each time, and so are the steps that see it.
+        assert {"[2/4]", "[3/4]", "[4/4]"} <= {label[:5] for label in executed(done.stderr)}
+        with tarfile.open(tmp_path / "files.tar") as archive:
+            found = {archive.extractfile(name).read() for name in ("x/logs/app.log", "y", "z")}
+        assert len(found) == 1
+        content = found.pop()
+        assert growing.read_bytes().startswith(content)
+        assert len(content) > sizes[-1]
+        sizes.append(len(content))
 
 
 def test_a_second_build_runs_nothing(wcbuild, context):

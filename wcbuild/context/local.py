@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from wcbuild.context.statindex import StatIndex, is_settled, stamp
+from wcbuild.context.statindex import StatIndex, has_grown, is_settled, stamp
 from wcbuild.dockerfile.ignore import NO_MATCH, IgnoreRules
-from wcbuild.errors import ContextError
+from wcbuild.errors import ContextChangedError, ContextError
 from wcbuild.layer.changes import (
     BLOCK,
     CHARACTER,
@@ -39,6 +39,8 @@ MAX_EXCLUDED_DEPTH = 200
 """Of folders that are excluded, but searched for files that are not."""
 
 _READ_BYTES = 1024 * 1024
+_WRITE_S = 0.01
+"""More than a write takes from the change of a file's times to that of its size."""
 
 _EMPTY = hashlib.sha256().hexdigest()
 
@@ -48,7 +50,8 @@ class LocalTree:
 
     Owners are 0:0, so that it does not matter who builds; symlinks are links and are not followed, so
     that nothing outside ``root`` is ever seen; what ``rules`` exclude is not there. Each directory is
-    read once: all answers describe the folder at that moment.
+    read once: all answers describe the folder at that moment. A file that is appended to is what it was
+    then: as many bytes, though they are read later.
 
     ``index`` knows digests of files whose stamps have not changed, and learns new ones.
 
@@ -122,19 +125,30 @@ class LocalTree:
             self._index.remember(fingerprint, key)
 
     def learn(self, changes: Iterable[Change], entries: Iterable[Entry]) -> None:
-        """Take over digests of files of this tree from a layer that was packed from ``changes``."""
+        """Take over digests of files of this tree from a layer that was packed from ``changes``.
+
+        Raises:
+            ContextChangedError: the layer has something else of a file than what was read of it before.
+        """
         written = {entry.path: entry for entry in entries}
+        root = os.fspath(self.root)
         start = len(self._place(""))
         for change in changes:
             entry = written.get(change.path)
-            if not isinstance(change.content, HostFile) or entry is None:
+            content = change.content
+            if not isinstance(content, HostFile) or content.root != root or entry is None:
                 continue
             if entry.meta is not None and entry.meta.kind == HARDLINK:
                 entry = written[entry.meta.link]
-            path = os.fspath(change.content.path)[start:]
+            path = os.fspath(content.path)[start:]
             node = self.find(path)
-            if node is not None:
+            if node is None:
+                continue
+            known = self.known_digest(path, node)
+            if known is None:
                 self._learn(path, node, entry.digest)
+            elif known != entry.digest:
+                raise ContextChangedError(os.fspath(content.path))
 
     def save(self) -> None:
         """Keep what was learned for later builds."""
@@ -187,7 +201,7 @@ class LocalTree:
             if stat.S_ISREG(mode):
                 place = start + entry.name
                 xattrs = _capability(place) if mode & 0o111 else ()
-                content = HostFile(place, root) if status.st_size else None
+                content = HostFile(place, root, status.st_ino) if status.st_size else None
                 size, mtime = status.st_size, status.st_mtime_ns // 1_000_000_000
                 meta = Meta(FILE, mode & 0o7777, 0, 0, size, mtime, "", 0, 0, xattrs)
                 return Node(meta, content, stamp(status))
@@ -223,31 +237,41 @@ class LocalTree:
         return bool(self._listings[path])
 
     def _read(self, path: str, node: Node) -> str:
-        """Return a file's digest by reading it, and learn it."""
+        """Return the digest of as much of a file as there was, by reading it, and learn it."""
         place = self._place(path)
+        own = str(node.identity)
         digest = hashlib.sha256()
         try:
             with HostFiles() as files:
                 fd = files.open(HostFile(place, os.fspath(self.root)))
             try:
                 left = node.meta.size
-                while left > 0 and (data := os.read(fd, _READ_BYTES)):
+                while left > 0 and (data := os.read(fd, min(left, _READ_BYTES))):
                     digest.update(data)
                     left -= len(data)
-                now = stamp(os.fstat(fd))
+                status = os.fstat(fd)
+                if stamp(status) != own and not has_grown(own, status):
+                    time.sleep(_WRITE_S)
+                    status = os.fstat(fd)
             finally:
                 os.close(fd)
         except OSError as error:
             raise ContextError(place, _reason(error)) from error
-        if now != node.identity:
-            raise ContextError(place, "changed while it was read; try again when nobody writes it")
-        self._learn(path, node, digest.hexdigest())
-        return digest.hexdigest()
+        found = digest.hexdigest()
+        if not left and stamp(status) == own:
+            self._learn(path, node, found)
+        elif not left and has_grown(own, status):
+            # For this build alone. Packing reads it once more and finds out if it was rewritten.
+            self._learned[own] = found
+        else:
+            raise ContextChangedError(place)
+        return found
 
     def _learn(self, path: str, node: Node, digest: str) -> None:
         own = str(node.identity)
         self._learned[own] = digest
-        # The tree is older than any reading of its files, so a stamp that was settled then is safe.
+        # The tree is older than any reading of its files, so a stamp that was settled then is safe: a file
+        # that is written later never has it again.
         if self._index is not None and is_settled(own, self._since):
             self._index.learn(path, own, digest)
 

@@ -45,6 +45,12 @@ def stamp(status: os.stat_result) -> str:
     )
 
 
+def has_grown(stamp: str, status: os.stat_result) -> bool:
+    """Say whether the file that had this stamp is longer now, as one is that is appended to."""
+    size, _, _, inode, device = map(int, stamp.split(" "))
+    return status.st_size > size and (status.st_ino, status.st_dev) == (inode, device)
+
+
 def is_settled(stamp: str, moment: int) -> bool:
     """Say whether a file with this stamp at ``moment`` (ns since 1970) keeps it only while unchanged."""
     changed = int(stamp.split(" ")[2])

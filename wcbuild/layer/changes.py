@@ -47,6 +47,8 @@ class HostFile(NamedTuple):
     path: Path | str
     root: str = ""
     """A folder that ``path`` begins with, below which nobody is trusted: no symlink is followed there."""
+    inode: int = 0
+    """Of a file that may be appended to meanwhile: the content is then as much as there was before."""
 
 
 class BlobRange(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from registry.oci.digest import DiffId, Digest
-from wcbuild.errors import LayerError
+from wcbuild.errors import ContextChangedError, LayerError
 from wcbuild.layer import tar, whiteout
 from wcbuild.layer.changes import (
     FILE,
@@ -84,7 +84,8 @@ def pack(
     Deterministic: parents before children, whiteouts before their siblings (as the specification asks),
     names in byte order, times clamped to ``epoch`` (seconds since 1970, UTC) if given. Of several hard
     links to a file the first in that order is the file and the others refer to it. Parents are not
-    invented. Each file is read once; memory does not grow with the size of files.
+    invented. Each file is read once; memory does not grow with the size of files. Of a file whose inode is
+    given, what was appended to it is left out.
 
     Args:
         changes: any order; each path at most once. A hard link's target is among them.
@@ -95,6 +96,7 @@ def pack(
     Raises:
         LayerError: a path is there twice, a name cannot be stored, or a file changed or vanished while
             it was read, or has not the digest that its content names.
+        ContextChangedError: a file whose inode is given is shorter, or longer and another one.
 
     Spec: https://github.com/opencontainers/image-spec/blob/main/layer.md#representing-changes
     """
@@ -297,10 +299,10 @@ class _Packer:
                 try:
                     # One byte more than there should be shows that the file grew.
                     data = _read(fd, size + 1, source)
+                    _check_file(content, fd, size, len(data))
                 finally:
                     os.close(fd)
-                _check_size(source, size, len(data))
-                return data
+                return data[:size]
             case BlobRange(blob, start):
                 data = _read(self._source(os.fspath(blob)), size, blob, start)
                 _check_size(blob, size, len(data))
@@ -317,12 +319,16 @@ class _Packer:
             case HostFile(source):
                 fd = self._open(content)
                 try:
-                    self._copy(fd, 0, size, source)
-                    _check_size(source, size, size + len(_read(fd, 1, source, size)))
+                    got = self._copy(fd, 0, size, source)
+                    if got == size:
+                        got += len(_read(fd, 1, source, size))
+                    _check_file(content, fd, size, got)
                 finally:
                     os.close(fd)
             case BlobRange(blob, start):
-                self._copy(self._source(os.fspath(blob)), start, size, blob)
+                _check_size(
+                    blob, size, self._copy(self._source(os.fspath(blob)), start, size, blob)
+                )
             case Inline(data):
                 _check_size(path, size, len(data))
                 self._content_hash.update(data)
@@ -331,8 +337,11 @@ class _Packer:
                 raise _no_content(path, size)
         self._content_hash.cut()
 
-    def _copy(self, fd: int, start: int, size: int, source: os.PathLike[str] | str) -> None:
-        """Write part of a file, read into a few buffers in turn; see `BLOCKS_IN_USE`."""
+    def _copy(self, fd: int, start: int, size: int, source: os.PathLike[str] | str) -> int:
+        """Write part of a file, or what it has of it, and return how many bytes that were.
+
+        It is read into a few buffers in turn; see `BLOCKS_IN_USE`.
+        """
         if not self._buffers:
             self._buffers = [memoryview(bytearray(_BATCH_BYTES)) for _ in range(BLOCKS_IN_USE)]
         done = 0
@@ -344,11 +353,12 @@ class _Packer:
             except OSError as error:
                 raise _unreadable(source, error) from error
             if not got:
-                _check_size(source, size, done)
+                break
             block = buffer[:got]
             self._content_hash.update(block)
             self._write(block)
             done += got
+        return done
 
     def _source(self, path: str) -> int:
         if path not in self._sources:
@@ -386,6 +396,13 @@ def _check_digest(path: str, content: Content | None, found: str) -> None:
     if isinstance(content, BlobRange) and content.digest not in ("", found):
         reason = f'is damaged: the content of "{path}" is not what it was; --no-cache makes it anew'
         raise LayerError(os.fspath(content.path), reason)
+
+
+def _check_file(file: HostFile, fd: int, expected: int, got: int) -> None:
+    if not file.inode:
+        _check_size(file.path, expected, got)
+    elif got < expected or (got > expected and os.fstat(fd).st_ino != file.inode):
+        raise ContextChangedError(os.fspath(file.path))
 
 
 def _check_size(path: os.PathLike[str] | str, expected: int, got: int) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from treemakers import layer_tree, write_files
 from wcbuild.context.local import LocalTree
 from wcbuild.context.statindex import StatIndex
 from wcbuild.dockerfile.ignore import IgnoreRules
-from wcbuild.errors import ContextError
+from wcbuild.errors import ContextChangedError, ContextError
 from wcbuild.graph.ops import CopyOp
 from wcbuild.layer.pack import pack
 from wcbuild.tree import place
@@ -305,14 +306,6 @@ def test_a_damaged_index_costs_a_reading(key, reads, tmp_path):
     assert reads.take() == ["a.txt", "d/b.txt", "d/e/c.log"]
 
 
-def test_a_file_that_changes_while_it_is_read_is_an_error(root):
-    tree = LocalTree(root)
-    node = tree.find("a.txt")
-    (root / "a.txt").write_text("longer than before")
-    with pytest.raises(ContextError, match="changed while it was read"):
-        tree.digest("a.txt", node)
-
-
 def test_a_file_that_vanished_is_an_error(root):
     tree = LocalTree(root)
     node = tree.find("a.txt")
@@ -328,6 +321,204 @@ def test_a_pipe_in_place_of_a_file_does_not_block(root):
     os.mkfifo(root / "a.txt")
     with pytest.raises(ContextError):
         tree.digest("a.txt", node)
+
+
+# -- files that somebody writes meanwhile
+
+SIZES = [100, 300_000, 3_000_000]
+"""Of files that packing reads at once, in one block, and in several."""
+
+
+def old(size):
+    return bytes(range(1, 101)) * (size // 100)
+
+
+def append(path):
+    with open(path, "ab") as file:
+        file.write(b"more")
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def rewrite(path):
+    with open(path, "r+b") as file:
+        file.write(b"other")
+    os.utime(path)
+
+
+def rewrite_and_append(path):
+    rewrite(path)
+    append(path)
+
+
+def replace(path):
+    path.with_name("new").write_bytes(bytes(path.stat().st_size + 4))
+    os.replace(path.with_name("new"), path)
+
+
+@pytest.fixture(params=SIZES)
+def log(root, request):
+    """A file of the context that is older than a tick of the clock."""
+    (root / "log").write_bytes(old(request.param))
+    settle()
+    return root / "log"
+
+
+class Build:
+    """One build's look at the context, and what it does with it."""
+
+    def __init__(self, root, tmp_path):
+        self.tree = LocalTree(root, None, StatIndex(tmp_path / "index"))
+        self.layer = tmp_path / "layer.tar"
+        for _ in walk(self.tree):
+            pass
+
+    def key(self):
+        return place.content_key(EVERYTHING, self.tree)
+
+    def pack(self):
+        """Return the entry of the log, and its bytes, after the tree has learned from the layer."""
+        changes = place.copy(EVERYTHING, MemoryTree(), self.tree, mtime=0)
+        with open(self.layer, "wb") as out:
+            packed = pack(changes, out, epoch=None)
+        self.tree.learn(changes, packed.entries)
+        entry = next(entry for entry in packed.entries if entry.path == "log")
+        start = entry.offset
+        return entry, self.layer.read_bytes()[start : start + entry.meta.size]
+
+
+@pytest.fixture
+def build(root, tmp_path):
+    return lambda: Build(root, tmp_path)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("hashed_first", [True, False])
+def test_a_file_that_grows_is_all_the_build_what_it_was(build, log, root, hashed_first):
+    before, first = log.read_bytes(), build()
+    unchanged = place.content_key(EVERYTHING, LocalTree(root))
+    append(log)
+    if hashed_first:
+        assert first.key() == unchanged
+        append(log)
+    entry, data = first.pack()
+    assert (data, entry.meta.size, entry.digest) == (before, len(before), sha256(before))
+    append(log)
+    assert first.key() == unchanged
+    assert first.pack() == (entry, data)
+
+
+@pytest.mark.parametrize("hashed_first", [True, False])
+def test_a_file_that_grew_is_read_again_by_the_next_build(
+    build, log, root, reads, tmp_path, hashed_first
+):
+    first = build()
+    stamp = first.tree.find("log").identity
+    append(log)
+    key = first.key() if hashed_first else None
+    first.pack()
+    key = key or first.key()
+    first.tree.save()
+    if hashed_first:
+        assert StatIndex(tmp_path / "index").find("log", stamp) is None
+    settle()
+    reads.take()
+    second = build()
+    assert second.key() != key
+    assert reads.take() == ["log"]
+    assert second.key() == place.content_key(EVERYTHING, LocalTree(root))
+    assert second.pack()[1] == log.read_bytes()
+
+
+def test_a_file_may_grow_while_it_is_hashed(build, log, monkeypatch):
+    before, first, real = log.read_bytes(), build(), os.read
+
+    def read(fd, size):
+        data = real(fd, size)
+        append(log)
+        return data
+
+    monkeypatch.setattr(os, "read", read)
+    assert first.tree.digest("log", first.tree.find("log")) == sha256(before)
+    assert log.stat().st_size > len(before)
+
+
+def test_a_write_that_shows_in_the_time_and_not_yet_in_the_size_is_waited_for(
+    build, log, monkeypatch
+):
+    before, first = log.read_bytes(), build()
+    os.utime(log)
+    monkeypatch.setattr(time, "sleep", lambda _: append(log))
+    assert first.tree.digest("log", first.tree.find("log")) == sha256(before)
+
+
+@pytest.mark.parametrize("call", ["pread", "preadv"])
+def test_a_file_may_grow_while_it_is_packed(build, log, monkeypatch, call):
+    before, first, real = log.read_bytes(), build(), getattr(os, call)
+
+    def read(*args):
+        append(log)
+        return real(*args)
+
+    monkeypatch.setattr(os, call, read)
+    entry, data = first.pack()
+    assert (data, entry.digest) == (before, sha256(before))
+
+
+def test_a_file_that_was_empty_stays_so(build, root):
+    first = build()
+    append(root / "empty")
+    first.key()
+    changes = place.copy(EVERYTHING, MemoryTree(), first.tree, mtime=0)
+    assert {c.path: c.meta.size for c in changes}["empty"] == 0
+
+
+@pytest.mark.parametrize("change", [cut, rewrite, replace])
+def test_a_file_that_was_not_only_appended_to_is_not_hashed(build, log, change):
+    first = build()
+    change(log)
+    with pytest.raises(ContextChangedError) as caught:
+        first.key()
+    assert caught.value.path == str(log)
+    assert str(caught.value) == (
+        f'build context "{log}": changed while it was read; build again when nobody writes it, '
+        "or keep it out with .dockerignore"
+    )
+
+
+@pytest.mark.parametrize("change", [cut, rewrite, rewrite_and_append, replace])
+def test_what_is_packed_is_what_was_hashed(build, log, change):
+    first = build()
+    first.key()
+    change(log)
+    with pytest.raises(ContextChangedError) as caught:
+        first.pack()
+    assert caught.value.path == str(log)
+
+
+@pytest.mark.parametrize("change", [rewrite, rewrite_and_append])
+def test_what_is_packed_is_what_an_earlier_build_hashed(build, log, change):
+    earlier = build()
+    earlier.key()
+    earlier.tree.save()
+    later = build()
+    later.key()
+    change(log)
+    with pytest.raises(ContextChangedError, match=r"log.*\.dockerignore"):
+        later.pack()
+
+
+@pytest.mark.parametrize("change", [cut, replace])
+def test_a_file_that_was_cut_or_replaced_is_not_packed(build, log, change):
+    first = build()
+    change(log)
+    with pytest.raises(ContextChangedError):
+        first.pack()
 
 
 # -- packing first

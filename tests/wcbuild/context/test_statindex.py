@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from wcbuild.context import statindex
-from wcbuild.context.statindex import StatIndex, is_settled, stamp
+from wcbuild.context.statindex import StatIndex, has_grown, is_settled, stamp
 
 DIGEST = "ab" * 32
 STAMP = "5 1000000000000000001 1000000000000000002 7 8"
@@ -155,3 +155,16 @@ def test_the_stamp_tells_size_times_inode_and_device(tmp_path):
 def test_a_stamp_is_settled_when_it_is_older_than_a_tick(changed, later, settled):
     """Whole seconds may come from a file system that keeps no others."""
     assert is_settled(f"1 2 {changed} 3 4", changed + later) == settled
+
+
+def test_only_the_same_file_with_more_in_it_has_grown(tmp_path):
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_bytes(b"12345")
+    other.write_bytes(b"1234567")
+    before = stamp(os.stat(file))
+    assert not has_grown(before, os.stat(file))
+    assert not has_grown(before, os.stat(other))
+    os.truncate(file, 4)
+    assert not has_grown(before, os.stat(file))
+    os.truncate(file, 6)
+    assert has_grown(before, os.stat(file))

@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 
-from wcbuild.errors import LayerError
+from wcbuild.errors import ContextChangedError, LayerError
 from wcbuild.layer.changes import (
     BLOCK,
     CHARACTER,
@@ -300,6 +300,26 @@ def test_a_file_that_grew_or_shrank_is_an_error_that_names_it(tmp_path, size, di
         LayerError, match=rf"{tmp_path}/f: changed while it was read: expected {size}"
     ):
         packed(Change("f", Meta(FILE, 0o644, size=size), HostFile(tmp_path / "f")))
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_file_that_may_grow_is_packed_up_to_its_size(tmp_path, size):
+    (tmp_path / "f").write_bytes(b"x" * size + b"later")
+    content = HostFile(tmp_path / "f", inode=os.stat(tmp_path / "f").st_ino)
+    data, result = packed(Change("f", Meta(FILE, 0o644, size=size), content))
+    (entry,) = result.entries
+    assert entry.digest == hashlib.sha256(b"x" * size).hexdigest()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.extractfile("f").read() == b"x" * size
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+@pytest.mark.parametrize(("difference", "other"), [(-1, 0), (1, 1)])
+def test_a_file_that_may_grow_may_not_shrink_or_be_another_one(tmp_path, size, difference, other):
+    (tmp_path / "f").write_bytes(bytes(size + difference))
+    content = HostFile(tmp_path / "f", inode=os.stat(tmp_path / "f").st_ino + other)
+    with pytest.raises(ContextChangedError, match=rf"{tmp_path}/f.*\.dockerignore"):
+        packed(Change("f", Meta(FILE, 0o644, size=size), content))
 
 
 @pytest.mark.parametrize("size", [100, 300_000])
