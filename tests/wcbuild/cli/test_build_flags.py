@@ -81,7 +81,7 @@ def test_flags_that_change_nothing_are_accepted(built):
     [
         (("--provenance=mode=max",), "wcbuild attest"),
         (("--attest", "type=sbom"), "wcbuild attest"),
-        (("--cache-from", "type=gha"), "a registry, or a folder"),
+        (("--cache-from", "type=gha"), "a CI system can keep the folder"),
         (("--builder", "mine"), "no builders"),
         (("--cpu-shares", "512"), "--cpus"),
         (("--tags", "x"), 'did you mean "--tag"'),

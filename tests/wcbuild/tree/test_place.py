@@ -346,10 +346,25 @@ def test_a_directory_does_not_replace_a_file_or_a_link():
             copy(source, sources=[name])
 
 
-@pytest.mark.parametrize("dest", ["/etc/motd/x", "/etc/motd/", "/etc/motd/x/"])
-def test_a_file_in_the_path_is_an_error(dest):
-    with pytest.raises(ConflictError, match=r'"/etc/motd.*": it is not a directory'):
+@pytest.mark.parametrize(
+    ("dest", "message"),
+    [
+        ("/etc/motd/x", '"/etc/motd" is a file, where a directory is needed'),
+        ("/etc/motd/", '"/etc/motd" is a file, where a directory is needed'),
+        ("/etc/motd/x/", '"/etc/motd" is a file, so "/etc/motd/x" cannot be made'),
+    ],
+)
+def test_a_file_in_the_path_is_an_error(dest, message):
+    with pytest.raises(ConflictError) as caught:
         copy(sources=["a.txt"], dest=dest)
+    assert str(caught.value) == message
+    assert caught.value.word == dest[: dest.rindex("/")]
+
+
+def test_a_working_directory_cannot_be_made_below_a_file():
+    with pytest.raises(ConflictError) as caught:
+        place.mkdir(MkdirOp(path="/etc/motd/x/y"), BASE, mtime=NOW)
+    assert str(caught.value) == '"/etc/motd" is a file, so "/etc/motd/x/y" cannot be made'
 
 
 def test_a_directory_onto_a_file_is_an_error():
@@ -614,7 +629,7 @@ def test_unpacking_into_a_file_is_an_error(add):
 
 
 def test_entries_below_a_file_are_an_error(add):
-    with pytest.raises(ConflictError, match="it is not a directory"):
+    with pytest.raises(ConflictError, match="is a file, where a directory is needed"):
         add(archive(entry("x", b"1"), entry("x/y", b"2")))
 
 
