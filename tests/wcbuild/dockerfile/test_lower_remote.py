@@ -48,6 +48,23 @@ def test_a_file_is_called_by_the_last_part_of_its_path(url, name):
     assert remote.added(url, checksum="", keep_git_dir=None).name == name
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http:///a", "it names no host"),
+        ("https://", "it names no host"),
+        ("http://:80/a", "it names no host"),
+        ("http://u:p@/a", "it names no host"),
+        ("http://h.example:x/a", "Port could not be cast"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused_at_its_line(url, why):
+    with pytest.raises(SourceError, match=why) as caught:
+        lowered(f"FROM scratch\nADD {url} /d/\n")
+    assert (caught.value.word, caught.value.spans[0].first) == (url, 2)
+    assert "u:p" not in str(caught.value)
+
+
 def test_a_name_is_no_pattern():
     op, _ = add("ADD http://h.example/a%2a[b].txt /d/")
     assert op.sources == ("a[*][[]b].txt",)
