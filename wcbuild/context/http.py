@@ -186,7 +186,9 @@ class Downloads:
         target, headers = self._request(url)
         if response.status not in _WHO_ASKS or headers or f"//{response.host}/" not in f"{target}/":
             return ""
-        return f" (--secret id=HTTP_AUTH_TOKEN_{response.host},src=FILE gives a bearer token for it)"
+        return (
+            f" (--secret id=HTTP_AUTH_TOKEN_{response.host},src=FILE gives a bearer token for it)"
+        )
 
     def _with_checksum(self, known: _Record, checksum: str, url: str) -> _Record:
         """Return what is known of a file, and that it has the digest ``checksum``."""

@@ -161,9 +161,7 @@ def test_says_what_the_server_answered(web, downloads):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_says_which_secret_a_server_that_wants_to_know_who_asks_may_be_told(
-    web, downloads, status
-):
+def test_says_which_secret_a_server_that_wants_to_know_who_asks_may_be_told(web, downloads, status):
     url = web.put("/f", b"", status=status)
     secret = f"HTTP_AUTH_TOKEN_{web.host}"
     with pytest.raises(RemoteError) as caught:
