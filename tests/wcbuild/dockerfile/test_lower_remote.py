@@ -170,6 +170,14 @@ def test_a_named_context_may_be_fetched():
     assert not any(isinstance(each, ContextOp) for each in ops)
 
 
+def test_a_named_context_that_is_a_number_goes_before_the_stage():
+    named = {"0": NamedContext(name="0", kind=ContextKind.FILES)}
+    text = "FROM scratch\nCOPY a /a\nFROM scratch\nCOPY --from=0 a /a\n"
+    ops = [step.op for step in lowered(text, named).graph.steps]
+    assert [each.name for each in ops if isinstance(each, ContextOp)] == ["0"]
+    assert sum(isinstance(each, CopyOp) for each in ops) == 1
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
