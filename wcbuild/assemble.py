@@ -20,31 +20,31 @@ def image_config(
     diff_ids: Sequence[DiffId],
     created_by_step: dict[int, str],
     *,
-    now: str,
-    fixed: bool = False,
+    epoch: str = "",
 ) -> ImageConfig:
     """Return the config of the planned image.
 
     ``created_by_step`` says when each step's layer was made (RFC 3339). Lines of history that have no
-    step take the time of the layer before them, or of the first new one; ``now`` serves where there is
-    none at all. With ``fixed``, as for SOURCE_DATE_EPOCH, ``now`` is the time of all the plan's lines.
+    step take the time of the layer before them, or of the first new one. Where nothing has a time the
+    image has none: the same build gives the same image. ``epoch``, as SOURCE_DATE_EPOCH gives it, is
+    the time of all the plan's lines.
     """
     new = [
         History(
-            created=now if fixed else _time_of(line, created_by_step),
+            created=epoch or _time_of(line, created_by_step),
             created_by=line.created_by,
             comment=line.comment,
             empty_layer=not line.has_layer,
         )
         for line in plan.history
     ]
-    history = _fill_times((*_padded(plan, len(diff_ids)), *new), now)
+    history = _fill_times((*_padded(plan, len(diff_ids)), *new))
     return ImageConfig(
         platform=plan.platform,
         config=plan.config,
         diff_ids=tuple(diff_ids),
         history=history,
-        created=history[-1].created if history else now,
+        created=history[-1].created if history else epoch,
         author=plan.author,
     )
 
@@ -61,12 +61,12 @@ def _padded(plan: ImagePlan, layers: int) -> tuple[History, ...]:
     return (*plan.base_history, *[History(comment="buildkit.exporter.image.v0")] * missing)
 
 
-def _fill_times(history: Sequence[History], now: str) -> tuple[History, ...]:
+def _fill_times(history: Sequence[History]) -> tuple[History, ...]:
     times = [line.created for line in history]
     first_gap = next((at for at, time in enumerate(times) if not time), len(times))
     before = next((time for time in reversed(times[:first_gap]) if time), "")
     # The first metadata lines belong to this build, not to the day the base image was made.
-    current = next((time for time in times[first_gap:] if time), before) or now
+    current = next((time for time in times[first_gap:] if time), before)
     filled: list[History] = []
     for line in history:
         if line.created and len(filled) >= first_gap:

@@ -285,7 +285,7 @@ class _Build:
             unsquashed = [file_system(results[plan.rootfs]) for plan in plans]
             if request.squash:
                 plans, results = self._squash(planned, results)
-            make = partial(put_built, now=timestamp(epoch), fixed=epoch is not None)
+            make = partial(put_built, epoch="" if epoch is None else timestamp(epoch))
             more = caches.inline(executor.noted, results)
             images = [
                 make(plan, results, into, annotations, located=caches.located, more=more)

@@ -34,14 +34,13 @@ def put_built(
     into: BlobSink,
     annotations: Sequence[Annotation],
     *,
-    now: str,
-    fixed: bool = False,
+    epoch: str = "",
     located: Callable[[Descriptor], Descriptor | None] | None = None,
     more: MoreAnnotations | None = None,
 ) -> BuiltImage:
     """Store a planned image, whose steps gave ``results``.
 
-    ``now`` and ``fixed`` are as `image_config` has them. ``located`` says which blob a layer is, if it is
+    ``epoch`` is as `image_config` has it. ``located`` says which blob a layer is, if it is
     not as the results say.
     """
     files = results[plan.rootfs]
@@ -53,7 +52,7 @@ def put_built(
         made = results[line.step] if line.step is not None else None
         if line.step is not None and isinstance(made, FileSystem) and made.layer is not None:
             created[line.step] = made.layer().created
-    config = image_config(plan, [layer.diff_id for layer in layers], created, now=now, fixed=fixed)
+    config = image_config(plan, [layer.diff_id for layer in layers], created, epoch=epoch)
     blobs = [layer.descriptor for layer in layers]
     if located is not None:
         blobs = [located(blob) or blob for blob in blobs]

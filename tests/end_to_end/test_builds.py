@@ -341,15 +341,35 @@ def test_archives_and_layouts_have_every_name_in_full(wcbuild, context, tmp_path
     ]
 
 
+def names_in_layers(out):
+    """Return the names in each layer of the image in a layout that is not compressed."""
+    (manifest,) = json.loads((out / "index.json").read_bytes())["manifests"]
+    blobs = out / "blobs/sha256"
+    names = []
+    for layer in json.loads((blobs / manifest["digest"][7:]).read_bytes())["layers"]:
+        with tarfile.open(blobs / layer["digest"][7:]) as archive:
+            names.append(sorted(archive.getnames()))
+    return names
+
+
 def test_a_layer_holds_what_the_command_changed_and_nothing_else(wcbuild, context, tmp_path):
     """The base has no /etc/hosts, /etc/resolv.conf or /dev/shm, which the sandbox needs."""
     folder = context("FROM base\nRUN cat /etc/hosts && mkdir /made && echo x > /made/file\n")
     wcbuild.build(folder, "-o", f"type=oci,tar=false,dest={tmp_path / 'out'}")
-    (manifest,) = json.loads((tmp_path / "out/index.json").read_bytes())["manifests"]
-    blobs = tmp_path / "out/blobs/sha256"
-    layers = json.loads((blobs / manifest["digest"][7:]).read_bytes())["layers"]
-    with tarfile.open(blobs / layers[-1]["digest"][7:]) as archive:
-        assert sorted(archive.getnames()) == ["made", "made/file"]
+    assert names_in_layers(tmp_path / "out")[-1] == ["made", "made/file"]
+
+
+@pytest.mark.parametrize("epoch", ["", "1000000000"])
+def test_a_layer_of_a_copy_leaves_out_what_is_there_already(wcbuild, context, tmp_path, epoch):
+    files = {"package.json": "{}", "main.js": "1"}
+    lines = ("COPY package.json /app/", "COPY . /app/", "COPY . /app/", "COPY --link main.js /app/")
+    folder = context("\n".join(("FROM scratch", *lines)), files | {".dockerignore": "*ocker*\n"})
+    words = ("--build-arg", f"SOURCE_DATE_EPOCH={epoch}") if epoch else ()
+    wcbuild.build(folder, *words, "-o", f"type=oci,tar=false,dest={tmp_path / 'out'}")
+    first, second, third, linked = names_in_layers(tmp_path / "out")
+    assert first == ["app", "app/package.json"]
+    assert second == linked == ["app", "app/main.js"]
+    assert third == []
 
 
 def test_destroying_the_root_destroys_that_sandbox_only(wcbuild, context, tmp_path):

@@ -10,7 +10,7 @@ AMD64 = Platform(os="linux", architecture="amd64")
 BASE_TIME, STEP_TIME, NOW = "2020-01-01T00:00:00Z", "2024-05-05T00:00:00Z", "2025-01-01T00:00:00Z"
 
 
-def config(history, *, base=(), steps=None, layers=1, fixed=False):
+def config(history, *, base=(), steps=None, layers=1, epoch=""):
     plan = ImagePlan(
         rootfs=0,
         platform=AMD64,
@@ -19,7 +19,7 @@ def config(history, *, base=(), steps=None, layers=1, fixed=False):
         history=history,
     )
     diff_ids = [DiffId(sha256(str(number).encode())) for number in range(layers)]
-    return image_config(plan, diff_ids, steps or {}, now=NOW, fixed=fixed)
+    return image_config(plan, diff_ids, steps or {}, epoch=epoch)
 
 
 def test_metadata_takes_the_time_of_the_first_new_layer():
@@ -39,16 +39,18 @@ def test_metadata_alone_takes_the_time_of_the_base():
 def test_a_fixed_time_is_that_of_all_new_lines():
     base = (History(created=BASE_TIME, created_by="base"),)
     history = (PlannedHistory(created_by="ENV a=b"), PlannedHistory(created_by="RUN x", step=1))
-    made = config(history, base=base, steps={1: STEP_TIME}, layers=2, fixed=True)
+    made = config(history, base=base, steps={1: STEP_TIME}, layers=2, epoch=NOW)
     assert [line.created for line in made.history] == [BASE_TIME, NOW, NOW]
-    alone = config(history[:1], base=base, fixed=True)
+    alone = config(history[:1], base=base, epoch=NOW)
     assert alone.created == alone.history[-1].created == NOW
-    assert config((), base=base, fixed=True).created == BASE_TIME
+    assert config((), base=base, epoch=NOW).created == BASE_TIME
 
 
-def test_without_any_layer_the_time_is_now():
-    made = config((PlannedHistory(created_by="ENV a=b"),), layers=0)
-    assert made.created == NOW
+def test_where_nothing_has_a_time_the_image_has_none():
+    line = PlannedHistory(created_by="ENV a=b")
+    for made in (config((line,), layers=0), config((line,), base=(History(created_by="base"),))):
+        assert made.created == made.history[-1].created == ""
+        assert b'"created"' not in made.encode()
 
 
 def test_lines_of_squashed_steps_have_no_layer_but_their_times():

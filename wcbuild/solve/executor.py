@@ -10,6 +10,7 @@ from typing import assert_never
 from registry.oci.descriptor import Descriptor
 from wcbuild.errors import CancelledError, blaming
 from wcbuild.graph.ops import (
+    WINDOWS,
     ContextOp,
     CopyOp,
     GitOp,
@@ -195,6 +196,9 @@ class StepExecutor:
                 mtime=self._packer.now(),
                 scratch=scratch,
             )
+            if not first.link and first.os != WINDOWS:
+                # Of files of Windows, records say times of their own, and streams belong to them.
+                changes = self._packer.without_unchanged(changes, tree)
             layer, entries = self._packer.pack(changes, first.os)
         finally:
             for spool in spools:

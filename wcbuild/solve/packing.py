@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Event
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ from wcbuild.layer.changes import Change, Entry
 from wcbuild.solve.cache import timestamp
 from wcbuild.solve.layers import Layers
 from wcbuild.solve.results import BuiltLayer
+from wcbuild.tree.base import FileTree
 
 _NO_HIVES: Mapping[str, bytes] = MappingProxyType({})
 
@@ -45,6 +46,13 @@ class Packer:
             if self._cancel.is_set():
                 raise CancelledError
             yield change
+
+    def without_unchanged(self, changes: Sequence[Change], tree: FileTree) -> tuple[Change, ...]:
+        """Return what a layer of ``changes`` needs where ``tree`` lies below it."""
+        # Imported when used: a cached build packs nothing.
+        from wcbuild.tree.unchanged import without_unchanged  # noqa: PLC0415
+
+        return without_unchanged(changes, tree, latest=self._epoch)
 
     def now(self) -> int:
         """Return the time of what has none, in seconds since 1970."""

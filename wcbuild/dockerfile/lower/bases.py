@@ -96,7 +96,9 @@ class Bases:
                 raise failure from error
             self._observer.no_image(failure)
             return ResolvedImage(digest="", config=ImageConfig(platform=platform))
-        self._observer.image(name, platform, image.config.platform, span)
+        if self._stages.context(name, platform) is None:
+            # Whoever names a context has chosen its platform.
+            self._observer.image(name, platform, image.config.platform, span)
         return image
 
     def _find_image(self, name: str, platform: Platform, *, asked: bool) -> ResolvedImage:

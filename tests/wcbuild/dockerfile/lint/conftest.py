@@ -8,19 +8,22 @@ from registry.oci.digest import sha256
 from registry.oci.platform import Platform
 from wcbuild.dockerfile.ignore import IgnoreRules
 from wcbuild.dockerfile.lint import check
-from wcbuild.dockerfile.lower import Options, ResolvedImage
+from wcbuild.dockerfile.lower import ContextKind, NamedContext, Options, ResolvedImage
 from wcbuild.dockerfile.source import SourceFile
 
 AMD64 = Platform(os="linux", architecture="amd64")
 
 
 class Images:
-    def __init__(self, configs, platforms):
+    """``named`` are those that a `--build-context` stands for."""
+
+    def __init__(self, configs, platforms, named):
         self.configs = {"debian": ContainerConfig(env=("PATH=/bin",))} | configs
         self.platforms = platforms
+        self.named = named
 
     def context(self, name, platform):
-        return None
+        return NamedContext(name=name, kind=ContextKind.IMAGE) if name in self.named else None
 
     def image(self, name, platform):
         if name not in self.configs:
@@ -34,11 +37,20 @@ class Images:
 def checked():
     """Give a function from a Dockerfile's text to what its check says."""
 
-    def run(text, *, ignore="", platform="linux/amd64", images=None, platforms=None, **options):
+    def run(
+        text,
+        *,
+        ignore="",
+        platform="linux/amd64",
+        images=None,
+        platforms=None,
+        named=(),
+        **options,
+    ):
         given = Options(platform=Platform.parse(platform), build_platform=AMD64, **options)
         rules = IgnoreRules.parse(ignore.encode()) if ignore else None
         source = SourceFile(name="Dockerfile", data=text.encode("utf-8", "surrogateescape"))
-        return check(source, given, Images(images or {}, platforms or {}), rules)
+        return check(source, given, Images(images or {}, platforms or {}, named), rules)
 
     return run
 

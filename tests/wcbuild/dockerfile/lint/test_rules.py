@@ -251,6 +251,11 @@ def test_a_base_for_another_platform_is_told(found):
     )
 
 
+def test_a_base_for_another_platform_that_a_named_context_is_was_chosen(found):
+    platforms = {"debian": Platform.parse("linux/arm64")}
+    assert found("FROM debian\n", platforms=platforms, named=("debian",)) == []
+
+
 def test_triggers_of_a_base_are_checked_where_they_come_in(found):
     images = {"parent": ContainerConfig(on_build=("CMD a", "ENV a b"))}
     assert [
