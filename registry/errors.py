@@ -4,6 +4,7 @@
      |- InvalidReferenceError(text, reason)
      |- InvalidDigestError(text, reason)
      |- InvalidDocumentError(what, reason)        a manifest, index or config that breaks its specification
+     |    |- InvalidPlatformError(what, reason)   a platform's name that nobody could mean
      |- NotFoundError(what, where)
      |- DigestMismatchError(expected, got, what)
      |- SizeMismatchError(expected, got, what)
@@ -29,6 +30,9 @@ class RegistryError(Exception):
 
 class InvalidReferenceError(RegistryError):
     """A name that no registry could hold."""
+
+    exit_status = 2
+    """Somebody wrote it: in data it would be a document that is invalid."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text, reason)
@@ -61,6 +65,13 @@ class InvalidDocumentError(RegistryError):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
+
+
+class InvalidPlatformError(InvalidDocumentError):
+    """A name of a platform that nobody could mean."""
+
+    exit_status = 2
+    """As of `InvalidReferenceError`."""
 
 
 class NotFoundError(RegistryError):

@@ -133,7 +133,7 @@ def _read_dockerfile(context: Path, path: Path) -> tuple[Path, bytes]:
             _check_inside(stream, path, context)
             text = stream.read(MAX_DOCKERFILE_BYTES + 1)
     except FileNotFoundError as error:
-        hint = _other_dockerfile(path.name, _list(path.parent))
+        hint = _other_dockerfile(path.name, _files(path.parent))
         raise SourceError(f'there is no Dockerfile "{path}"', hint=hint) from error
     except OSError as error:
         raise SourceError(f'cannot read "{path}": {error.strerror}') from error
@@ -167,9 +167,10 @@ def _other_dockerfile(name: str, names: list[str]) -> str:
     return did_you_mean(name, others or names) or hint
 
 
-def _list(folder: Path) -> list[str]:
+def _files(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.is_dir()]
     except OSError:
         return []
 

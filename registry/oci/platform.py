@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.errors import InvalidDocumentError
+from registry.errors import InvalidDocumentError, InvalidPlatformError
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", None),
@@ -71,26 +71,26 @@ class Platform:
         is another spelling, which crane uses.
 
         Raises:
-            InvalidDocumentError: not a platform.
+            InvalidPlatformError: not a platform.
         """
         behind = _VERSION_BEHIND.fullmatch(text)
         parts = (behind["rest"] if behind else text).split("/")
         if not text or len(parts) > 3:  # noqa: PLR2004 - os, architecture, variant
-            raise InvalidDocumentError(f'platform "{text}"', "expected os/architecture[/variant]")
+            raise InvalidPlatformError(f'platform "{text}"', "expected os/architecture[/variant]")
         head = _OS_PART.fullmatch(parts[0])
         if head is None or not all(_PART.fullmatch(part) for part in parts[1:]):
-            raise InvalidDocumentError(f'platform "{text}"', "has a part that is not a plain word")
+            raise InvalidPlatformError(f'platform "{text}"', "has a part that is not a plain word")
         name = {"macos": "darwin"}.get(head[1].lower(), head[1].lower())
         if len(parts) == 1 and name not in _KNOWN_OS:
             alone = cls(os="linux", architecture=parts[0].lower()).normalized()
             if alone.architecture not in _KNOWN_ARCHITECTURES:
                 reason = "is neither an operating system nor an architecture"
-                raise InvalidDocumentError(f'platform "{text}"', reason)
+                raise InvalidPlatformError(f'platform "{text}"', reason)
             return alone
         version = head[2] or (behind["version"] if behind else "")
         if name == "windows" and version and not _version(version):
             reason = f'"{version}" is no version of Windows, as 10.0.20348 is one'
-            raise InvalidDocumentError(f'platform "{text}"', reason)
+            raise InvalidPlatformError(f'platform "{text}"', reason)
         architecture = parts[1] if len(parts) > 1 else "amd64"
         variant = parts[2] if len(parts) > 2 else ""  # noqa: PLR2004
         return cls(

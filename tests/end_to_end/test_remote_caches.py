@@ -475,7 +475,7 @@ def test_kinds_that_there_are_not_say_what_there_is(jobs, kind):
     for flag in ("--cache-to", "--cache-from"):
         done = jobs.build(jobs.context(), flag, f"type={kind}", check=False)
         assert done.returncode == 2
-        assert f'{flag}: there is no type "{kind}", but registry, local' in done.stderr
+        assert f'{flag}: there is no type "{kind}", only registry, local' in done.stderr
 
 
 @pytest.mark.slow

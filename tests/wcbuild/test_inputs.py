@@ -39,6 +39,17 @@ def test_other_names_are_taken_as_they_are_written(folder):
         read_folder(folder, folder / "Other", None)
 
 
+def test_a_folder_is_not_suggested_as_a_dockerfile(folder):
+    (folder / "bild").mkdir()
+    with pytest.raises(SourceError, match="there is no Dockerfile") as caught:
+        read_folder(folder, folder / "build", None)
+    assert caught.value.hint == "name it with -f"
+    (folder / "buil").write_text(TEXT)
+    with pytest.raises(SourceError, match="there is no Dockerfile") as caught:
+        read_folder(folder, folder / "build", None)
+    assert caught.value.hint == 'did you mean "buil"?'
+
+
 @pytest.mark.parametrize("link", ["../secret", "{root}/secret", "sub/way/secret"])
 def test_a_dockerfile_of_the_context_does_not_lead_out_of_it(folder, tmp_path, link):
     (tmp_path / "secret").write_text("hush\n")

@@ -38,7 +38,7 @@ def read_file(name: str) -> str | None:
     """Return the text of a Dockerfile that lies where its spans say, else None."""
     try:
         with open(name, "rb") as file:
-            return file.read(MAX_SOURCE_BYTES).decode("utf-8", "replace")
+            return file.read(MAX_SOURCE_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
         return None
 
@@ -65,7 +65,8 @@ def guarded(
         if debug:
             raise
         with contextlib.suppress(OSError):
-            stream.write(describe(error, colour=colour, read_source=read_source))
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(describe(error, colour=colour, read_source=read_source, encoding=encoding))
             stream.flush()
         return exit_status(error)
 
@@ -86,9 +87,20 @@ def exit_status(error: Exception) -> int:
 
 
 def describe(
-    error: Exception, *, colour: bool = False, read_source: SourceReader = read_file
+    error: Exception,
+    *,
+    colour: bool = False,
+    read_source: SourceReader = read_file,
+    encoding: str = "utf-8",
 ) -> str:
-    """Return the lines, each ended, that tell a person of ``error``; none acts on a terminal."""
+    """Return the lines, each ended, that tell a person of ``error``; none acts on a terminal.
+
+    Carets stand right where what ``encoding`` does not have will be spelled, as on standard error.
+    """
+
+    def excerpt(spans: tuple[Span, ...], word: str = "", hint: str = "") -> list[str]:
+        return _excerpt(spans, word, hint, read_source, encoding)
+
     prefix = paint("ERROR:", "red", on=colour)
     if isinstance(error, WcbuildError) and error.dockerfile is not None:
         text = error.dockerfile
@@ -96,23 +108,20 @@ def describe(
     match error:
         case SourceError():
             place = f"{error.spans[0]}: " if error.spans else ""
-            excerpt = _excerpt(error.spans, error.word, error.hint, read_source)
+            shown = excerpt(error.spans, error.word, error.hint)
             # Without a line to show, the hint stands in the message itself.
-            message = f"{place}{error.message}" if excerpt else str(error)
-            lines = [f"{prefix} {clean(message)}", *excerpt]
+            message = f"{place}{error.message}" if shown else str(error)
+            lines = [f"{prefix} {clean(message)}", *shown]
         case StepFailedError():
             rule = "-" * 6
             tail = [clean(line) for line in error.tail.splitlines()]
             lines = [rule, f" > {clean(error.label)}:", *tail, rule] if tail else []
-            lines += [
-                f"{prefix} {clean(str(error))}",
-                *_excerpt(error.spans, "", "", read_source),
-            ]
+            lines += [f"{prefix} {clean(str(error))}", *excerpt(error.spans)]
         case WcbuildError():
             place = f"{error.spans[0]}: " if error.spans else ""
             lines = [
                 f"{prefix} {clean(place + str(error))}",
-                *_excerpt(error.spans, error.word, "", read_source),
+                *excerpt(error.spans, error.word),
             ]
         case RegistryError():
             lines = [f"{prefix} {clean(str(error))}"]
@@ -141,12 +150,14 @@ def _notes(error: BaseException | None) -> list[str]:
     return notes
 
 
-def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceReader) -> list[str]:
+def _excerpt(
+    spans: tuple[Span, ...], word: str, hint: str, read_source: SourceReader, encoding: str
+) -> list[str]:
     """Return the first span's lines with ``word`` underlined; nothing if they cannot be read."""
     text = read_source(spans[0].file) if spans else None
     if text is None:
         return []
-    span, word = spans[0], hide_secrets(word)
+    span, word = spans[0], clean(hide_secrets(word))
     source = text.split("\n")[span.first - 1 : span.last]
     margins = [f"  {number:>3} | " for number in range(span.first, span.first + len(source))]
     if span.trigger:
@@ -167,8 +178,11 @@ def _excerpt(spans: tuple[Span, ...], word: str, hint: str, read_source: SourceR
         shown.append((margin + row).rstrip())
         if index == marked:
             left = at - start
-            length = width(row[left : left + len(word)])
-            carets = " " * (len(margin) + width(row[:left])) + "^" * length
+            before, marks = (
+                width(part.encode(encoding, "backslashreplace").decode(encoding))
+                for part in (row[:left], row[left : left + len(word)])
+            )
+            carets = " " * (len(margin) + before) + "^" * marks
             shown.append(f"{carets} {hint}".rstrip())
     if previous < len(rows) - 1:
         shown.append("      | …")

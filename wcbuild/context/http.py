@@ -34,6 +34,7 @@ MAX_DOWNLOAD_BYTES = 64 * 1024**3
 _FOUND = {*range(200, 300)} - {206}
 """Statuses with which the file comes; 206 would be a part, which nobody asked for."""
 _NOT_MODIFIED = 304
+_WHO_ASKS = (401, 403)
 _BLOCK = 1024 * 1024
 
 
@@ -155,7 +156,8 @@ class Downloads:
                 return self._download(known)
         if response.status not in _FOUND:
             response.discard()
-            raise RemoteError(without_secrets(url), f"{response.host} answered {response.status}")
+            answer = f"{response.host} answered {response.status}"
+            raise RemoteError(without_secrets(url), answer + self._hint(url, response))
         hashing = hashlib.new(Digest(checksum).algorithm) if checksum else None
         try:
             with self._files.create() as writer:
@@ -178,6 +180,15 @@ class Downloads:
         )
         self._write(url, record)
         return self._download(record)
+
+    def _hint(self, url: str, response: Response) -> str:
+        """Return which secret may help where the host of ``url`` wants to know who asks, or nothing."""
+        target, headers = self._request(url)
+        if response.status not in _WHO_ASKS or headers or f"//{response.host}/" not in f"{target}/":
+            return ""
+        return (
+            f" (--secret id=HTTP_AUTH_TOKEN_{response.host},src=FILE gives a bearer token for it)"
+        )
 
     def _with_checksum(self, known: _Record, checksum: str, url: str) -> _Record:
         """Return what is known of a file, and that it has the digest ``checksum``."""

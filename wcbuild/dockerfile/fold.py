@@ -109,8 +109,8 @@ def fold_entrypoint(
 
 
 def fold_expose(instruction: Expose, expand: ExpandWords) -> tuple[list[str], str]:
-    """EXPOSE: words are expanded, split again, sorted, and ranges become single ports."""
-    words = sorted(word for text in instruction.ports for word in expand(text))
+    """EXPOSE: words, sorted as they are written, are expanded and split again; ranges become ports."""
+    words = [word for text in instruction.ports for word in expand(text)]
     ports: list[str] = []
     for word in words:
         try:

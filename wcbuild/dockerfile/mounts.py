@@ -135,6 +135,8 @@ def _parse(value: str, expand: Callable[[str], str]) -> MountSpec:
         spelled, equals, written = field.partition("=")
         key = spelled.lower()
         name = _ALIASES.get(key, key)
+        if not field:
+            raise _empty_field(value)
         text = "true"
         if equals:
             text = expand(written)
@@ -161,6 +163,15 @@ def _parse(value: str, expand: Callable[[str], str]) -> MountSpec:
     mount = MountSpec(type=type_, **given)
     _check(mount)
     return mount
+
+
+def _empty_field(value: str) -> MountError:
+    """Return the error for a comma beside which nothing stands."""
+    if value.endswith(","):
+        hint, word = "the comma at its end is too much", f"{value.rsplit(',', 2)[-2]},"
+    else:
+        hint, word = "there is a comma too many", "," if value.startswith(",") else ",,"
+    return MountError("invalid field '' must be a key=value pair", hint, word)
 
 
 def _value(key: str, name: str, text: str) -> object:

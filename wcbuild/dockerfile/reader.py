@@ -40,6 +40,8 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*", re.ASCII)
 _NETWORKS = ("default", "none", "host")
 _SECURITIES = ("sandbox", "insecure")
 _MILLISECOND = 1_000_000
+_UNSEEN = ("Zs", "Zl", "Zp", "Cf", "Cc")
+"""Unicode's categories of blanks, and of what only acts on what stands beside it."""
 _LARGEST_INT32 = (1 << 31) - 1
 
 
@@ -62,15 +64,30 @@ def parse_instruction(node: Node, *, above: Node | None = None, escape: str = "\
     return reader(node)
 
 
+def _unseen(word: str) -> str:
+    """Name a character that nobody sees, or takes for a blank; or nothing."""
+    if word.isascii():
+        return ""
+    import unicodedata  # noqa: PLC0415 - only for text beyond ASCII
+
+    for character in word:
+        if not character.isascii() and unicodedata.category(character) in _UNSEEN:
+            name = unicodedata.name(character, "a control character").lower()
+            return f"it holds U+{ord(character):04X} ({name}), which is no plain blank"
+    return ""
+
+
 def _keyword_hint(node: Node, above: Node | None, escape: str) -> str:
     """Ask whether a line without a keyword misspells one, or goes on with the instruction above."""
+    if unseen := _unseen(node.keyword):
+        return unseen
     slip = did_you_mean(node.keyword, _READERS, ignore_case=True)
     if above is None or node.span.first != above.span.last + 1:
         return slip
     rest = f'does the line above lack a "{escape}" at its end?'
     if not slip:
         return rest
-    # `cp` and `sed` are near a keyword; beside others in upper case they may be commands as well.
+    # `arc` is near a keyword; beside others in upper case it may be a command as well.
     return f"{slip} or {rest}" if node.keyword.islower() and above.keyword.isupper() else slip
 
 

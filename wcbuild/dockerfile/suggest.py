@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _FARTHEST = 2
-"""More edits than this and the words have little in common."""
+"""More edits than this, or than half of the letters of the shorter, and words have little in common."""
 
 
-def suggest(word: str, options: Iterable[str], *, ignore_case: bool = False) -> str:
+def suggest(
+    word: str, options: Iterable[str], *, ignore_case: bool = False, loosely: bool = False
+) -> str:
     """Return the option that ``word`` is most likely a slip of, or nothing.
 
-    With ``ignore_case`` the answer is spelled in the case of the word, as far as it has one.
+    With ``ignore_case`` the answer is spelled in the case of the word, as far as it has one. ``loosely``
+    allows words of one letter as many edits as long ones, as BuildKit's checks do.
     """
     best, distance = "", _FARTHEST + 1
     wanted = word.lower() if ignore_case else word
@@ -20,7 +23,7 @@ def suggest(word: str, options: Iterable[str], *, ignore_case: bool = False) -> 
         if candidate == wanted:
             return ""
         found = _distance(wanted, candidate)
-        if found < distance:
+        if found < distance and (loosely or 2 * found <= min(len(wanted), len(candidate))):
             best, distance = option, found
     if ignore_case:
         return best.lower() if word.islower() else best.upper() if word.isupper() else best

@@ -159,8 +159,8 @@ class CacheTo:
 def _check_kind(flag: str, kind: str, kinds: Collection[str]) -> None:
     if kind not in kinds:
         raise UsageError(
-            f'{flag}: there is no type "{kind}", but {", ".join(kinds)}: a registry, or a folder '
-            "that the CI system keeps from job to job"
+            f'{flag}: there is no type "{kind}", only {", ".join(kinds)}; a CI system can keep the '
+            "folder of a local one from job to job"
         )
 
 

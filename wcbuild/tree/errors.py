@@ -24,7 +24,8 @@ class MissingSourceError(PlaceError):
     """A source path without wildcards that is not there.
 
     ``where`` says which files were searched; ``near`` are paths there that look like it;
-    ``ignored`` says that it exists but `.dockerignore` keeps it out; ``link`` is what it is a symlink to.
+    ``ignored`` says that it exists but `.dockerignore` keeps it out; ``link`` is what it is a symlink to;
+    ``through`` is a symlink above it, which --parents does not follow.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class MissingSourceError(PlaceError):
         *,
         ignored: bool = False,
         link: str = "",
+        through: str = "",
     ) -> None:
         # Not `ignored`, which takes no place among the arguments: `pickle` brings it with the other fields.
         super().__init__(source, where, near)
@@ -44,12 +46,15 @@ class MissingSourceError(PlaceError):
         self.near = near
         self.ignored = ignored
         self.link = link
+        self.through = through
 
     def __str__(self) -> str:
         if self.link:
             return f'"/{self.source}": links to "{self.link}", not found in {self.where}'
         if self.ignored:
             hint = " (it is there, but .dockerignore excludes it)"
+        elif self.through:
+            hint = f' ("/{self.through}" is a symlink, and --parents goes through none)'
         elif self.near:
             near = " or ".join(f'"/{path}"' for path in self.near)
             hint = f" (did you mean {near}?)"

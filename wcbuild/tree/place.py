@@ -256,7 +256,11 @@ class _Copying:
             if node.meta.kind == SYMLINK:
                 real = resolve(self._staging, link.removeprefix(top), root=top)
                 if self._staging.find(real) is None:
-                    raise UnsafeArchiveError(path, f'lies below "/{link}", a symlink to nowhere')
+                    reason = (
+                        f'lies below "/{link}", a symlink to "{node.meta.link}", leading to nothing in '
+                        f'"/{top}": symlinks there are followed within it'
+                    )
+                    raise UnsafeArchiveError(path, reason)
             else:
                 real = link
 

@@ -73,7 +73,8 @@ def select(op: CopyOp, tree: FileTree) -> Iterator[Source]:
                 walk = _Walk(tree, wanted, exclude)
                 items = walk.run(path)
                 if include is not None and not items and not has_wildcard(text):
-                    raise _missing(join(source, include), tree, op.origin)
+                    through = _link_above(include, path, tree)
+                    raise _missing(join(source, include), tree, op.origin, through)
                 yield Source(_real_name(match, tree), path, node, items)
             elif include is not None and not has_wildcard(source):
                 # Nothing is below a file; one that a wildcard finds is taken itself.
@@ -376,16 +377,52 @@ def _streams(path: str, tree: FileTree) -> tuple[tuple[str, Node], ...]:
     )
 
 
-def _missing(source: str, tree: FileTree, origin: str) -> MissingSourceError:
-    """Say what is missing, and what is there that looks like it."""
+def _link_above(include: str, path: str, tree: FileTree) -> str:
+    """Return the symlink below ``path`` that ``include`` would lead through, if it does."""
+    for name in include.split("/")[:-1]:
+        path = join(path, name)
+        node = tree.find(path)
+        if node is None:
+            return ""
+        if node.meta.kind == SYMLINK:
+            return path
+    return ""
+
+
+def _in_other_case(source: str, tree: FileTree) -> str:
+    """Return the path that differs from ``source`` in capital letters alone, or nothing."""
+    found = ""
+    for name in source.split("/"):
+        folder = resolve(tree, found)
+        node = tree.find(folder)
+        if node is None or node.meta.kind != DIRECTORY:
+            return ""
+        names = [child for child, _ in tree.children(folder) if child.lower() == name.lower()]
+        if not names:
+            return ""
+        found = join(found, name if name in names else names[0])
+    return found if tree.find(resolve(tree, found)) is not None else ""
+
+
+def _missing(source: str, tree: FileTree, origin: str, through: str = "") -> MissingSourceError:
+    """Say what is missing, and what is there that looks like it.
+
+    ``through`` is a symlink on the way to it, which --parents does not follow.
+    """
     where, ignored = origin or "the files copied from", False
     if isinstance(tree, RememberingTree):
         where, ignored = tree.where, tree.ignores(source)
     if not ignored and next(tree.children(""), None) is None:
         where += ", which is empty"
+    if through:
+        return MissingSourceError(source, where, through=through)
     folder, name = parent(source), _name(source)
     found = tree.find(join(resolve(tree, folder), name))
     link = found.meta.link if found is not None and found.meta.kind == SYMLINK else ""
+    if folder and tree.find(resolve(tree, folder)) is None:
+        same = _in_other_case(source, tree)
+        if same:
+            return MissingSourceError(source, where, (same,), ignored=ignored)
     while folder and tree.find(resolve(tree, folder)) is None:
         folder, name = parent(folder), _name(folder)
     # Of the very name is a link that leads to nothing.

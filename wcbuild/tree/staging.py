@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from stat import S_ISGID
 
-from wcbuild.layer.changes import DIRECTORY, HARDLINK, Change, Content, Meta
+from wcbuild.layer.changes import DIRECTORY, FILE, HARDLINK, Change, Content, Meta
 from wcbuild.tree.base import FileTree, Node
 from wcbuild.tree.errors import ConflictError
 from wcbuild.tree.paths import parent
+
+
+class InTheWayError(ConflictError):
+    """A directory ``source`` cannot be made, as ``path``, itself or above it, is none."""
+
+    def __init__(self, source: str, path: str, reason: str) -> None:
+        super().__init__(source, path, reason)
+        self.word = f"/{source}"
+
+    def __str__(self) -> str:
+        if self.source != self.path:
+            return f'"/{self.path}" is {self.reason}, so "/{self.source}" cannot be made'
+        return f'"/{self.path}" is {self.reason}, where a directory is needed'
 
 
 class Staging:
@@ -39,7 +52,7 @@ class Staging:
         does it.
 
         Raises:
-            ConflictError: something that is not a directory is in the way.
+            InTheWayError: something is there, or above, that is not a directory.
         """
         missing = []
         here = path
@@ -47,7 +60,8 @@ class Staging:
             missing.append(here)
             here = parent(here)
         if above.meta.kind != DIRECTORY:
-            raise ConflictError(path, here, "it is not a directory")
+            kind = "a file" if above.meta.kind == FILE else "not a directory"
+            raise InTheWayError(path, here, kind)
         if above.meta.mode & S_ISGID:
             gid = meta.gid if owned else above.meta.gid
             meta = meta._replace(mode=meta.mode | S_ISGID, gid=gid)

@@ -81,7 +81,7 @@ def test_flags_that_change_nothing_are_accepted(built):
     [
         (("--provenance=mode=max",), "wcbuild attest"),
         (("--attest", "type=sbom"), "wcbuild attest"),
-        (("--cache-from", "type=gha"), "a registry, or a folder"),
+        (("--cache-from", "type=gha"), "a CI system can keep the folder"),
         (("--builder", "mine"), "no builders"),
         (("--cpu-shares", "512"), "--cpus"),
         (("--tags", "x"), 'did you mean "--tag"'),
@@ -93,6 +93,11 @@ def test_flags_that_change_nothing_are_accepted(built):
         (("--annotation", "a"), "NAME=VALUE"),
         (("--build-context", "a="), "NAME=VALUE"),
         (("--label", "=a"), "NAME=VALUE"),
+        (("--platform", "foo"), "neither an operating system nor an architecture"),
+        (("--tag", "UPPER"), "must be lower case"),
+        (("--cache-from", "UPPER"), "must be lower case"),
+        (("--annotation", "index[foo]:a=b"), "neither an operating system nor an architecture"),
+        (("-o", "type=oci,dest=x,name=UPPER"), "must be lower case"),
     ],
 )
 def test_other_flags_are_refused_in_one_line_that_helps(wcbuild, folder, words, told):

@@ -185,10 +185,10 @@ def test_json_says_what_the_target_has(wcbuild, place, layout, remote):
         (("copy", "{one}", "store:sha256:" + "0" * 64), 2, "a name, not an id"),
         (("copy", "{both}", "docker-archive:{tmp}/x.tar"), 1, "choose a platform"),
         (("copy", "--referrers", "{one}", "docker-archive:{tmp}/x.tar"), 2, "no place for referr"),
-        (("copy", "{one}", "https://example.com/a"), 1, "invalid reference"),
+        (("copy", "{one}", "https://example.com/a"), 2, "invalid reference"),
         (("copy", "oci:{tmp}/nothing", "store:a"), 1, "not found"),
         (("copy", "oci-archive:{tmp}/nothing.tar", "store:a"), 1, "No such file"),
-        (("copy", "{one}", "upper/Case:1"), 1, "must be lower case"),
+        (("copy", "{one}", "upper/Case:1"), 2, "must be lower case"),
     ],
 )
 def test_bad_words_are_told_in_one_sentence(wcbuild, place, tmp_path, words, status, said):

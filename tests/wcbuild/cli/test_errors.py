@@ -51,6 +51,32 @@ def test_underlines_the_word_and_says_what_may_help():
     )
 
 
+def test_carets_stand_right_where_a_terminal_has_ascii_alone(tmp_path):
+    file = tmp_path / "Dockerfile"
+    file.write_text("COPY \u201cquoted\u201d \u00e9 /\n")
+    error = SourceError("no", at(1, file=str(file)), word="\u00e9", hint="here")
+
+    def fail():
+        raise error
+
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    guarded(fail, stream=stream)
+    assert stream.buffer.getvalue().decode().splitlines()[1:] == [
+        r"    1 | COPY \u201cquoted\u201d \xe9 /",
+        "                                ^^^^ here",
+    ]
+    assert describe(error).splitlines()[2] == "                      ^ here"
+
+
+def test_bytes_that_are_not_utf_8_are_spelled_as_they_are(tmp_path):
+    file = tmp_path / "Dockerfile"
+    file.write_bytes(b"COPY \xffx /\n")
+    word = b"\xffx".decode(errors="surrogateescape")
+    assert describe(SourceError(f'no "{word}"', at(1, file=str(file)), word=word)) == (
+        rf'ERROR: {file}:1: no "\xffx"' + "\n    1 | COPY \\xffx /\n             ^^^^^\n"
+    )
+
+
 def test_what_else_was_tried_stands_below():
     cause = NotFoundError("app:1", "registry.example")
     for number in range(12):

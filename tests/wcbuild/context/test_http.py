@@ -160,6 +160,20 @@ def test_says_what_the_server_answered(web, downloads):
     assert str(caught.value).endswith(f"{web.host} answered 404")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_says_which_secret_a_server_that_wants_to_know_who_asks_may_be_told(web, downloads, status):
+    url = web.put("/f", b"", status=status)
+    secret = f"HTTP_AUTH_TOKEN_{web.host}"
+    with pytest.raises(RemoteError) as caught:
+        fetch(downloads(), url)
+    hint = f" (--secret id={secret},src=FILE gives a bearer token for it)"
+    assert caught.value.reason == f"{web.host} answered {status}{hint}"
+    # Not where one was told already.
+    with pytest.raises(RemoteError) as caught:
+        fetch(downloads({secret: b"token"}), url)
+    assert caught.value.reason == f"{web.host} answered {status}"
+
+
 def test_tries_again_after_a_refusal_that_may_pass_and_after_a_break(web, downloads):
     url = web.put("/f", b"hello" * 1000, fail=[503], cut=[100, 2000])
     assert fetch(downloads(), url).size == 5000

@@ -209,6 +209,11 @@ def test_of_stages_of_one_name_the_last_one_before_is_meant():
     assert [op.args[-1] for op in ops(result) if isinstance(op, RunOp)] == ["2"]
 
 
+def test_ports_stand_in_the_history_in_the_order_of_words_before_variables_have_their_values():
+    result = lowered('FROM debian\nENV P=9 Q="1 2/udp"\nEXPOSE 80 $P 443 $Q 7\n')
+    assert result.plan.history[-1].created_by == ("EXPOSE [9/tcp 1/tcp 2/udp 443/tcp 7/tcp 80/tcp]")
+
+
 def test_config_instructions_make_no_steps():
     result = lowered('FROM debian\nLABEL a=b\nENV C=d\nCMD ["x"]\nEXPOSE 80\nVOLUME /v\n')
     assert [type(op) for op in ops(result)] == [ImageOp]

@@ -48,6 +48,23 @@ def test_a_file_is_called_by_the_last_part_of_its_path(url, name):
     assert remote.added(url, checksum="", keep_git_dir=None).name == name
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http:///a", "it names no host"),
+        ("https://", "it names no host"),
+        ("http://:80/a", "it names no host"),
+        ("http://u:p@/a", "it names no host"),
+        ("http://h.example:x/a", "Port could not be cast"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused_at_its_line(url, why):
+    with pytest.raises(SourceError, match=why) as caught:
+        lowered(f"FROM scratch\nADD {url} /d/\n")
+    assert (caught.value.word, caught.value.spans[0].first) == (url, 2)
+    assert "u:p" not in str(caught.value)
+
+
 def test_a_name_is_no_pattern():
     op, _ = add("ADD http://h.example/a%2a[b].txt /d/")
     assert op.sources == ("a[*][[]b].txt",)
@@ -151,6 +168,14 @@ def test_a_named_context_may_be_fetched():
     ops = [step.op for step in lowered(text, named).graph.steps]
     assert GitOp(remote=REPOSITORY, ref="v1") in ops
     assert not any(isinstance(each, ContextOp) for each in ops)
+
+
+def test_a_named_context_that_is_a_number_goes_before_the_stage():
+    named = {"0": NamedContext(name="0", kind=ContextKind.FILES)}
+    text = "FROM scratch\nCOPY a /a\nFROM scratch\nCOPY --from=0 a /a\n"
+    ops = [step.op for step in lowered(text, named).graph.steps]
+    assert [each.name for each in ops if isinstance(each, ContextOp)] == ["0"]
+    assert sum(isinstance(each, CopyOp) for each in ops) == 1
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,19 @@ def test_reads_devices(value, expected):
 def test_refuses_devices(value):
     with pytest.raises(MountError):
         parse_device(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "word", "hint"),
+    [
+        ("type=bind,target=/a,", "target=/a,", "the comma at its end is too much"),
+        ("target=/a,", "target=/a,", "the comma at its end is too much"),
+        ("type=bind,,target=/a", ",,", "there is a comma too many"),
+        (",target=/a", ",", "there is a comma too many"),
+        (",", ",", "the comma at its end is too much"),
+    ],
+)
+def test_a_comma_too_many_is_told_as_such(value, word, hint):
+    with pytest.raises(MountError, match="invalid field '' must be a key=value pair") as caught:
+        read(value)
+    assert (caught.value.word, caught.value.hint) == (word, hint)

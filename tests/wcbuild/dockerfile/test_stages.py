@@ -45,12 +45,15 @@ def test_a_file_that_is_no_dockerfile_is_measured_before_it_is_read():
         ),
         # In lower case, unlike the keywords, what is near one may be a command as well.
         (
-            "FROM x\nRUN a &&\n  cp b c\n",
-            'did you mean "cmd"? or does the line above lack a "\\" at its end?',
+            "FROM x\nRUN a &&\n  arc b c\n",
+            'did you mean "arg"? or does the line above lack a "\\" at its end?',
         ),
         ("FROM x\nRUN a\nCPOY b c\n", 'did you mean "COPY"?'),
         ("from x\nrun a\ncpoy b c\n", 'did you mean "copy"?'),
         ("FROM x\nRUN a\n\npip install b\n", ""),
+        ("FROM\u00a0base\n", "it holds U+00A0 (no-break space), which is no plain blank"),
+        ("FROM x\nRUN\u200b a\n", "it holds U+200B (zero width space), which is no plain blank"),
+        ("FR\u00d6M x\n", 'did you mean "FROM"?'),
         ("pip install b\n", ""),
     ],
 )

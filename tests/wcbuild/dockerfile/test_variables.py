@@ -7,6 +7,10 @@ def test_a_variable_that_is_set_again_keeps_its_place():
     assert env.entries() == ("A=3", "B=2")
 
 
+def test_entries_of_one_name_are_one_variable_with_the_last_value():
+    assert Variables(("A=1", "B", "A=2", "=x")).entries() == ("A=2", "B=", "=x")
+
+
 def test_a_variable_that_is_renewed_is_the_last():
     env = Variables(("A=1", "B=2"))
     env.renew("A", "3")

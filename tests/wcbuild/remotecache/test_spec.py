@@ -48,7 +48,7 @@ def test_reads_where_a_cache_goes(text, parsed):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("type=gha", 'there is no type "gha", but registry, local: a registry, or a folder'),
+        ("type=gha", 'there is no type "gha", only registry, local; a CI system can keep'),
         ("type=inline", "such an image is read with --cache-from REF"),
         ("type=registry", "needs ref=REF"),
         ("type=local,dest=d", 'unknown key "dest"'),
@@ -66,7 +66,7 @@ def test_refuses_what_names_no_cache(text, reason):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("type=s3,bucket=b", 'there is no type "s3", but registry, local, inline'),
+        ("type=s3,bucket=b", 'there is no type "s3", only registry, local, inline'),
         ("type=registry,ref=app,mode=all", 'unknown mode "all"; there are min, max'),
         ("type=registry,ref=app,compression=xz", 'unknown compression "xz"'),
         ("type=registry,ref=app,compression-level=x", "is not within 0 to 9"),

@@ -265,6 +265,28 @@ def test_near_matches(source, near):
     assert caught.value.near == ((near,) if near else ())
 
 
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [("Src/main.py", "src/main.py"), ("SRC/Main.py", "src/main.py"), ("L/main.py", "l/main.py")],
+)
+def test_a_path_in_other_capital_letters_is_suggested_as_a_whole(source, near):
+    tree = MemoryTree({"src": folder(), "src/main.py": file(), "l": link("src")})
+    with pytest.raises(MissingSourceError) as caught:
+        copy(tree, sources=[source])
+    assert caught.value.near == (near,)
+
+
+def test_parents_says_that_it_goes_through_no_link():
+    tree = MemoryTree({"a/b/f": file(), "l": link("a/b")})
+    with pytest.raises(MissingSourceError) as caught:
+        copy(tree, sources=["l/f"], dest="/5/", parents=True, origin="the build context")
+    assert str(caught.value) == (
+        '"/l/f": not found in the build context ("/l" is a symlink, and --parents goes through none)'
+    )
+    # Before the pivot it does.
+    assert "5/f" in new(after(tree, sources=["l/./f"], dest="/5/", parents=True))
+
+
 def test_a_symlink_to_nothing_is_a_missing_source():
     with pytest.raises(MissingSourceError) as caught:
         copy(MemoryTree({"l": link("none")}), sources=["*"])
@@ -346,10 +368,25 @@ def test_a_directory_does_not_replace_a_file_or_a_link():
             copy(source, sources=[name])
 
 
-@pytest.mark.parametrize("dest", ["/etc/motd/x", "/etc/motd/", "/etc/motd/x/"])
-def test_a_file_in_the_path_is_an_error(dest):
-    with pytest.raises(ConflictError, match=r'"/etc/motd.*": it is not a directory'):
+@pytest.mark.parametrize(
+    ("dest", "message"),
+    [
+        ("/etc/motd/x", '"/etc/motd" is a file, where a directory is needed'),
+        ("/etc/motd/", '"/etc/motd" is a file, where a directory is needed'),
+        ("/etc/motd/x/", '"/etc/motd" is a file, so "/etc/motd/x" cannot be made'),
+    ],
+)
+def test_a_file_in_the_path_is_an_error(dest, message):
+    with pytest.raises(ConflictError) as caught:
         copy(sources=["a.txt"], dest=dest)
+    assert str(caught.value) == message
+    assert caught.value.word == dest[: dest.rindex("/")]
+
+
+def test_a_working_directory_cannot_be_made_below_a_file():
+    with pytest.raises(ConflictError) as caught:
+        place.mkdir(MkdirOp(path="/etc/motd/x/y"), BASE, mtime=NOW)
+    assert str(caught.value) == '"/etc/motd" is a file, so "/etc/motd/x/y" cannot be made'
 
 
 def test_a_directory_onto_a_file_is_an_error():
@@ -554,7 +591,10 @@ def test_entries_below_a_link_to_nowhere_are_refused(add, name, link):
         entry("out", kind=SYMLINK, link=link),
         entry(name, b"!"),
     )
-    said = f'entry "{name}" lies below "/o/out", a symlink to nowhere'
+    said = (
+        f'entry "{name}" lies below "/o/out", a symlink to "{link}", leading to nothing in "/o": '
+        "symlinks there are followed within it"
+    )
     with pytest.raises(UnsafeArchiveError, match=said):
         add(data, dest="/o")
 
@@ -614,7 +654,7 @@ def test_unpacking_into_a_file_is_an_error(add):
 
 
 def test_entries_below_a_file_are_an_error(add):
-    with pytest.raises(ConflictError, match="it is not a directory"):
+    with pytest.raises(ConflictError, match="is a file, where a directory is needed"):
         add(archive(entry("x", b"1"), entry("x/y", b"2")))
 
 

@@ -23,6 +23,8 @@ _HARMFUL = {
     code: ascii(chr(code))[1:-1]
     for code in (*range(9), *range(10, 32), *range(127, 160), *_BIDIRECTIONAL, 0x2028, 0x2029)
 }
+# Bytes that are not UTF-8, as Python keeps them in text.
+_HARMFUL |= {0xDC00 + byte: rf"\x{byte:02x}" for byte in range(0x80, 0x100)}
 _UTF8_CONTINUATION = range(0x80, 0xC0)
 
 
@@ -30,7 +32,7 @@ def clean(text: str) -> str:
     r"""Return ``text`` with nothing in it that a terminal would act on.
 
     Colour changes are dropped; every other control character is spelled (`\x1b`), and so is what
-    UTF-8 cannot say. Tabs stay.
+    UTF-8 cannot say (`\xff`). Tabs stay.
     """
     if text.isprintable():
         return text

@@ -361,7 +361,7 @@ class Linter(Observer):
     def _suggest(self, name: str, known: Collection[str]) -> str:
         """Return what ``name`` may be a slip of, as long as comparing does not take too long."""
         self._compared += len(known)
-        return suggest(name, known) if self._compared <= MAX_COMPARISONS else ""
+        return suggest(name, known, loosely=True) if self._compared <= MAX_COMPARISONS else ""
 
     def _expand(self, word: str, scope: Mapping[str, str]) -> Expansion | None:
         """Return what a word comes to; None if lowering will refuse it."""

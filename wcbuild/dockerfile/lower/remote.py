@@ -98,9 +98,12 @@ def _file_name(url: str) -> str:
     from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - most Dockerfiles have no URL
 
     try:
-        path = urlsplit(url).path
+        parts = urlsplit(url)
+        path, host, _ = parts.path, parts.hostname, parts.port
     except ValueError as error:
         raise SourceError(f'impossible URL "{without_secrets(url)}" ({error})', word=url) from error
+    if not host:
+        raise SourceError(f'impossible URL "{without_secrets(url)}" (it names no host)', word=url)
     if wrong := _BAD_ESCAPE.search(path):
         message = (
             f'impossible URL "{without_secrets(url)}" ("{wrong[0]}" is not "%" and two digits)'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from registry.errors import InvalidDocumentError, RegistryError
+from registry.errors import InvalidPlatformError, RegistryError
 from registry.oci.platform import Platform
 from registry.reference import Reference
 from wcbuild.dockerfile.instructions import Copy, From, Run
@@ -201,7 +201,7 @@ class StageGraph:
             raise SourceError(message, (from_.span,), word=from_.platform, hint=hint)
         try:
             return Platform.parse(expansion.text)
-        except InvalidDocumentError as error:
+        except InvalidPlatformError as error:
             message = f"failed to parse platform {from_.platform}: {error}"
             raise SourceError(message, (from_.span,), word=from_.platform, hint=hint) from error
 
