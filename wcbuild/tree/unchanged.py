@@ -16,9 +16,9 @@ def without_unchanged(
 ) -> tuple[Change, ...]:
     """Return ``changes`` to ``tree`` without those that change nothing, as BuildKit's layers are.
 
-    `COPY package.json .` and then `COPY . .` writes that file once. What lies in a directory of which
-    something is kept needs the directory. ``latest`` is a time (seconds since 1970) that nothing in the
-    layer will be later than.
+    `COPY package.json .` and then `COPY . .` writes that file once. Directories stay in which something
+    does. A file that the tree has under several names stays one with them if it is copied over one of
+    them as it is. ``latest`` is a time (seconds since 1970) that nothing in the layer will be later than.
     """
     hiding = tuple(f"{change.path}/" for change in changes if change.opaque)
     folders: dict[str, bool] = {}
