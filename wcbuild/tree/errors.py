@@ -88,6 +88,19 @@ class ConflictError(PlaceError):
         return f'cannot write "/{self.source}" to "/{self.path}": {self.reason}'
 
 
+class InTheWayError(ConflictError):
+    """A directory ``source`` cannot be made, as ``path``, itself or above it, is none."""
+
+    def __init__(self, source: str, path: str, reason: str) -> None:
+        super().__init__(source, path, reason)
+        self.word = f"/{source}"
+
+    def __str__(self) -> str:
+        if self.source != self.path:
+            return f'"/{self.path}" is {self.reason}, so "/{self.source}" cannot be made'
+        return f'"/{self.path}" is {self.reason}, where a directory is needed'
+
+
 class TooManyLinksError(PlaceError):
     """Symlinks that lead in a circle, or too far."""
 

@@ -6,21 +6,8 @@ from stat import S_ISGID
 
 from wcbuild.layer.changes import DIRECTORY, FILE, HARDLINK, Change, Content, Meta
 from wcbuild.tree.base import FileTree, Node
-from wcbuild.tree.errors import ConflictError
+from wcbuild.tree.errors import InTheWayError
 from wcbuild.tree.paths import parent
-
-
-class InTheWayError(ConflictError):
-    """A directory ``source`` cannot be made, as ``path``, itself or above it, is none."""
-
-    def __init__(self, source: str, path: str, reason: str) -> None:
-        super().__init__(source, path, reason)
-        self.word = f"/{source}"
-
-    def __str__(self) -> str:
-        if self.source != self.path:
-            return f'"/{self.path}" is {self.reason}, so "/{self.source}" cannot be made'
-        return f'"/{self.path}" is {self.reason}, where a directory is needed'
 
 
 class Staging:
