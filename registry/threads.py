@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 LOOK_UP_S = 0.2
-"""An interrupt that comes just before Python waits for a thread does not end the waiting."""
+"""Waiting for threads hears neither of being cancelled nor of an interrupt that comes just before it."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -94,7 +94,7 @@ def packed(changes):
     return pack(changes, out, epoch=None), out.getvalue()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(trees())
 def test_scanning_finds_what_was_packed(changes):
     result, data = packed(changes)
@@ -109,7 +109,7 @@ def test_scanning_finds_what_was_packed(changes):
             assert entry.meta == by_path[entry.path].meta
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(trees())
 def test_tarfile_reads_the_same(changes):
     result, data = packed(changes)
@@ -121,7 +121,7 @@ def test_tarfile_reads_the_same(changes):
     assert found == [(e.path.rstrip("/"), *e.meta[1:6]) for e in result.entries]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees())
 def test_unpacking_and_packing_again_gives_the_same_bytes(changes):
     _, data = packed(changes)

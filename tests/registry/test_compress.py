@@ -203,7 +203,7 @@ def test_attack_bomb_is_unpacked_in_little_memory(compression, tmp_path, run_pyt
     assert int(out[1]) < 32 * 1024
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(COMPRESS)), st.binary(max_size=200), st.integers(0, 300))
 def test_attack_any_bytes_are_read_or_refused(compression, noise, at):
     data = bytearray(COMPRESS[compression](b"some text " * 20))

@@ -41,7 +41,7 @@ def python_tar(files, **options) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(NAME, st.binary(max_size=1500), max_size=5),
     st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
@@ -56,7 +56,7 @@ def test_finds_what_pythons_tarfile_wrote(members, files, form):
     assert found == {posixpath.normpath(name): content for name, content in files.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z]{1,20}(/[a-z]{1,20}){0,3}", fullmatch=True), st.binary(max_size=1500)

@@ -93,7 +93,7 @@ def test_a_gigabyte_of_content_is_never_held():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=4096))
 def test_random_bytes_never_crash(data):
     outcome(data)
@@ -119,7 +119,7 @@ ENTRIES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ENTRIES, max_size=6))
 def test_random_entries_never_crash_and_never_leave_the_root(parts):
     found = outcome(archive(*parts))

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.oci.digest import Digest, sha256
@@ -321,7 +321,6 @@ ARGUMENTS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(ARGUMENTS, st.lists(LINES, max_size=8), st.sampled_from(["\n", "\r\n"]))
 def test_only_the_words_change(arguments, lines, end):
     text = end.join([arguments, "FROM b:1 AS s0", *lines]).encode()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import ProtocolError, RegistryError, UnauthorizedError, UnreachableError
@@ -73,7 +73,6 @@ def test_reads_challenges(header, expected):
     )
 
 
-@settings(database=None, deadline=None)
 @given(st.text(alphabet='Basic Bearer=",\\ \t[]realm;:/', max_size=300))
 def test_reads_any_header_without_failing(header):
     parse_challenges(header)

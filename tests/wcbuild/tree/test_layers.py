@@ -241,7 +241,7 @@ def layers(draw):
     return result, tree
 
 
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50)
 @given(layers())
 def test_merging_is_applying_one_after_the_other(tmp_path_factory, drawn):
     stack, expected = drawn
